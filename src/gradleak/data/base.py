@@ -1,0 +1,182 @@
+"""What a data set is: the interface, the registry of known names, and how a name is opened from a source."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from gradleak.errors import UserError
+from gradleak.registry import Registry
+
+Split = Literal["train", "test"]
+SourceKind = Literal["embedded", "torchvision", "parquet", "folder"]
+Triple = tuple[float, float, float]
+
+DEFAULT_CACHE = Path(".cache/gradleak")
+"""Where downloads lie unless a config or option says otherwise, relative to the working directory."""
+
+
+class DataSource(BaseModel):
+    """Where the images of one data set come from.
+
+    `embedded` and `torchvision` are the default sources of registered names (`path` replaces the folder under
+    the cache); `parquet` and `folder` need a `path` and serve any name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: SourceKind
+    path: Path | None = None
+
+
+class ImageDataset(ABC):
+    """Labelled colour images of one data set at one resolution, in two disjoint splits.
+
+    `mean` and `std` are the per-channel normalisation that belongs to the data set. The model's input step
+    applies it; the images that this class returns are never normalised. `class_names[k]` is the name of label
+    k.
+    """
+
+    def __init__(self, name: str, resolution: int, mean: Triple, std: Triple) -> None:
+        if resolution < 1:
+            raise UserError(f"data set '{name}': resolution is {resolution}, must be at least 1")
+        self.name = name
+        self.resolution = resolution
+        self.mean = mean
+        self.std = std
+
+    @cached_property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """The name of every label, in the order of the labels."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many labels there are."""
+        return len(self.class_names)
+
+    @abstractmethod
+    def _size(self, split: Split) -> int: ...
+
+    @abstractmethod
+    def _images(self, split: Split, indices: list[int]) -> list[Tensor]: ...
+
+    @abstractmethod
+    def _labels(self, split: Split, indices: list[int]) -> list[int]: ...
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) of what the images are made from, independent of the resolution."""
+
+    def fetch(self) -> None:
+        """Download what this data set needs; does nothing where nothing can be downloaded."""
+        return None
+
+    def size(self, split: Split) -> int:
+        """Number of images in `split` (`train` or `test`), without decoding any.
+
+        Raises UserError for another split.
+        """
+        if split not in get_args(Split):
+            raise UserError(f"data set '{self.name}': unknown split '{split}'; allowed: train, test")
+        return self._size(split)
+
+    def images(self, split: Split, indices: Sequence[int] | Tensor) -> Tensor:
+        """Images as float32 of shape (n, 3, resolution, resolution) in [0, 1], in the order of `indices`.
+
+        Only these images are decoded. Ask for many at once: a call may read a whole block of the file behind.
+        Raises UserError for an index outside the split and for an image that cannot be read.
+        """
+        chosen = self._checked(split, indices)
+        if not chosen:
+            return torch.empty(0, 3, self.resolution, self.resolution)
+        return torch.stack(self._images(split, chosen))
+
+    def labels(self, split: Split, indices: Sequence[int] | Tensor) -> Tensor:
+        """Labels as int64 of shape (n,), each in [0, num_classes).
+
+        Raises UserError for an index outside the split, and where the data holds another label.
+        """
+        chosen = self._checked(split, indices)
+        labels = self._labels(split, chosen)
+        for index, label in zip(chosen, labels, strict=True):
+            if not 0 <= label < self.num_classes:
+                raise UserError(
+                    f"data set '{self.name}': label of {split} image {index} is {label}, "
+                    f"allowed: 0 to {self.num_classes - 1}"
+                )
+        return torch.tensor(labels, dtype=torch.int64)
+
+    def _checked(self, split: Split, indices: Sequence[int] | Tensor) -> list[int]:
+        size = self.size(split)
+        chosen = [int(index) for index in indices]
+        for index in chosen:
+            if not 0 <= index < size:
+                raise UserError(
+                    f"data set '{self.name}': index {index} is outside split '{split}' of {size} images "
+                    f"(allowed: 0 to {size - 1})"
+                )
+        return chosen
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a registered name stands for, whichever source its images come from.
+
+    `class_names` is a function because a list of 1,000 names need not be loaded to list data sets. `native`
+    opens the default source: it takes this object, the resolution, and the folder where downloaded files lie.
+    """
+
+    name: str
+    num_classes: int
+    class_names: Callable[[], tuple[str, ...]]
+    resolution: int
+    mean: Triple
+    std: Triple
+    source: SourceKind
+    native: Callable[["DatasetInfo", int, Path], ImageDataset]
+
+
+DATASETS: Registry[DatasetInfo] = Registry("data set", "gradleak.data")
+
+
+def open_dataset(
+    name: str, resolution: int, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE
+) -> ImageDataset:
+    """Open data set `name` with images of `resolution` x `resolution` pixels.
+
+    A registered name brings its classes and normalisation; `sources[name]` may say that its images come from
+    elsewhere. A name that is only in `sources` takes its classes from the data and mean = std = 0.5. Opening
+    downloads nothing: files of the default source are expected under `cache/name`.
+
+    Raises UserError for an unknown name, a source that cannot serve it, and a path that is missing.
+    """
+    given = sources.get(name)
+    info = DATASETS[name] if name in DATASETS.names() else None
+    if given is None:
+        if info is None:
+            known = sorted({*DATASETS.names(), *sources})
+            raise UserError(f"unknown data set '{name}'; known: {', '.join(known)} (or add it under 'data')")
+        return info.native(info, resolution, cache / name)
+    if given.source in ("embedded", "torchvision"):
+        if info is None or info.source != given.source:
+            allowed = "parquet, folder" + (f", {info.source}" if info else "")
+            raise UserError(f"data.{name}.source: '{given.source}' has no '{name}'; allowed: {allowed}")
+        return info.native(info, resolution, given.path or cache / name)
+    if given.path is None:
+        raise UserError(f"data.{name}.path: missing; source '{given.source}' needs the path of the data")
+    if not given.path.exists():
+        raise UserError(f"data.{name}.path: '{given.path}' does not exist")
+    # Imported late: both modules build on this one.
+    from gradleak.data.folder import FolderImages
+    from gradleak.data.parquet import ParquetImages
+
+    if given.source == "folder":
+        return FolderImages(name, resolution, given.path, info)
+    return ParquetImages(name, resolution, given.path, info)

@@ -1,0 +1,207 @@
+"""Data sets from Parquet exports in the layout of the public data set hub."""
+
+import hashlib
+import json
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from gradleak.data.base import DatasetInfo, ImageDataset, Split
+from gradleak.data.decode import decode
+from gradleak.data.splits import Splits
+from gradleak.errors import UserError
+
+IMAGE_COLUMNS = ("img", "image")
+LABEL_COLUMNS = ("label", "fine_label")
+_Part = Literal["train", "test"]
+
+
+class ParquetImages(ImageDataset):
+    """Images from Parquet files: a struct column `img` or `image` with field `bytes`, and a label column.
+
+    `path` is one file, or a folder with `train*.parquet` and `test*.parquet` (else `validation*.parquet`,
+    which then is the test split); shards of a split are taken in the order of their names. Where there is one
+    split only, it is divided by the fixed rule of `gradleak.data.splits.Splits`. The label column is `label`,
+    else `fine_label`.
+
+    Labels of a registered name are its class numbers. For any other name the classes are those of the hub's
+    metadata in the file, or the sorted distinct labels, and the labels are numbered in that order.
+    """
+
+    def __init__(self, name: str, resolution: int, path: Path, info: DatasetInfo | None = None) -> None:
+        half = (0.5, 0.5, 0.5)
+        super().__init__(name, resolution, info.mean if info else half, info.std if info else half)
+        self._info = info
+        self._files = {split: [_File(file) for file in files] for split, files in _find(path).items()}
+        self._splits = Splits(
+            {split: split for split in self._files},
+            lambda part: sum(f.rows for f in self._files[part]),
+            str(path),
+        )
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The registered names, else those of the file's hub metadata, else the sorted distinct labels."""
+        if self._info is not None:
+            return self._info.class_names()
+        return self._hub_names or tuple(str(label) for label in self._distinct)
+
+    @cached_property
+    def _hub_names(self) -> tuple[str, ...]:
+        first = next(iter(self._files.values()))[0]
+        return first.hub_names
+
+    @cached_property
+    def _distinct(self) -> list[Any]:
+        return sorted({label for part in self._files for label in self._raw(part)})
+
+    def _raw(self, part: _Part) -> list[Any]:
+        return [label for file in self._files[part] for label in file.labels]
+
+    @cached_property
+    def _numbers(self) -> dict[_Part, list[int]]:
+        raw = {part: self._raw(part) for part in self._files}
+        if self._info is None and not self._hub_names:
+            number = {label: position for position, label in enumerate(self._distinct)}
+            return {part: [number[label] for label in labels] for part, labels in raw.items()}
+        for part, labels in raw.items():
+            if labels and not isinstance(labels[0], int):
+                file = self._files[part][0]
+                raise UserError(
+                    f"{file.path}: column '{file.label_column}' holds {labels[0]!r}, allowed: class numbers"
+                )
+        return raw
+
+    def _size(self, split: Split) -> int:
+        return self._splits.size(split)
+
+    def _labels(self, split: Split, indices: list[int]) -> list[int]:
+        places = [self._splits.locate(split, index) for index in indices]
+        return [self._numbers[part][row] for part, row in places]
+
+    def _images(self, split: Split, indices: list[int]) -> list[Tensor]:
+        content = self._contents([self._splits.locate(split, index) for index in indices])
+        return [decode(data, self.resolution, where) for data, where in content]
+
+    def _contents(self, places: list[tuple[_Part, int]]) -> list[tuple[bytes, str]]:
+        wanted: dict[_File, list[tuple[int, int]]] = {}
+        for position, (part, row) in enumerate(places):
+            for file in self._files[part]:
+                if row < file.rows:
+                    wanted.setdefault(file, []).append((row, position))
+                    break
+                row -= file.rows
+        found: list[tuple[bytes, str]] = [(b"", "")] * len(places)
+        for file, rows in wanted.items():
+            contents = file.contents([row for row, _ in rows])
+            for (row, position), content in zip(rows, contents, strict=True):
+                found[position] = (content, f"{file.path}: row {row}")
+        return found
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the Parquet files' whole contents, by split and name order."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for split in sorted(self._files):
+            for file in self._files[split]:
+                with file.path.open("rb") as stream:
+                    digest.update(f"{split} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+        return digest.hexdigest()
+
+
+def _find(path: Path) -> dict[_Part, list[Path]]:
+    if path.is_file():
+        return {"train": [path]}
+    found: dict[_Part, list[Path]] = {}
+    patterns: list[tuple[_Part, str]] = [("train", "train"), ("test", "test"), ("test", "validation")]
+    for split, prefix in patterns:
+        files = sorted(path.glob(f"{prefix}*.parquet"))
+        if files and split not in found:
+            found[split] = files
+    if not found:
+        raise UserError(f"{path}: holds no train*.parquet, test*.parquet or validation*.parquet")
+    return found
+
+
+@dataclass(frozen=True)
+class _File:
+    """One Parquet file; opened for each read, so that many shards do not hold as many handles."""
+
+    path: Path
+
+    @cached_property
+    def _footer(self) -> tuple[pq.FileMetaData, pa.Schema]:
+        try:
+            with pq.ParquetFile(self.path) as file:
+                return file.metadata, file.schema_arrow
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{self.path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+
+    @property
+    def rows(self) -> int:
+        return int(self._footer[0].num_rows)
+
+    @cached_property
+    def image_column(self) -> str:
+        schema = self._footer[1]
+        for name in IMAGE_COLUMNS:
+            if name in schema.names:
+                kind = schema.field(name).type
+                if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+                    return name
+        raise UserError(
+            f"{self.path}: needs a column 'img' or 'image' that is a struct with 'bytes'; found columns: "
+            + ", ".join(schema.names)
+        )
+
+    @cached_property
+    def label_column(self) -> str:
+        names = self._footer[1].names
+        for name in LABEL_COLUMNS:
+            if name in names:
+                return name
+        raise UserError(f"{self.path}: needs a column 'label' or 'fine_label'; found columns: {', '.join(names)}")
+
+    @cached_property
+    def hub_names(self) -> tuple[str, ...]:
+        content = (self._footer[1].metadata or {}).get(b"huggingface")
+        if content is None:
+            return ()
+        feature = json.loads(content).get("info", {}).get("features", {}).get(self.label_column, {})
+        return tuple(feature.get("names", ()))
+
+    @cached_property
+    def labels(self) -> list[Any]:
+        labels = pq.read_table(self.path, columns=[self.label_column], partitioning=None).column(0).to_pylist()
+        if None in labels:
+            raise UserError(f"{self.path}: column '{self.label_column}' is empty in row {labels.index(None)}")
+        return list(labels)
+
+    def contents(self, rows: list[int]) -> list[bytes]:
+        """The encoded images of `rows`; each block of the file that holds one is read once."""
+        metadata, _ = self._footer
+        starts = [0]
+        for group in range(metadata.num_row_groups):
+            starts.append(starts[-1] + metadata.row_group(group).num_rows)
+        by_group: dict[int, list[int]] = {}
+        for position, row in enumerate(rows):
+            by_group.setdefault(bisect_right(starts, row) - 1, []).append(position)
+        found: list[bytes] = [b""] * len(rows)
+        with pq.ParquetFile(self.path) as file:
+            for group, positions in sorted(by_group.items()):
+                table = file.read_row_group(group, columns=[f"{self.image_column}.bytes"])
+                local = pa.array([rows[position] - starts[group] for position in positions])
+                for position, value in zip(positions, table.take(local).column(0).to_pylist(), strict=True):
+                    if value is None or value["bytes"] is None:
+                        raise UserError(f"{self.path}: row {rows[position]} holds no image bytes")
+                    found[position] = value["bytes"]
+        return found

@@ -1,0 +1,17 @@
+"""Fixtures that tests of several packages share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """A cache folder that holds the LPIPS backbone; it is fetched once, with pip, where it is missing."""
+    from gradleak.metrics.backbone import fetch_backbone
+
+    repository = Path(__file__).resolve().parents[1]
+    folder = Path(os.environ.get("GRADLEAK_CACHE", repository / ".cache" / "gradleak"))
+    fetch_backbone(folder)
+    return folder
