@@ -1,0 +1,177 @@
+"""The cell: one frozen, validated description of an experiment, and the unit of work.
+
+A cell's id is a hash of its content. Cells that differ only in victims or seed belong to one *family*: they are
+trials that run vectorised together.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
+
+from gradleak.attacks.base import ATTACKS, AttackConfig
+from gradleak.errors import UserError, first_error
+
+Scalar = str | int | float | bool | None
+
+
+class Frozen(BaseModel):
+    """Base of every part of a cell: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetSpec(Frozen):
+    """Which images: a registered data set at a resolution (height = width in pixels)."""
+
+    name: str
+    resolution: int = Field(32, ge=8, le=512)
+
+
+class ModelSpec(Frozen):
+    """Which model: a registered architecture, its variant, and the checkpoint's federated round.
+
+    Round 0 is PyTorch's default initialisation. `options` are keyword arguments of the architecture.
+    """
+
+    name: str = "resnet18"
+    width: float = Field(1.0, gt=0, le=4)
+    round: int = Field(0, ge=0)
+    init_seed: int = Field(0, ge=0)
+    options: dict[str, Scalar] = {}
+
+
+class ClientSpec(Frozen):
+    """The victim client's local training (Sec. 2.1): N samples, mini-batch B, E epochs, hence U = E ceil(N/B).
+
+    `steps` may state U as a check; `lr` is the local learning rate eta. `bn_mode` says whether batch normalisation
+    uses running statistics (`eval`) or those of the mini-batch (`train`) during the local update.
+    """
+
+    samples: int = Field(1, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    epochs: int = Field(1, ge=1)
+    steps: int | None = Field(None, ge=1)
+    lr: float = Field(0.01, gt=0)
+    bn_mode: Literal["eval", "train"] = "eval"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        size = self.samples if self.batch_size is None else self.batch_size
+        if size > self.samples:
+            raise ValueError(f"batch_size B is {size}, but the client has only N={self.samples} samples")
+        steps = self.epochs * -(-self.samples // size)
+        if self.steps is not None and self.steps != steps:
+            raise ValueError(f"steps U is {self.steps}, but N={self.samples}, B={size}, E={self.epochs} give U={steps}")
+        object.__setattr__(self, "batch_size", size)
+        object.__setattr__(self, "steps", steps)
+        return self
+
+    @property
+    def minibatch(self) -> int:
+        """B, after defaulting to N."""
+        assert self.batch_size is not None
+        return self.batch_size
+
+    @property
+    def updates(self) -> int:
+        """U, the number of local steps."""
+        assert self.steps is not None
+        return self.steps
+
+    @property
+    def protocol(self) -> str:
+        """`fedsgd` where one full-batch step is shared as a gradient, else `fedavg`."""
+        return "fedsgd" if self.updates == 1 else "fedavg"
+
+
+def _parse_attack(value: object) -> object:
+    if isinstance(value, AttackConfig):
+        return value
+    if not isinstance(value, dict) or "name" not in value:
+        raise ValueError("attack needs a 'name'; known: " + ", ".join(ATTACKS.names()))
+    return ATTACKS[str(value["name"])].Config.model_validate(value)
+
+
+class Cell(Frozen):
+    """One experiment. Everything that decides the result is in here; nothing else is.
+
+    `knowledge_level` (Sec. 2.2) is what the study grants the adversary; an attack that needs more is refused.
+    """
+
+    dataset: DatasetSpec
+    model: ModelSpec = ModelSpec()
+    client: ClientSpec = ClientSpec()
+    post_processing: Literal["none"] = "none"
+    attack: Annotated[SerializeAsAny[AttackConfig], BeforeValidator(_parse_attack)]
+    knowledge_level: int = Field(1, ge=0, le=5)
+    victims: tuple[int, ...]
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(self.victims) != self.client.samples:
+            raise ValueError(f"victims lists {len(self.victims)} images, but client.samples N is {self.client.samples}")
+        if len(set(self.victims)) != len(self.victims) or min(self.victims) < 0:
+            raise ValueError(f"victims must be distinct indices from 0 up, found {list(self.victims)}")
+        needed = ATTACKS[self.attack.name].level(self.attack)
+        if needed > self.knowledge_level:
+            raise ValueError(
+                f"attack '{self.attack.name}' as configured needs knowledge level {needed}, "
+                f"but knowledge_level grants {self.knowledge_level}"
+            )
+        return self
+
+    @classmethod
+    def parse(cls, content: object, where: str) -> "Cell":
+        """Validate parsed YAML or JSON; raises UserError naming `where`, the key, the value and what is allowed."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UserError(f"{where}: {first_error(error)}") from None
+
+    @property
+    def id(self) -> str:
+        """Hash of the whole content (16 hexadecimal digits)."""
+        return digest(self.model_dump(mode="json"))
+
+    @property
+    def family(self) -> str:
+        """Hash of the content without victims and seed: what trials that run together have in common."""
+        return digest(self.model_dump(mode="json", exclude={"victims", "seed"}))
+
+    @property
+    def checkpoint(self) -> str:
+        """Hash of what decides the model's weights: data set (its classes), architecture, round, seed."""
+        content = self.model_dump(mode="json", include={"dataset": {"name", "resolution"}, "model": True})
+        return digest(content)
+
+    def factors(self) -> dict[str, Scalar]:
+        """Every factor as one column: `client_samples`, `attack_iterations`, ..., joined by an underscore."""
+        content = self.model_dump(mode="json", exclude={"victims"})
+        content["client"]["protocol"] = self.client.protocol
+        return dict(_flatten(content, ""))
+
+
+def _flatten(content: dict[str, Any], prefix: str) -> list[tuple[str, Scalar]]:
+    rows: list[tuple[str, Scalar]] = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            rows += _flatten(value, f"{prefix}{key}_")
+        else:
+            rows.append((prefix + key, value))
+    return rows
+
+
+def digest(content: object) -> str:
+    """Hash of JSON-like content: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

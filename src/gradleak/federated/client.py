@@ -1,0 +1,107 @@
+"""The client: local SGD on private data and the update that it shares (Sec. 2.1)."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad
+
+from gradleak.cell import ClientSpec
+from gradleak.federated.shared_update import BatchStatistics
+from gradleak.models.base import batch_norm_layers
+
+Parameters = dict[str, Tensor]
+
+
+def parameters_of(model: nn.Module) -> Parameters:
+    """The model's parameters by name, detached."""
+    return {name: value.detach() for name, value in model.named_parameters()}
+
+
+def mean_loss(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of images (n, 3, H, W) in [0, 1] with labels (n,) under the given parameters: a scalar."""
+    return F.cross_entropy(functional_call(model, dict(parameters), (images,)), labels)
+
+
+def summed_gradients(
+    model: nn.Module,
+    parameters: Parameters,
+    images: Tensor,
+    labels: Tensor,
+    batch_size: int,
+    epochs: int,
+    lr: float,
+) -> Parameters:
+    """Run E epochs of mini-batch SGD over images (N, 3, H, W) and return the sum of the U local gradients.
+
+    Mini-batches are taken in the given order, the last one may be smaller. The result is (W_0 - W_U) / lr, and it is
+    differentiable with respect to the images: the adversary of case `wst` simulates the client with it.
+    """
+    gradient = grad(mean_loss, argnums=1)
+    total: Parameters | None = None
+    current = dict(parameters)
+    batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True)) * epochs
+    for index, (x, y) in enumerate(batches):
+        step = gradient(model, current, x, y)
+        total = step if total is None else {name: total[name] + step[name] for name in step}
+        if index + 1 < len(batches):
+            current = {name: current[name] - lr * step[name] for name in current}
+    assert total is not None
+    return total
+
+
+def local_update(model: nn.Module, images: Tensor, labels: Tensor, spec: ClientSpec) -> Parameters:
+    """The update that a client with N images (N, 3, H, W) in [0, 1] and labels (N,) shares.
+
+    One local step shares the gradient itself (FedSGD). More steps share the trained model, of which the server takes
+    the difference (FedAvg): (W_0 - W_U) / eta, with the rounding that storing W_U brings. See `shared_update` for
+    sign and scale.
+    """
+    start = parameters_of(model)
+    total = summed_gradients(model, start, images, labels, spec.minibatch, spec.epochs, spec.lr)
+    if spec.updates == 1:
+        return total
+    end = {name: start[name] - spec.lr * total[name] for name in start}
+    return {name: (start[name] - end[name]) / spec.lr for name in start}
+
+
+def batch_statistics_of(model: nn.Module, images: Tensor) -> BatchStatistics:
+    """Mean and biased variance, each (T, C), of every batch-normalisation layer's input, for T batches (T, N, 3, H, W).
+
+    Differentiable. The list is empty where the model has no such layer.
+    """
+    trials, samples = images.shape[:2]
+    layers = batch_norm_layers(model).values()
+    if trials > 1 and any(layer.running_mean is None for layer in layers):
+        # With statistics of the mini-batch, trials in one batch would see each other.
+        single = [batch_statistics_of(model, trial[None]) for trial in images]
+        return [
+            (torch.cat([mean for mean, _ in layer]), torch.cat([variance for _, variance in layer]))
+            for layer in zip(*single, strict=True)
+        ]
+    moments: BatchStatistics = []
+
+    def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        moments.append(moments_per_trial(inputs[0], trials))
+
+    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
+    try:
+        model(images.reshape(trials * samples, *images.shape[2:]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return moments
+
+
+def moments_per_trial(features: Tensor, trials: int) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance, each (T, C), of features (T * N, C, H, W)."""
+    grouped = features.view(trials, -1, *features.shape[1:])
+    variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0)
+    return mean, variance
+
+
+def batch_statistics(model: nn.Module, images: Tensor) -> BatchStatistics:
+    """Statistics, each (C,), of one client's images (N, 3, H, W), as it may upload them (level 4, Sec. 2.2)."""
+    with torch.no_grad():
+        return [(mean[0], variance[0]) for mean, variance in batch_statistics_of(model, images[None])]

@@ -1,0 +1,54 @@
+"""What the server sees of one client: the only thing that an attack receives.
+
+Convention, here and nowhere else: a shared update has the sign and scale of a *summed gradient*. FedSGD shares the
+gradient of the mean loss over the N samples; FedAvg's update is (W_0 - W_U) / eta, which equals the sum of the U
+local gradients. The paper writes (W_U - W_0) / eta (Sec. 4.1), the same up to sign; other frameworks share the
+plain difference W_U - W_0, which differs by -eta.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """Client-side training details (knowledge level 3): mini-batch size B, epochs E, learning rate eta."""
+
+    batch_size: int
+    epochs: int
+    lr: float
+
+
+#: Mean and biased variance per channel of the input of each batch-normalisation layer, in module order.
+BatchStatistics = list[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class SharedUpdate:
+    """One client's update as the server receives it, with what the granted knowledge level adds.
+
+    update: parameter name -> tensor of the parameter's shape, in the convention above. model: the global model of
+    `round` (batch normalisation in the client's mode). samples: N. image_shape: (3, H, W).
+    labels: int64 (N,), in the order of the client's mini-batches, or None where the adversary has to infer them.
+    training: level 3. batch_statistics: level 4.
+    """
+
+    update: Mapping[str, Tensor]
+    model: nn.Module
+    round: int
+    samples: int
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    labels: Tensor | None = None
+    training: LocalTraining | None = None
+    batch_statistics: BatchStatistics | None = None
+
+    def restricted(self, level: int) -> "SharedUpdate":
+        """The same update without what a knowledge level below 3 or 4 does not grant (Sec. 2.2)."""
+        return replace(
+            self,
+            training=self.training if level >= 3 else None,
+            batch_statistics=self.batch_statistics if level >= 4 else None,
+        )

@@ -1,0 +1,96 @@
+"""The model registry, and how a model is built: normalisation inside, PyTorch's default initialisation, seeded."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradleak.cell import ModelSpec
+from gradleak.errors import UserError
+from gradleak.registry import Registry
+
+#: Name -> factory(num_classes, resolution, width, **options) -> module that maps normalised images to logits.
+MODELS: Registry[Callable[..., nn.Module]] = Registry("model", "gradleak.models")
+
+
+class Normalise(nn.Module):
+    """The model's input step: images in [0, 1] to zero mean and unit variance per channel."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (..., 3, H, W) in [0, 1] to the same shape, normalised."""
+        return (images - self.mean) / self.std
+
+
+class Classifier(nn.Module):
+    """A network behind its input step; its parameter names are those of the network, prefixed by `network.`."""
+
+    def __init__(self, network: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.normalise = Normalise(mean, std)
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (n, 3, H, W) in [0, 1] to logits (n, classes)."""
+        return self.network(self.normalise(images))
+
+
+def build_model(
+    spec: ModelSpec, num_classes: int, resolution: int, mean: Sequence[float], std: Sequence[float]
+) -> Classifier:
+    """Build a model at round 0: weights drawn by PyTorch's default initialisation from `spec.init_seed`.
+
+    Raises UserError for an unknown model or option. The module is in evaluation mode.
+    """
+    factory = MODELS[spec.name]
+    options: dict[str, Any] = dict(spec.options)
+    # PyTorch's initialisers read the global generator: it is seeded inside a fork and restored after.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.init_seed)
+        try:
+            network = factory(num_classes=num_classes, resolution=resolution, width=spec.width, **options)
+        except TypeError as error:
+            raise UserError(f"model '{spec.name}': options {options} do not fit ({error})") from None
+    for module in network.modules():
+        if hasattr(module, "inplace"):
+            setattr(module, "inplace", False)  # noqa: B010  # the attack reads every layer's input and output after the forward pass
+    return Classifier(network, num_classes, mean, std).eval()
+
+
+def scaled(channels: int, width: float) -> int:
+    """A channel count times the width multiplier, at least 1."""
+    return max(1, round(channels * width))
+
+
+def set_bn_mode(model: nn.Module, mode: str) -> nn.Module:
+    """Put batch normalisation into `eval` (running statistics) or `train` (statistics of the mini-batch) mode.
+
+    In `train` mode the running statistics are dropped, so that a forward pass has no side effect. Changes `model`.
+    """
+    model.eval()
+    if mode == "train":
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.running_mean = None
+                module.running_var = None
+                module.num_batches_tracked = None
+                module.track_running_stats = False
+    return model
+
+
+def batch_norm_layers(model: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+    """The model's batch-normalisation layers by name, in module order."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            found[name] = module
+    return found
