@@ -1,0 +1,112 @@
+"""The fast matcher for one-step gradients: per-trial gradients are paired with targets from layer activations.
+
+All T * N candidate images go through the shared model as one batch; since the loss of a trial depends on its own
+images only, each image's backward signal is its own trial's. See `layers` for what happens per layer.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradleak.engine.base import Evaluation, Priors, Targets, slopes
+from gradleak.engine.layers import TappedBatchNorm, TappedConv, TappedLinear
+from gradleak.objectives.base import Objective
+
+Tapped = TappedConv | TappedLinear | TappedBatchNorm
+
+
+def supports(model: nn.Module) -> bool:
+    """Whether every parameter of the model belongs to a layer that can be tapped."""
+    return all(_tappable(module) for module in model.modules() if list(module.parameters(recurse=False)))
+
+
+def _tappable(module: nn.Module) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return not isinstance(module.padding, str) and module.padding_mode == "zeros"
+    if isinstance(module, nn.BatchNorm2d):
+        return module.running_mean is not None
+    return isinstance(module, nn.Linear)
+
+
+class ActivationMatcher:
+    """Matches one-step gradients of T trials that share a model for which `supports` holds."""
+
+    def __init__(self, model: nn.Module, targets: Targets, objective: Objective) -> None:
+        trials = len(targets.labels)
+        self._model, self._layers = _tap(model, trials, list(targets.update))
+        self._targets = [[targets.update[name] for name in names] for names, _ in self._layers]
+        self._labels = targets.labels.T.flatten()
+        self._norm2 = targets.norm2
+        self._objective = objective
+        self._trials = trials
+
+    def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
+        """See `Matcher`."""
+        samples, trials = images.shape[1], self._trials
+        leaf = images.detach().requires_grad_()
+        logits = self._model(leaf.transpose(0, 1).flatten(0, 1))
+        loss = F.cross_entropy(logits, self._labels, reduction="sum") / samples
+        layers = [layer for _, layer in self._layers]
+        signals = torch.autograd.grad(loss, [layer.y for layer in layers], create_graph=True)
+
+        inner, norm2 = torch.zeros_like(self._norm2), torch.zeros_like(self._norm2)
+        cotangents: list[Tensor] = []
+        with torch.no_grad():
+            for layer, d, target in zip(layers, signals, self._targets, strict=True):
+                part_inner, part_norm2 = layer.first(d, target)
+                inner, norm2 = inner + part_inner, norm2 + part_norm2
+        objective, by_inner, by_norm2 = slopes(self._objective, inner, norm2, self._norm2)
+        with torch.no_grad():
+            for layer, d, target in zip(layers, signals, self._targets, strict=True):
+                cotangents += layer.second(d, target, by_inner, by_norm2)
+
+        prior = priors(leaf, lambda: self._moments(trials))
+        outputs = [tensor for layer, d in zip(layers, signals, strict=True) for tensor in (d, layer.x)]
+        if prior.requires_grad:
+            outputs.append(prior)
+            cotangents.append(torch.ones_like(prior))
+        # The first layer's d may not depend on the images (one linear layer), nor a frozen input on anything.
+        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
+        (gradient,) = torch.autograd.grad([o for o, _ in pairs], leaf, [c for _, c in pairs])
+        return Evaluation(objective, prior.detach(), gradient)
+
+    def _moments(self, trials: int) -> list[tuple[Tensor, Tensor]]:
+        found = []
+        for _, layer in self._layers:
+            if isinstance(layer, TappedBatchNorm):
+                grouped = layer.x.view(-1, trials, *layer.x.shape[1:])
+                variance, mean = torch.var_mean(grouped, dim=(0, 3, 4), correction=0)
+                found.append((mean, variance))
+        return found
+
+
+def _tap(model: nn.Module, trials: int, names: Sequence[str]) -> tuple[nn.Module, list[tuple[list[str], Tapped]]]:
+    """A copy of the model whose layers are tapped, with the parameter names that each layer answers for.
+
+    A layer whose parameters are not all among `names` (a partial gradient view) stays tapped for what it has.
+    """
+    tapped = copy.deepcopy(model)
+    found: list[tuple[list[str], Tapped]] = []
+    wanted = set(names)
+    for path, module in list(tapped.named_modules()):
+        if not list(module.parameters(recurse=False)):
+            continue
+        replacement: Tapped
+        if isinstance(module, nn.Conv2d):
+            replacement = TappedConv(module, trials)
+        elif isinstance(module, nn.Linear):
+            replacement = TappedLinear(module, trials)
+        else:
+            assert isinstance(module, nn.BatchNorm2d)
+            replacement = TappedBatchNorm(module, trials)
+        parameters = [f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)]
+        parent, _, leaf = path.rpartition(".")
+        setattr(tapped.get_submodule(parent), leaf, replacement)
+        if wanted.issuperset(parameters):
+            found.append((parameters, replacement))
+        elif wanted.intersection(parameters):
+            raise ValueError(f"a gradient view must take whole layers; '{path}' is taken in part")
+    return tapped, found

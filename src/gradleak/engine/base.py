@@ -1,0 +1,63 @@
+"""What a gradient matcher does, and the targets it matches: one row per trial."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from gradleak.federated.shared_update import SharedUpdate
+from gradleak.objectives.base import Objective
+from gradleak.priors.base import Moments
+
+Priors = Callable[[Tensor, Moments], Tensor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Objective (T,) float64, weighted priors (T,), and the gradient of their sum, (T, N, 3, H, W)."""
+
+    objective: Tensor
+    prior: Tensor
+    gradient: Tensor
+
+
+class Matcher(Protocol):
+    """Evaluates candidates (T, N, 3, H, W) in [0, 1] against T targets."""
+
+    def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
+        """Objective, priors and gradient of every trial; trials do not influence each other."""
+        ...
+
+
+@dataclass(frozen=True)
+class Targets:
+    """T shared updates stacked: parameter name -> (T, ...); labels int64 (T, N); squared norms float64 (T,)."""
+
+    update: dict[str, Tensor]
+    labels: Tensor
+    norm2: Tensor
+
+    @classmethod
+    def stack(cls, updates: Sequence[SharedUpdate], labels: Sequence[Tensor], device: str) -> "Targets":
+        """Stack the updates of T trials on a device."""
+        names = list(updates[0].update)
+        stacked = {name: torch.stack([u.update[name] for u in updates]).to(device) for name in names}
+        norm2 = sum_per_trial([value * value for value in stacked.values()])
+        return cls(stacked, torch.stack(list(labels)).to(device), norm2)
+
+
+def sum_per_trial(values: Sequence[Tensor]) -> Tensor:
+    """Sum tensors (T, ...) over all but the first dimension, and over the list, in float64: (T,)."""
+    return torch.stack([value.flatten(1).sum(dim=1, dtype=torch.float64) for value in values]).sum(dim=0)
+
+
+def slopes(objective: Objective, inner: Tensor, norm2: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The objective (T,) and its derivatives with respect to <g, g*> and <g, g>, each (T,) float64."""
+    with torch.enable_grad():
+        a, n = inner.detach().requires_grad_(), norm2.detach().requires_grad_()
+        value = objective(a, n, target)
+        by_inner, by_norm2 = torch.autograd.grad(value.sum(), (a, n), allow_unused=True)
+    zero = torch.zeros_like(inner)
+    return value.detach(), zero if by_inner is None else by_inner, zero if by_norm2 is None else by_norm2

@@ -1,0 +1,31 @@
+"""Runs one iteration again and again: captured as a CUDA graph where there is a GPU, called as it is elsewhere.
+
+A 32x32 attack iteration is a few thousand tiny kernels; launching them one by one leaves a GPU idle. The captured
+function must read and write the same tensors each time and must not look at a value on the host.
+"""
+
+from collections.abc import Callable
+
+import torch
+
+_WARM_UP = 3
+
+
+def captured(step: Callable[[], None], restore: Callable[[], None], device: str) -> Callable[[], None]:
+    """Return a function that does what `step` does, as one CUDA graph launch if `device` is a GPU.
+
+    Warming up runs `step` a few times; `restore` puts the tensors back afterwards.
+    """
+    if not device.startswith("cuda"):
+        return step
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UP):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    restore()
+    return graph.replay

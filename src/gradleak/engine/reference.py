@@ -1,0 +1,55 @@
+"""The obviously correct, slow matcher: one trial after the other, differentiated twice by autograd.
+
+Nothing uses it but tests and benchmarks: the fast matchers have to agree with it.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from gradleak.engine.base import Evaluation, Priors, Targets
+from gradleak.federated.client import batch_statistics_of, parameters_of, summed_gradients
+from gradleak.federated.shared_update import LocalTraining
+from gradleak.objectives.base import Objective
+
+
+class ReferenceMatcher:
+    """Loops over trials; the objective is differentiated through the gradient (or through the local steps)."""
+
+    def __init__(
+        self, model: nn.Module, targets: Targets, objective: Objective, training: LocalTraining | None = None
+    ) -> None:
+        self._model = model
+        self._targets = targets
+        self._objective = objective
+        self._training = training
+
+    def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
+        """See `Matcher`."""
+        objective, gradients = [], []
+        leaf = images.detach().requires_grad_()
+        for trial in range(len(images)):
+            value = self._distance(leaf[trial], trial)
+            objective.append(value.detach())
+            gradients.append(torch.autograd.grad(value, leaf)[0])
+        prior = priors(leaf, lambda: batch_statistics_of(self._model, leaf))
+        total = torch.stack(gradients).sum(dim=0)
+        if prior.requires_grad:
+            total = total + torch.autograd.grad(prior.sum(), leaf)[0]
+        return Evaluation(torch.stack(objective), prior.detach(), total)
+
+    def _distance(self, images: Tensor, trial: int) -> Tensor:
+        training = self._training or LocalTraining(batch_size=len(images), epochs=1, lr=1.0)
+        parameters = {name: value.requires_grad_() for name, value in parameters_of(self._model).items()}
+        update = summed_gradients(
+            self._model,
+            parameters,
+            images,
+            self._targets.labels[trial],
+            training.batch_size,
+            training.epochs,
+            training.lr,
+        )
+        names = list(self._targets.update)
+        g = torch.cat([update[name].flatten() for name in names]).double()
+        target = torch.cat([self._targets.update[name][trial].flatten() for name in names]).double()
+        return self._objective(g @ target, g @ g, target @ target)

@@ -1,0 +1,13 @@
+"""Cosine distance (Geiping et al. 2020): blind to the update's scale."""
+
+from torch import Tensor
+
+from gradleak.objectives.base import OBJECTIVES
+
+_TINY = 1e-30
+
+
+@OBJECTIVES.register("cosine")
+def cosine(inner: Tensor, norm2: Tensor, target_norm2: Tensor) -> Tensor:
+    """1 - <g, g*> / (|g| |g*|), in [0, 2], shape (T,)."""
+    return 1 - inner / (norm2 * target_norm2).clamp_min(_TINY).sqrt()

@@ -1,0 +1,1 @@
+"""Priors: what the adversary believes of natural images, added to the objective. One file per prior."""
