@@ -1,0 +1,45 @@
+# `make` regenerates the study that config.yaml names; `make test` and `make check` are what CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CORES ?= all
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := study
+.PHONY: study test check bench lock clean help
+
+study: $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
+	snakemake --profile workflow/profiles/default --cores $(CORES)
+
+test: $(READY) ## run the tests
+	python -m pytest
+
+check: $(READY) ## formatting, lint, types, workflow lint
+	ruff format --check src tests
+	ruff check src tests
+	snakefmt --check Snakefile workflow
+	mypy
+	snakemake --lint
+
+bench: $(READY) ## speed against the peer framework, in an environment of its own
+	python tests/benchmarks/against_breaching.py
+
+lock: $(READY) ## pin what is installed now
+	( sed -n 1p envs/requirements.txt; pip freeze --exclude-editable | sed 's/+cpu$$//' ) > envs/requirements.new
+	mv envs/requirements.new envs/requirements.txt
+
+clean: ## remove results and figures of studies (results/reference stays)
+	find results paper_figures -mindepth 1 -maxdepth 1 ! -name reference ! -name .gitkeep -exec rm -r {} +
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(READY): envs/requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "gradleak needs CPython >= 3.11; set one with make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement envs/requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	@touch $@

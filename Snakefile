@@ -1,0 +1,33 @@
+"""gradleak: from data to every table and figure of the study that config.yaml names."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/update.smk"
+include: "workflow/rules/attack.smk"
+include: "workflow/rules/figures.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        OUTPUTS,
+
+
+localrules:
+    all,
+    plan,
+    fetch_lpips,
+    fetch_data,
+    collect_results,
+    collect_images,
+    tables,
+    figures,

@@ -1,0 +1,75 @@
+"""The command line: one command per pipeline stage, and the tools that need no pipeline."""
+
+import importlib
+import sys
+
+import click
+
+from gradleak import __version__
+from gradleak.errors import UserError
+
+# Commands are imported when called: `gradleak --help` does not wait for torch.
+SECTIONS: dict[str, dict[str, str]] = {
+    "Stages of a study, in order": {
+        "plan": "cells, trials, jobs and estimated hours of a study, before anything runs",
+        "data": "list, look at and download data sets",
+        "train": "global model of a federated round as a checkpoint",
+        "update": "local training of the victim clients: what the server sees",
+        "reconstruct": "run the attacks of a batch on the shared updates",
+        "score": "match reconstructions to victims and measure them",
+        "collect": "join the shards of all batches",
+        "tables": "tables as CSV and LaTeX",
+        "figures": "figures and galleries as PDF and PNG",
+    },
+    "Tools": {
+        "attack": "run one cell alone, from update to picture",
+        "metrics": "LPIPS, PSNR, SSIM and MSE between two images",
+    },
+}
+
+
+class _Sections(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for commands in SECTIONS.values() for name in commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"gradleak.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(commands.items()))
+
+
+@click.group(cls=_Sections, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gradleak")
+def cli() -> None:
+    """Measure when gradient inversion attacks work in federated learning.
+
+    \b
+    Examples:
+      gradleak plan --study quick
+      gradleak attack --example > cell.yaml
+      gradleak attack cell.yaml --out attack/
+    """
+
+
+def main() -> None:
+    """Run the command line; a UserError is one line on stderr and exit code 2."""
+    try:
+        cli.main(standalone_mode=False)
+    except UserError as error:
+        click.echo(f"gradleak: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("gradleak: interrupted", err=True)
+        sys.exit(130)

@@ -1,0 +1,25 @@
+"""The command `gradleak collect`."""
+
+from pathlib import Path
+
+import click
+
+from gradleak.cli.options import PATH, out_option, plan_option
+
+
+@click.command()
+@plan_option
+@out_option
+@click.argument("shards", nargs=-1, type=PATH, required=True)
+def collect(plan_path: Path, out: Path, shards: tuple[Path, ...]) -> None:
+    """Join the shards of all batches; fails if a cell of the plan has no rows.
+
+    \b
+    Example:
+      gradleak collect --plan results/quick/plan.json --out results/quick/results.parquet \\
+        results/quick/shards/*.parquet
+    """
+    from gradleak.plan import Plan
+    from gradleak.stages.tables import collect as join
+
+    join(Plan.read(plan_path), list(shards), out)

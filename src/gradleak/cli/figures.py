@@ -1,0 +1,32 @@
+"""The command `gradleak figures`: from results.parquet and images.parquet to the figures of a study."""
+
+from pathlib import Path
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--results", type=FILE, required=True, help="results.parquet of the study.")
+@click.option("--images", type=FILE, help="images.parquet of the study; for galleries.")
+@click.option("--plan", type=FILE, required=True, help="plan.json of the study.")
+@click.option("--out", type=FILE, required=True, help="Folder that receives the files.")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def figures(results: Path, images: Path | None, plan: Path, out: Path, names: tuple[str, ...]) -> None:
+    """Write the figures and galleries of all experiments, or of those named, as PDF and PNG.
+
+    \b
+    Example:
+      gradleak figures --results results/quick/results.parquet \\
+        --images results/quick/images.parquet --plan results/quick/plan.json \\
+        --out paper_figures/quick fig4a
+    """
+    from gradleak.tables.plan import IMAGE_COLUMNS, RESULT_COLUMNS, StudyData, read_plan, read_table
+    from gradleak.tables.present import write_stage
+
+    study, experiments = read_plan(plan)
+    pictures = None if images is None else read_table(images, IMAGE_COLUMNS)
+    data = StudyData(study, read_table(results, RESULT_COLUMNS), pictures)
+    for path in write_stage("figures", experiments, names, data, out):
+        click.echo(path)

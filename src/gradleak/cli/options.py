@@ -1,0 +1,65 @@
+"""Options and helpers that several commands share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+PATH = click.Path(path_type=Path)
+
+plan_option = click.option("--plan", "plan_path", type=PATH, required=True, help="plan.json of the study.")
+batch_option = click.option("--batch", required=True, help="Id of a batch in the plan.")
+out_option = click.option("--out", type=PATH, required=True, help="File to write.")
+checkpoints_option = click.option("--checkpoints", type=PATH, required=True, help="Folder of checkpoints.")
+config_option = click.option(
+    "--config", "config_path", type=PATH, default=Path("config.yaml"), show_default=True, help="Settings."
+)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Yield `progress(label, total) -> count(iterations)`; bars on a terminal, sparse lines in a log file."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _log_lines
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bars:
+
+        def progress(label: str, total: int) -> Callable[[int], None]:
+            task = bars.add_task(label, total=total)
+
+            def count(iterations: int) -> None:
+                if bars.tasks[task].finished:  # the next pass over further trials of the same family
+                    bars.reset(task)
+                bars.update(task, advance=iterations)
+
+            return count
+
+        yield progress
+
+
+def _log_lines(label: str, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def count(iterations: int) -> None:
+        nonlocal done
+        before, done = done, done + iterations
+        if before == 0 or before * 4 // total != done * 4 // total:
+            click.echo(f"{label}: {done} of {total} iterations a pass", err=True)
+
+    return count
+
+
+def prepare(config: Any) -> str:
+    """Set up the process for a config's device and threads; returns the device."""
+    from gradleak.engine.device import prepare_device, resolve_device
+
+    device = resolve_device(config.device)
+    prepare_device(device, config.threads, config.tf32)
+    return device

@@ -1,0 +1,34 @@
+"""The command `gradleak reconstruct`."""
+
+from pathlib import Path
+
+import click
+
+from gradleak.cli.options import PATH, batch_option, checkpoints_option, out_option, plan_option
+
+
+@click.command()
+@plan_option
+@batch_option
+@checkpoints_option
+@click.option("--updates", type=PATH, required=True, help="What `gradleak update` wrote for the batch.")
+@out_option
+def reconstruct(plan_path: Path, batch: str, checkpoints: Path, updates: Path, out: Path) -> None:
+    """Run the attacks of a batch on the shared updates.
+
+    Killed at any moment, the same command goes on from its last saved state and writes the same bytes.
+
+    \b
+    Example:
+      gradleak reconstruct --plan results/quick/plan.json --batch 0123456789abcdef \\
+        --checkpoints results/quick/checkpoints --updates results/quick/updates/0123456789abcdef.safetensors \\
+        --out results/quick/reconstructions/0123456789abcdef.safetensors
+    """
+    from gradleak.cli.options import prepare, progress_bar
+    from gradleak.plan import Plan
+    from gradleak.stages.reconstruct import write_reconstructions
+
+    plan = Plan.read(plan_path)
+    device = prepare(plan.config)
+    with progress_bar() as progress:
+        write_reconstructions(plan, batch, updates, checkpoints, out, device, progress)

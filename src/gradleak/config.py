@@ -1,0 +1,62 @@
+"""config.yaml: what a user edits. Validated; an unknown key is an error."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gradleak.data.base import DataSource
+from gradleak.errors import UserError, first_error
+
+
+class JobConfig(BaseModel):
+    """How the attack stage is cut into jobs and saved."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    minutes: float = Field(30.0, gt=0)
+    save_every_s: float = Field(60.0, ge=0)
+
+
+class Config(BaseModel):
+    """One user's settings: the study, where data lies, the device, and how jobs are cut.
+
+    `threads` is the number of CPU threads of one job; results may differ in the last bit between thread counts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: str = "quick"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(1, ge=1)
+    tf32: bool = False
+    cache: Path = Path(".cache/gradleak")
+    data: dict[str, DataSource] = {}
+    jobs: JobConfig = JobConfig()
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate a config file; raises UserError naming the file, the key and what is allowed."""
+    return parse_config(read_yaml(path), str(path))
+
+
+def parse_config(content: object, where: str) -> Config:
+    """Validate parsed YAML; raises UserError naming `where`, the key and what is allowed."""
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{where}: {first_error(error)}") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse a YAML file that holds a mapping; raises UserError if it cannot be read or is something else."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must hold a mapping of keys to values, found {type(content).__name__}")
+    return content

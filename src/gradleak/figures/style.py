@@ -1,0 +1,111 @@
+"""One look for all figures, and files whose bytes depend on nothing but the figure."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Widths in inches of one column and of both columns of a two-column page.
+WIDTHS = {"column": 3.35, "page": 7.0}
+
+#: Colours that stay distinct with any common colour blindness (Okabe and Ito), vermilion kept for limits.
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#555555", "#7A5195"]
+LIMIT = "#C1272D"
+MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
+DASHES: list[str | tuple[int, tuple[float, ...]]] = [
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (5, 1.2, 1.2, 1.2)),
+    (0, (3, 1)),
+    (0, (1, 2)),
+    "-",
+]
+
+_SIZES = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "grid.linewidth": 0.4,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 3.8,
+    "grid.color": "#E4E4E4",
+    "axes.edgecolor": "#333333",
+    "axes.labelcolor": "#222222",
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "text.color": "#222222",
+    # DejaVu and STIX ship with matplotlib: no figure depends on the fonts of a machine.
+    "font.family": "STIXGeneral",
+    "mathtext.fontset": "stix",
+    "axes.unicode_minus": False,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "gradleak",
+}
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """While it is open, figures are drawn in the project's style; matplotlib's settings are left as found."""
+    import matplotlib
+    import seaborn
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        with seaborn.axes_style("ticks", rc={"axes.grid": True}):
+            matplotlib.rcParams.update(_SIZES)
+            yield
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure of a size in inches that belongs to no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def text_width(text: str, size: float) -> float:
+    """Width in inches of a text (may hold `$math$`) of a size in points. Measure inside `theme()`."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    path = TextPath((0, 0), text, size=size, prop=FontProperties(family="STIXGeneral"))
+    return float(path.get_extents().width) / 72
+
+
+def file_bytes(figure: "Figure", kind: Literal["pdf", "png"], dpi: int = 300) -> bytes:
+    """The figure as a file without dates, random ids or names of programs: the same figure, the same
+    bytes.
+    """
+    metadata = (
+        {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": "gradleak"}
+        if kind == "pdf"
+        else {"Software": None}
+    )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    return buffer.getvalue()
+
+
+def small_png(figure: "Figure", limit: int = 1_000_000) -> bytes:
+    """The figure as PNG at 300 dpi, or at the greatest lower resolution that keeps it under `limit` bytes."""
+    content = b""
+    for dpi in (300, 220, 150, 100, 72):
+        content = file_bytes(figure, "png", dpi)
+        if len(content) < limit:
+            break
+    return content

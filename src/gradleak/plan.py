@@ -1,0 +1,258 @@
+"""The plan of a study: which cells run in which job, and what they cost. Written once, read by every stage."""
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Group
+from rich.table import Table as RichTable
+from torch.utils.flop_counter import FlopCounterMode
+
+from gradleak.cell import Cell, ModelSpec, digest
+from gradleak.config import Config, parse_config
+from gradleak.data.base import open_dataset
+from gradleak.errors import UserError
+from gradleak.files import write_text
+from gradleak.models.base import build_model
+from gradleak.study import Study
+
+# One evaluation costs about seven forward passes: forward, backward, the weights' gradient or its pairing, and the
+# four products of the second differentiation.
+_PASSES = 7.0
+_JOB_START_S = 10.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cells that one job computes, in order; `seconds` is the estimate on the plan's device."""
+
+    id: str
+    cells: list[str]
+    checkpoints: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the stages need to know of a study, as `plan.json` holds it."""
+
+    study: str
+    config: Config
+    cells: dict[str, Cell]
+    batches: dict[str, Batch]
+    checkpoints: dict[str, str]
+    experiments: dict[str, Any]
+
+    def batch_cells(self, batch: str) -> list[Cell]:
+        """The cells of a batch; raises UserError for an unknown id."""
+        if batch not in self.batches:
+            raise UserError(f"batch '{batch}' is not in the plan of study '{self.study}'; run `gradleak plan`")
+        return [self.cells[cell] for cell in self.batches[batch].cells]
+
+    def families(self, batch: str) -> list[list[Cell]]:
+        """A batch's cells grouped by family, in order: each group runs vectorised together."""
+        groups: dict[str, list[Cell]] = defaultdict(list)
+        for cell in self.batch_cells(batch):
+            groups[cell.family].append(cell)
+        return list(groups.values())
+
+    def content(self) -> dict[str, Any]:
+        """The plan as JSON-like content."""
+        return {
+            "study": self.study,
+            "config": self.config.model_dump(mode="json"),
+            "experiments": self.experiments,
+            "batches": {key: batch.__dict__ for key, batch in self.batches.items()},
+            "checkpoints": self.checkpoints,
+            "cells": {key: cell.model_dump(mode="json") for key, cell in self.cells.items()},
+        }
+
+    def write(self, path: Path) -> None:
+        """Write `plan.json` atomically; the bytes depend on the content only."""
+        write_text(path, json.dumps(self.content(), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        """Read `plan.json`; raises UserError if it is missing or not a plan."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            cells = {key: Cell.parse(value, f"{path}: cells.{key}") for key, value in content["cells"].items()}
+            return cls(
+                content["study"],
+                parse_config(content["config"], f"{path}: config"),
+                cells,
+                {key: Batch(**value) for key, value in content["batches"].items()},
+                content["checkpoints"],
+                content["experiments"],
+            )
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
+
+
+def make_plan(study: Study, config: Config) -> Plan:
+    """Pack a study's cells into batches of about `config.jobs.minutes`.
+
+    Raises UserError where a victim index is beyond the data set. Batches hold cells of one data set, model and
+    attack, so that adding an attack to a study leaves the other batches, and their results, as they are.
+    """
+    cells = {cell.id: cell for cell in study.cells()}
+    _check_victims(list(cells.values()), config)
+    groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    for cell in cells.values():
+        groups[cell.dataset.name, cell.model.name, cell.attack.name].append(cell)
+    rate = throughput(config)
+    batches: dict[str, Batch] = {}
+    for group in groups.values():
+        # Families together, so that their cells share a job and run vectorised.
+        order = {family: index for index, family in enumerate(dict.fromkeys(cell.family for cell in group))}
+        for batch in _pack(sorted(group, key=lambda cell: order[cell.family]), config, rate):
+            batches[batch.id] = batch
+    checkpoints = {checkpoint_id(cell, config): cell.id for cell in cells.values()}
+    experiments = {
+        name: {
+            "title": experiment.title,
+            "paper": experiment.paper,
+            "show": experiment.show,
+            "cells": [{"cell_id": cell.id, "labels": labels} for cell, labels in experiment.cells],
+        }
+        for name, experiment in study.experiments.items()
+    }
+    return Plan(study.name, config, cells, batches, checkpoints, experiments)
+
+
+def study_path(study: str) -> Path:
+    """The file of a study, by name (in `workflow/studies`) or by path; raises UserError listing what there is."""
+    path = Path(study)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    folder = Path("workflow/studies")
+    path = folder / f"{study}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml"))) or f"none in {folder}"
+        raise UserError(f"unknown study '{study}'; known: {known}")
+    return path
+
+
+def plan_summary(plan: Plan, rate: float | None = None) -> Group:
+    """What a study will do and cost, for the terminal; `rate` replaces the recorded operations per second."""
+    seconds = {name: cost(cell) / (rate or throughput(plan.config)) for name, cell in plan.cells.items()}
+    table = RichTable(title=f"study {plan.study}", box=None, title_justify="left")
+    for column in ("experiment", "cells", "images", "hours"):
+        table.add_column(column, justify="left" if column == "experiment" else "right")
+    for name, experiment in plan.experiments.items():
+        ids = dict.fromkeys(entry["cell_id"] for entry in experiment["cells"])
+        images = sum(plan.cells[i].client.samples * plan.cells[i].attack.restarts for i in ids)
+        table.add_row(name, str(len(ids)), str(images), f"{sum(seconds[i] for i in ids) / 3600:.2f}")
+    trials = sum(cell.attack.restarts for cell in plan.cells.values())
+    families = len({cell.family for cell in plan.cells.values()})
+    hours = (sum(seconds.values()) + _JOB_START_S * len(plan.batches)) / 3600
+    kind = "cuda" if plan.config.device == "cuda" else "cpu"
+    basis = "measured on this machine" if rate else _basis(kind)
+    total = (
+        f"{len(plan.cells)} cells ({trials} trials in {families} families), {len(plan.checkpoints)} checkpoints, "
+        f"{len(plan.batches)} attack jobs, about {hours:.2f} device hours ({kind}; {basis})"
+    )
+    return Group(table, total)
+
+
+def _basis(kind: str) -> str:
+    entry = recorded_throughput()[kind]
+    return f"{'recorded' if entry['measured'] else 'ASSUMED'} throughput: {entry['what']}"
+
+
+def checkpoint_id(cell: Cell, config: Config) -> str:
+    """Id of the checkpoint that a cell attacks: its content and where its data comes from."""
+    return digest([cell.checkpoint, _source(cell, config)])
+
+
+def cost(cell: Cell) -> float:
+    """Estimated floating-point operations of a cell's attack."""
+    attack = cell.attack
+    steps = cell.client.updates if attack.knowledge == "wst" else 1
+    iterations = attack.total_iterations
+    forward = forward_flops(cell.model, cell.dataset.resolution)
+    return operations(forward, cell.client.samples) * steps * iterations * attack.restarts
+
+
+def operations(forward: float, samples: int) -> float:
+    """Operations of one evaluation of N images whose forward pass takes `forward` operations each."""
+    return _PASSES * forward * samples
+
+
+def throughput(config: Config) -> float:
+    """Operations per second of one job on the configured device, from the recorded benchmarks."""
+    recorded = recorded_throughput()
+    kind = "cuda" if config.device == "cuda" else "cpu"
+    return float(recorded[kind]["flops_per_s"])
+
+
+def recorded_throughput() -> dict[str, Any]:
+    """The benchmarks that estimates rest on: `resources/throughput.yaml`."""
+    text = resources.files("gradleak.resources").joinpath("throughput.yaml").read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+@cache
+def _flops_of(model: str, resolution: int) -> float:
+    spec = ModelSpec.model_validate_json(model)
+    with torch.device("meta"):
+        network = build_model(spec, 10, resolution, (0.5,) * 3, (0.5,) * 3)
+        images = torch.zeros(1, 3, resolution, resolution)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(images)
+    return float(counter.get_total_flops())
+
+
+def forward_flops(model: ModelSpec, resolution: int) -> float:
+    """Floating-point operations of one image's forward pass."""
+    return _flops_of(model.model_dump_json(exclude={"round", "init_seed"}), resolution)
+
+
+def _source(cell: Cell, config: Config) -> object:
+    source = config.data.get(cell.dataset.name)
+    return None if source is None else source.model_dump(mode="json")
+
+
+def _pack(cells: list[Cell], config: Config, rate: float) -> list[Batch]:
+    batches: list[Batch] = []
+    current: list[Cell] = []
+    seconds = 0.0
+    for cell in cells:
+        this = cost(cell) / rate
+        if current and seconds + this > 60 * config.jobs.minutes:
+            batches.append(_batch(current, seconds, config))
+            current, seconds = [], 0.0
+        current.append(cell)
+        seconds += this
+    return [*batches, _batch(current, seconds, config)]
+
+
+def _batch(cells: list[Cell], seconds: float, config: Config) -> Batch:
+    ids = [cell.id for cell in cells]
+    name = digest([ids, _source(cells[0], config)])
+    checkpoints = list(dict.fromkeys(checkpoint_id(cell, config) for cell in cells))
+    return Batch(name, ids, checkpoints, round(seconds + _JOB_START_S, 1))
+
+
+def _check_victims(cells: list[Cell], config: Config) -> None:
+    highest: dict[str, tuple[int, Cell]] = {}
+    for cell in cells:
+        top = max(cell.victims)
+        if top >= highest.get(cell.dataset.name, (-1, cell))[0]:
+            highest[cell.dataset.name] = (top, cell)
+    for name, (top, cell) in highest.items():
+        dataset = open_dataset(name, cell.dataset.resolution, config.data, config.cache)
+        size = dataset.size("test")
+        if top >= size:
+            raise UserError(
+                f"victim index {top}: the test split of data set '{name}' has {size} images (0 to {size - 1})"
+            )

@@ -1,0 +1,1 @@
+"""The pipeline's stages: each reads files of the stage before and writes its own, atomically."""

@@ -1,0 +1,72 @@
+"""Stage `reconstruct`: runs the attacks of a batch on the shared updates. Never sees a victim image."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gradleak.attacks.base import ATTACKS, Reconstruction, RunContext
+from gradleak.cell import Cell
+from gradleak.engine.device import device_name
+from gradleak.federated.shared_update import SharedUpdate
+from gradleak.files import atomic, write_provenance
+from gradleak.plan import Plan
+from gradleak.stages.common import global_model
+from gradleak.stages.update import read_updates
+
+Progress = Callable[[int], None]
+
+
+def write_reconstructions(
+    plan: Plan,
+    batch: str,
+    updates: Path,
+    checkpoints: Path,
+    out: Path,
+    device: str,
+    progress: Callable[[str, int], Progress] | None = None,
+) -> None:
+    """Attack every cell of a batch, family by family, and write images, objectives and iterations.
+
+    State is kept in `<out>.state/` while the job runs: killed at any moment, a rerun goes on from the last saved
+    iteration and writes the same bytes. `progress(label, total)` returns a callback that counts iterations.
+    """
+    started = time.time()
+    state = out.with_name(out.name + ".state")
+    content: dict[str, Tensor] = {}
+    seconds = {}
+    for family in plan.families(batch):
+        begun = time.time()
+        model = global_model(family[0], plan.config, checkpoints)
+        shared = read_updates(updates, family, model)
+        context = RunContext(
+            device=device,
+            state=state / family[0].family,
+            save_every_s=plan.config.jobs.save_every_s,
+            progress=progress(_label(family), family[0].attack.total_iterations) if progress else None,
+        )
+        found = attack_family(family, shared, context)
+        for index, cell in enumerate(family):
+            content[f"{cell.id}/images"] = found.images[index].contiguous()
+            content[f"{cell.id}/objective"] = found.objective[index].contiguous()
+            content[f"{cell.id}/iterations"] = found.iterations[index].contiguous()
+        seconds[family[0].family] = round(time.time() - begun, 3)
+    with atomic(out) as temporary:
+        save_file(content, temporary)
+    write_provenance(out, started, batch=batch, device=device_name(device), family_seconds=seconds)
+    shutil.rmtree(state, ignore_errors=True)
+
+
+def attack_family(family: list[Cell], shared: list[SharedUpdate], context: RunContext) -> Reconstruction:
+    """Attack the updates of one family; every random draw is seeded by its cell's id."""
+    attack = ATTACKS[family[0].attack.name]
+    seeds = [int(cell.id, 16) for cell in family]
+    return attack.run(family[0].attack, shared, seeds, context)
+
+
+def _label(family: list[Cell]) -> str:
+    cell = family[0]
+    return f"{cell.attack.name} {cell.model.name} N={cell.client.samples} U={cell.client.updates} x{len(family)}"

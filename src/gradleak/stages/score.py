@@ -1,0 +1,116 @@
+"""Stage `score`: matches reconstructions to victims and measures them: one row per reconstructed image."""
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+from safetensors import safe_open
+from torch import Tensor
+
+from gradleak.cell import Cell
+from gradleak.errors import UserError
+from gradleak.files import write_provenance
+from gradleak.metrics.base import Scorer
+from gradleak.metrics.matching import match
+from gradleak.plan import Plan
+from gradleak.stages.common import dataset_of
+from gradleak.stages.tables import write_parquet
+
+
+def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, images: Path) -> None:
+    """Score a batch: rows to `out`; victim and chosen reconstruction as PNG to `images`, both Parquet."""
+    started = time.time()
+    scorer = Scorer(plan.config.cache)
+    rows: list[dict[str, Any]] = []
+    pictures: list[dict[str, Any]] = []
+    try:
+        with safe_open(reconstructions, framework="pt") as stream:
+            for family in plan.families(batch):
+                dataset = dataset_of(family[0], plan.config)
+                for cell in family:
+                    truth = dataset.images("test", cell.victims)
+                    labels = dataset.labels("test", cell.victims)
+                    cell_rows, cell_pictures = score_cell(
+                        cell,
+                        truth,
+                        labels,
+                        stream.get_tensor(f"{cell.id}/images"),
+                        stream.get_tensor(f"{cell.id}/objective"),
+                        stream.get_tensor(f"{cell.id}/iterations"),
+                        scorer,
+                    )
+                    rows += cell_rows
+                    pictures += cell_pictures
+    except OSError as error:
+        raise UserError(f"{reconstructions}: cannot be read ({error}); run `gradleak reconstruct`") from None
+    write_parquet(pd.DataFrame(pictures), images)
+    write_parquet(pd.DataFrame(rows), out)
+    write_provenance(out, started, batch=batch)
+
+
+def score_cell(
+    cell: Cell,
+    truth: Tensor,
+    labels: Tensor,
+    reconstructed: Tensor,
+    objective: Tensor,
+    iterations: Tensor,
+    scorer: Scorer,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows and pictures of one cell.
+
+    truth: (N, 3, H, W); labels (N,); reconstructed: (R, N, 3, H, W), in any order inside a batch; objective and
+    iterations (R,). The chosen restart is the one with the lowest objective: no metric has a say in it.
+    """
+    factors = cell.factors()
+    chosen = int(objective.argmin())
+    matched = torch.stack([images[match(truth, images)] for images in reconstructed])
+    restarts, samples = matched.shape[:2]
+    scores = scorer(truth.repeat(restarts, 1, 1, 1), matched.flatten(0, 1))
+    rows, pictures = [], []
+    for index in range(restarts * samples):
+        restart, position = divmod(index, samples)
+        row = {
+            "cell_id": cell.id,
+            "family_id": cell.family,
+            **factors,
+            "restart": restart,
+            "chosen": restart == chosen,
+            "position": position,
+            "image": cell.victims[position],
+            "label": int(labels[position]),
+            "objective": float(objective[restart]),
+            "iterations": int(iterations[restart]),
+            **{name: float(values[index]) for name, values in scores.items()},
+        }
+        rows.append(row)
+        if restart == chosen:
+            pictures.append(
+                {
+                    "cell_id": cell.id,
+                    "image": row["image"],
+                    "position": position,
+                    "label": row["label"],
+                    "lpips": row["lpips"],
+                    "truth_png": png(truth[position]),
+                    "reconstruction_png": png(matched[restart, position]),
+                }
+            )
+    return rows, pictures
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """An image (3, H, W) in [0, 1] as an 8-bit picture."""
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def png(image: Tensor) -> bytes:
+    """An image (3, H, W) in [0, 1] as PNG bytes."""
+    stream = io.BytesIO()
+    to_pil(image).save(stream, format="PNG")
+    return stream.getvalue()

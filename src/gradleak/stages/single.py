@@ -1,0 +1,73 @@
+"""One cell alone: update, attack, score and a picture, through the same code as the stages."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from gradleak.attacks.base import RunContext
+from gradleak.cell import Cell
+from gradleak.config import Config
+from gradleak.files import atomic
+from gradleak.metrics.backbone import fetch_backbone
+from gradleak.metrics.base import Scorer
+from gradleak.models.base import set_bn_mode
+from gradleak.stages.common import dataset_of, initial_model
+from gradleak.stages.reconstruct import attack_family
+from gradleak.stages.score import score_cell
+from gradleak.stages.tables import write_parquet
+from gradleak.stages.update import InMemory, pack_update, unpack_update
+
+_TILE = 160
+
+
+def run_cell(
+    cell: Cell,
+    config: Config,
+    out: Path,
+    device: str,
+    progress: Callable[[str, int], Callable[[int], None]],
+) -> str:
+    """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`; returns a line of metrics."""
+    scorer = Scorer(fetch_backbone(config.cache).parent)
+    dataset = dataset_of(cell, config)
+    images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
+    model = initial_model(cell, dataset)
+    set_bn_mode(model, cell.client.bn_mode)
+    content = InMemory(pack_update(cell, model, images, labels))
+    shared = unpack_update(cell, content, set(content), model)
+    context = RunContext(device=device, progress=progress(cell.attack.name, cell.attack.total_iterations))
+    found = attack_family([cell], [shared], context)
+    rows, pictures = score_cell(cell, images, labels, found.images[0], found.objective[0], found.iterations[0], scorer)
+    frame = pd.DataFrame(rows)
+    write_parquet(pd.DataFrame(pictures), out / "images.parquet")
+    write_parquet(frame, out / "result.parquet")
+    chosen = frame[frame["chosen"]]
+    with atomic(out / "picture.png") as temporary:
+        _picture(pictures, chosen).save(temporary, format="PNG")
+    means = ", ".join(f"{name} {chosen[name].mean():.4f}" for name in ("lpips", "psnr", "ssim", "mse"))
+    return f"cell {cell.id}: {means}, objective {chosen['objective'].iloc[0]:.5f} -> {out / 'picture.png'}"
+
+
+def _picture(pictures: list[dict[str, object]], rows: pd.DataFrame) -> Image.Image:
+    """Ground truth left, reconstruction right, metrics under each pair."""
+    font = ImageFont.load_default(14)
+    height = _TILE + 28
+    canvas = Image.new("RGB", (2 * _TILE + 12, height * len(pictures)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for index, (picture, row) in enumerate(zip(pictures, rows.to_dict("records"), strict=True)):
+        top = index * height
+        for column, key in enumerate(("truth_png", "reconstruction_png")):
+            tile = _open(picture[key]).resize((_TILE, _TILE), Image.Resampling.NEAREST)
+            canvas.paste(tile, (column * (_TILE + 12), top))
+        text = f"LPIPS {row['lpips']:.3f}   PSNR {row['psnr']:.1f} dB"
+        draw.text((_TILE + 6, top + _TILE + 4), text, fill="black", font=font, anchor="ma")
+    return canvas
+
+
+def _open(content: object) -> Image.Image:
+
+    assert isinstance(content, bytes)
+    return Image.open(io.BytesIO(content))

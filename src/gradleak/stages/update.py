@@ -1,0 +1,96 @@
+"""Stage `update`: every victim client of a batch trains locally and shares its update."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gradleak.cell import Cell
+from gradleak.errors import UserError
+from gradleak.federated.client import batch_statistics, local_update
+from gradleak.federated.shared_update import LocalTraining, SharedUpdate
+from gradleak.files import atomic, write_provenance
+from gradleak.models.base import Classifier
+from gradleak.plan import Plan
+from gradleak.stages.common import dataset_of, global_model
+
+
+def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:
+    """Compute the shared update of every cell of a batch and write them as one safetensors file."""
+    started = time.time()
+    content: dict[str, Tensor] = {}
+    fingerprints = {}
+    for family in plan.families(batch):
+        model = global_model(family[0], plan.config, checkpoints)
+        dataset = dataset_of(family[0], plan.config)
+        fingerprints[family[0].dataset.name] = dataset.fingerprint()
+        for cell in family:
+            images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
+            content |= pack_update(cell, model, images, labels)
+    with atomic(out) as temporary:
+        save_file(content, temporary)
+    write_provenance(out, started, batch=batch, data=fingerprints)
+
+
+def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """What one client shares, as named tensors under the cell's id."""
+    content = {f"{cell.id}/labels": labels}
+    for name, value in local_update(model, images, labels, cell.client).items():
+        content[f"{cell.id}/update/{name}"] = value.contiguous()
+    for index, (mean, variance) in enumerate(batch_statistics(model, images)):
+        content[f"{cell.id}/mean/{index}"] = mean
+        content[f"{cell.id}/variance/{index}"] = variance
+    return content
+
+
+def read_updates(path: Path, cells: list[Cell], model: Classifier) -> list[SharedUpdate]:
+    """Read the updates of cells of one family, each with no more than the cell's knowledge level grants."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            names = set(stream.keys())
+            return [unpack_update(cell, stream, names, model) for cell in cells]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error}); run `gradleak update`") from None
+
+
+def unpack_update(cell: Cell, tensors: Any, names: set[str], model: Classifier) -> SharedUpdate:
+    """The adversary's view of a cell's update, from an open safetensors file or anything with `get_tensor`."""
+    prefix = f"{cell.id}/update/"
+    update = {name.removeprefix(prefix): tensors.get_tensor(name) for name in names if name.startswith(prefix)}
+    if not update:
+        raise UserError(f"the update of cell {cell.id} is missing; run `gradleak update`")
+    order = [name for name, _ in model.named_parameters() if name in update]
+    statistics = list(_statistics(cell, tensors, names))
+    spec = cell.client
+    shape = (3, cell.dataset.resolution, cell.dataset.resolution)
+    full = SharedUpdate(
+        update={name: update[name] for name in order},
+        model=model,
+        round=cell.model.round,
+        samples=spec.samples,
+        image_shape=shape,
+        num_classes=model.num_classes,
+        labels=tensors.get_tensor(f"{cell.id}/labels") if cell.attack.labels == "known" else None,
+        training=LocalTraining(spec.minibatch, spec.epochs, spec.lr),
+        batch_statistics=statistics or None,
+    )
+    return full.restricted(cell.knowledge_level)
+
+
+def _statistics(cell: Cell, tensors: Any, names: set[str]) -> Iterator[tuple[Tensor, Tensor]]:
+    count = sum(name.startswith(f"{cell.id}/mean/") for name in names)
+    for index in range(count):
+        yield tensors.get_tensor(f"{cell.id}/mean/{index}"), tensors.get_tensor(f"{cell.id}/variance/{index}")
+
+
+class InMemory(dict[str, torch.Tensor]):
+    """Named tensors with the reading interface of a safetensors file."""
+
+    def get_tensor(self, name: str) -> Tensor:
+        """The tensor of a name."""
+        return self[name]

@@ -1,0 +1,151 @@
+"""A study: named experiments, each expanded from explicit lists into cells."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gradleak.cell import Cell, Scalar
+from gradleak.config import read_yaml
+from gradleak.errors import UserError, first_error
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Trials(_Strict):
+    """Which victims: trial i of `count` attacks the N test images from index first + i N on.
+
+    Each trial is run with `seeds` different seeds. With `wrap`, indices go on from 0 where
+    the split ends, so that large batches of a small victim set can have several trials.
+    """
+
+    count: int = Field(1, ge=1)
+    seeds: int = Field(1, ge=1)
+    first: int = Field(0, ge=0)
+    wrap: int | None = Field(None, ge=1)
+
+
+class Point(_Strict):
+    """One point of an axis: cell keys to set (dotted paths) and labels for tables and figures."""
+
+    set: dict[str, Any] = {}
+    labels: dict[str, Scalar] = {}
+
+
+class Block(Point):
+    """A product of axes over a base; an axis is `{key: [values]}` or a list of points."""
+
+    axes: list[dict[str, list[Any]] | list[Point]] = []
+    trials: Trials | None = None
+
+
+class ExperimentSpec(_Strict):
+    """What one table or figure of the paper needs, and how it is shown."""
+
+    title: str
+    paper: str
+    cells: list[Block]
+    show: list[dict[str, Any]]
+
+
+class StudySpec(_Strict):
+    """The content of a study file."""
+
+    title: str
+    defaults: dict[str, Any]
+    trials: Trials = Trials()
+    experiments: dict[str, ExperimentSpec]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment whose blocks are expanded: each cell with its labels."""
+
+    title: str
+    paper: str
+    show: list[dict[str, Any]]
+    cells: list[tuple[Cell, dict[str, Scalar]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study: its experiments, whose cells may be shared."""
+
+    name: str
+    title: str
+    experiments: dict[str, Experiment]
+
+    def cells(self) -> list[Cell]:
+        """All distinct cells, in the order in which experiments first name them."""
+        found: dict[str, Cell] = {}
+        for experiment in self.experiments.values():
+            for cell, _ in experiment.cells:
+                found.setdefault(cell.id, cell)
+        return list(found.values())
+
+
+def load_study(path: Path) -> Study:
+    """Read, validate and expand a study file; raises UserError naming the file, the experiment and the key."""
+    try:
+        spec = StudySpec.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_error(error)}") from None
+    experiments = {}
+    for name, experiment in spec.experiments.items():
+        cells = [pair for block in experiment.cells for pair in _expand(spec, block, f"{path}: experiments.{name}")]
+        if not cells:
+            raise UserError(f"{path}: experiments.{name}: has no cells")
+        experiments[name] = Experiment(experiment.title, experiment.paper, experiment.show, cells)
+    return Study(path.stem, spec.title, experiments)
+
+
+def _expand(spec: StudySpec, block: Block, where: str) -> Iterator[tuple[Cell, dict[str, Scalar]]]:
+    axes = [_points(axis, where) for axis in block.axes]
+    for combination in itertools.product(*axes):
+        content: dict[str, Any] = _copy(spec.defaults)
+        labels: dict[str, Scalar] = dict(block.labels)
+        _assign(content, block.set, where)
+        for point in combination:
+            _assign(content, point.set, where)
+            labels |= point.labels
+        trials = block.trials or spec.trials
+        samples = content.get("client", {}).get("samples", 1)
+        if not isinstance(samples, int) or samples < 1:
+            raise UserError(f"{where}: client.samples must be a whole number from 1 up (found {samples!r})")
+        for trial in range(trials.count):
+            start = trials.first + trial * samples
+            victims = [index % trials.wrap if trials.wrap else index for index in range(start, start + samples)]
+            for seed in range(trials.seeds):
+                cell = {**content, "victims": victims, "seed": seed}
+                yield Cell.parse(cell, f"{where} ({labels})"), labels
+
+
+def _points(axis: dict[str, list[Any]] | list[Point], where: str) -> list[Point]:
+    if isinstance(axis, list):
+        return axis
+    if len(axis) != 1:
+        raise UserError(f"{where}: an axis names one key, found {sorted(axis)}; use a list of points for several")
+    ((key, values),) = axis.items()
+    return [Point(set={key: value}) for value in values]
+
+
+def _assign(content: dict[str, Any], settings: dict[str, Any], where: str) -> None:
+    for path, value in settings.items():
+        *parents, leaf = path.split(".")
+        node = content
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise UserError(f"{where}: key '{path}' goes through '{parent}', which is not a mapping")
+        node[leaf] = _copy(value)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return list(value) if isinstance(value, list) else value

@@ -1,0 +1,101 @@
+"""What the tables and figures stages read: the plan's experiments, results.parquet and images.parquet."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from gradleak.errors import UserError
+from gradleak.tables.spec import PresentationSpec, output_names, parse_spec
+
+RESULT_COLUMNS = ["cell_id", "restart", "chosen", "image", "lpips"]
+IMAGE_COLUMNS = ["cell_id", "image", "position", "truth_png", "reconstruction_png", "lpips"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One named experiment of a study.
+
+    cells: one row per cell of the plan in the plan's order, column `cell_id` and one column per label
+    (object; NaN where a cell lacks the label).
+    """
+
+    name: str
+    title: str
+    paper: str
+    show: tuple[PresentationSpec, ...]
+    cells: pd.DataFrame
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the labels that the study gave its cells."""
+        return [str(column) for column in self.cells.columns if column != "cell_id"]
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """A study's results: `results` as in results.parquet; `images` as in images.parquet, where it was
+    read.
+    """
+
+    study: str
+    results: pd.DataFrame
+    images: pd.DataFrame | None = None
+
+
+def read_plan(path: Path) -> tuple[str, dict[str, Experiment]]:
+    """Read plan.json: the study's name and its experiments, whose `show` entries are validated.
+
+    Raises UserError that names the file and key.
+    """
+    try:
+        plan = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error})") from None
+    if not isinstance(plan, dict) or not isinstance(plan.get("experiments"), dict) or "study" not in plan:
+        raise UserError(f"{path}: a plan needs the keys 'study' and 'experiments'")
+    return str(plan["study"]), {
+        name: parse_experiment(name, content, str(path)) for name, content in plan["experiments"].items()
+    }
+
+
+def parse_experiment(name: str, content: object, where: str) -> Experiment:
+    """One entry of a plan's `experiments`; raises UserError that names `where` and the key."""
+    where = f"{where}: experiment '{name}'"
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: must be a mapping")
+    for key, kind in {"title": str, "show": list, "cells": list}.items():
+        if not isinstance(content.get(key), kind):
+            raise UserError(f"{where}: key '{key}' must be a {kind.__name__} (found {content.get(key)!r})")
+    rows = []
+    for cell in content["cells"]:
+        if not isinstance(cell, dict) or "cell_id" not in cell:
+            raise UserError(f"{where}: every cell needs a 'cell_id' (found {cell!r})")
+        rows.append({"cell_id": str(cell["cell_id"]), **cell.get("labels", {})})
+    if not rows:
+        raise UserError(f"{where}: has no cells")
+    show = tuple(parse_spec(entry, f"{where}: show[{i}]") for i, entry in enumerate(content["show"]))
+    output_names(name, show, where)
+    cells = pd.DataFrame(rows, dtype=object)
+    return Experiment(name, content["title"], _paper(content.get("paper")), show, cells)
+
+
+def _paper(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items())
+    return "" if value is None else str(value)
+
+
+def read_table(path: Path, required: list[str]) -> pd.DataFrame:
+    """Read one Parquet file; raises UserError where it cannot be read or lacks a required column."""
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+    missing = [column for column in required if column not in table.columns]
+    if missing:
+        raise UserError(f"{path}: lacks the column '{missing[0]}'; has: {', '.join(map(str, table.columns))}")
+    return table

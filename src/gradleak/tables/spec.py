@@ -1,0 +1,108 @@
+"""Presentations: how an experiment says what it shows, and how a kind of table or figure becomes known."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gradleak.errors import UserError
+from gradleak.registry import Registry
+
+if TYPE_CHECKING:
+    from gradleak.tables.plan import Experiment, StudyData
+
+#: Kinds of presentation (`table`, `line`, `gallery`, ...). A new kind is one new module in gradleak.figures.
+PRESENTATIONS: Registry[type["Presentation"]] = Registry("kind of presentation", "gradleak.figures")
+
+
+class PresentationSpec(BaseModel):
+    """Keys of one entry of an experiment's `show` list that every kind has.
+
+    `suffix` keeps the files of two entries of one experiment apart. `headings` maps a label or column to the
+    text shown for it, `names` maps a value (e.g. `wst`) to the text shown for it; text may hold `$math$`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    kind: str
+    suffix: str = Field("", pattern=r"^[a-z0-9_-]*$")
+    headings: dict[str, str] = {}
+    names: dict[str, str] = {}
+
+    def heading(self, column: str) -> str:
+        """Text shown for a label or column."""
+        return self.headings.get(column, column.replace("_", " ").capitalize())
+
+    def shown(self, value: object) -> str:
+        """Text shown for one value of a label or column; whole floats lose their fraction."""
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        return self.names.get(text, text)
+
+    def columns_used(self) -> list[str]:
+        """Labels or columns that this presentation groups by: what a plan can check before anything runs."""
+        return []
+
+
+class Presentation(ABC):
+    """One kind of presentation: its spec, the files it writes, and how it writes them."""
+
+    Spec: ClassVar[type[PresentationSpec]]
+    #: The command that writes it: `gradleak tables` or `gradleak figures`.
+    stage: ClassVar[Literal["tables", "figures"]] = "figures"
+    #: Whether it reads images.parquet.
+    needs_images: ClassVar[bool] = False
+    #: Ends of the names of the files it writes, after the experiment's name.
+    endings: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    @abstractmethod
+    def render(cls, spec: PresentationSpec, experiment: "Experiment", data: "StudyData") -> dict[str, bytes]:
+        """Content of every file, keyed by its ending; raises UserError where the data lack what the spec
+        names.
+        """
+
+
+def parse_spec(content: object, where: str) -> PresentationSpec:
+    """Validate one entry of a `show` list.
+
+    Raises UserError that names `where`, the key, the value found and what exists, for an unknown kind, an
+    unknown or missing key, or a wrong value.
+    """
+    if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
+        raise UserError(f"{where}: needs a 'kind'; known: {', '.join(PRESENTATIONS.names())}")
+    if content["kind"] not in PRESENTATIONS:
+        raise UserError(f"{where}: unknown kind '{content['kind']}'; known: {', '.join(PRESENTATIONS.names())}")
+    model = PRESENTATIONS[content["kind"]].Spec
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{where}: {_first(error, model)}") from None
+
+
+def _first(error: ValidationError, model: type[PresentationSpec]) -> str:
+    item = error.errors()[0]
+    key = ".".join(str(part) for part in item["loc"]) or "content"
+    if item["type"] == "extra_forbidden":
+        return f"unknown key '{key}'; known: {', '.join(model.model_fields)}"
+    if item["type"] == "missing":
+        return f"key '{key}' is missing"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{key}: {message} (found {item['input']!r})"
+
+
+def output_names(name: str, specs: tuple[PresentationSpec, ...], where: str) -> list[list[str]]:
+    """File names that the entries of an experiment's `show` list write, one list per entry.
+
+    Raises UserError where two entries write the same file.
+    """
+    names: list[list[str]] = []
+    taken: set[str] = set()
+    for spec in specs:
+        stem = f"{name}_{spec.suffix}" if spec.suffix else name
+        own = [stem + ending for ending in PRESENTATIONS[spec.kind].endings]
+        clash = sorted(taken & set(own))
+        if clash:
+            raise UserError(f"{where}: two entries of 'show' write {clash[0]}; give one of them a 'suffix'")
+        taken |= set(own)
+        names.append(own)
+    return names

@@ -1,0 +1,151 @@
+"""From rows of results to numbers: one value per cell, then mean and spread over the cells (trials) of an
+entry.
+
+The value of a cell is the mean over the images of the restart that the attack's objective chose; BRR and WSRR
+(Appx. C.II) use all restarts. A cell without results is an error: no average ever runs over survivors.
+"""
+
+import importlib
+import math
+
+import pandas as pd
+
+from gradleak.errors import UserError
+from gradleak.tables.plan import Experiment
+
+#: Metrics computed from all restarts of a cell, by the function of gradleak.metrics.rates that does so.
+RATES = {"brr": "batch_reconstruction_rate", "wsrr": "worst_sample_reconstruction_rate"}
+
+
+def select(results: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
+    """Rows of `results` (one per reconstructed image) that belong to the experiment's cells.
+
+    Raises UserError naming the first cell that has no row, or whose images do not have exactly one chosen
+    restart.
+    """
+    rows = results[results["cell_id"].isin(experiment.cells["cell_id"])]
+    found = set(rows["cell_id"])
+    missing = [str(cell) for cell in experiment.cells["cell_id"] if cell not in found]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise UserError(f"experiment '{experiment.name}': no results for cell {missing[0]}{more}")
+    chosen = rows["chosen"].astype(bool).groupby([rows["cell_id"], rows["image"]]).sum()
+    if (chosen != 1).any():
+        cell, image = chosen.index[chosen != 1][0]
+        raise UserError(f"experiment '{experiment.name}': cell {cell}, image {image} needs one chosen restart")
+    return rows
+
+
+def cell_table(results: pd.DataFrame, experiment: Experiment, keys: list[str], values: list[str]) -> pd.DataFrame:
+    """One row per cell of the plan, in the plan's order: `cell_id`, the keys, and the values (float).
+
+    A key is a label of the experiment or a column of the results that is constant within a cell; a value is
+    a numeric column of the results, a numeric label, or a rate. A label takes precedence over a column of
+    the same name. Raises UserError for an unknown name (listing what exists), a cell without a result, or a
+    missing value.
+    """
+    rows = select(results, experiment)
+    table = pd.DataFrame({"cell_id": experiment.cells["cell_id"].astype(str)})
+    for key in keys:
+        table[key] = _key(rows, experiment, key).map(plain).astype(object)
+    for name in values:
+        table[name] = _value(rows, experiment, name)
+        empty = table["cell_id"][~table[name].map(math.isfinite)]
+        if len(empty):
+            raise UserError(f"experiment '{experiment.name}': '{name}' of cell {empty.iloc[0]} is not a number")
+    twice = table.duplicated(["cell_id", *keys])
+    if twice.any():
+        cell = table["cell_id"][twice].iloc[0]
+        raise UserError(
+            f"experiment '{experiment.name}': cell {cell} is listed twice for the same {', '.join(keys) or 'entry'}"
+        )
+    return table
+
+
+def summarise(cells: pd.DataFrame, keys: list[str], values: list[str]) -> pd.DataFrame:
+    """One row per entry (combination of keys, in order of first appearance) and metric.
+
+    Columns: the keys, `metric`, `value` (mean over trials), `std` (sample standard deviation, NaN for one
+    trial), `low`, `high` (least and greatest trial), `trials`.
+    """
+    grouped = cells.groupby(keys, sort=False) if keys else [((), cells)]
+    records = []
+    for entry, group in grouped:
+        for metric in values:
+            trials = group[metric]
+            records.append(
+                {
+                    **dict(zip(keys, entry, strict=True)),
+                    "metric": metric,
+                    "value": float(trials.mean()),
+                    "std": float(trials.std(ddof=1)) if len(trials) > 1 else math.nan,
+                    "low": float(trials.min()),
+                    "high": float(trials.max()),
+                    "trials": len(trials),
+                }
+            )
+    return pd.DataFrame(records)
+
+
+def ordered(values: pd.Series) -> list[object]:
+    """The distinct values of a key: ascending where all are numbers, else in order of first appearance."""
+    distinct = list(dict.fromkeys(values))
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in distinct):
+        return sorted(distinct)
+    return distinct
+
+
+def plain(value: object) -> object:
+    """A scalar as a plain Python object; whole floats become int, so that 4 and 4.0 are one value."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _key(rows: pd.DataFrame, experiment: Experiment, key: str) -> pd.Series:
+    if key in experiment.labels:
+        found = experiment.cells[key]
+    elif key in rows.columns and key != "cell_id":
+        per_cell = rows[["cell_id", key]].drop_duplicates()
+        varying = per_cell["cell_id"][per_cell["cell_id"].duplicated()]
+        if len(varying):
+            raise UserError(
+                f"experiment '{experiment.name}': '{key}' differs within cell {varying.iloc[0]}: cannot group by it"
+            )
+        found = experiment.cells["cell_id"].map(per_cell.set_index("cell_id")[key])
+    else:
+        raise _unknown(rows, experiment, key)
+    empty = experiment.cells["cell_id"][found.isna()]
+    if len(empty):
+        raise UserError(f"experiment '{experiment.name}': cell {empty.iloc[0]} has no value for '{key}'")
+    return found
+
+
+def _value(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
+    cells = experiment.cells["cell_id"]
+    if name in RATES:
+        rate = getattr(importlib.import_module("gradleak.metrics.rates"), RATES[name])
+        return cells.map(rate(rows)).astype(float)
+    if name in experiment.labels:
+        try:
+            return experiment.cells[name].astype(float)
+        except (TypeError, ValueError):
+            raise UserError(f"experiment '{experiment.name}': label '{name}' is not numeric") from None
+    if name not in rows.columns:
+        raise _unknown(rows, experiment, name)
+    if not pd.api.types.is_numeric_dtype(rows[name]) or pd.api.types.is_bool_dtype(rows[name]):
+        raise UserError(f"experiment '{experiment.name}': column '{name}' is not numeric")
+    chosen = rows[rows["chosen"].astype(bool)]
+    # skipna=False: an image without a value must show, not be averaged away.
+    means = chosen.groupby("cell_id")[name].agg(lambda values: values.mean(skipna=False))
+    return cells.map(means).astype(float)
+
+
+def _unknown(rows: pd.DataFrame, experiment: Experiment, name: str) -> UserError:
+    columns = [str(column) for column in rows.columns if column != "cell_id"]
+    return UserError(
+        f"experiment '{experiment.name}': unknown column '{name}'; "
+        f"labels: {', '.join(experiment.labels) or 'none'}; columns: {', '.join([*columns, *RATES])}"
+    )

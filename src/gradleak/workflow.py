@@ -1,0 +1,118 @@
+"""What the Snakefile asks of the package: the plan, the names of all files, code inputs, and resources."""
+
+import math
+from functools import cached_property
+from typing import Any
+
+from gradleak.attacks.base import ATTACKS
+from gradleak.cell import Cell, digest
+from gradleak.code import code_files, resource_files
+from gradleak.config import Config, parse_config
+from gradleak.data.base import DATASETS
+from gradleak.metrics.base import METRICS
+from gradleak.models.base import MODELS
+from gradleak.plan import Plan, make_plan, study_path
+from gradleak.study import load_study
+from gradleak.tables.plan import Experiment, parse_experiment
+from gradleak.tables.present import stage_files
+from gradleak.tables.spec import PRESENTATIONS
+
+
+class Workflow:
+    """A study's plan as Snakemake's rules need it."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.name = plan.study
+        self.cache = plan.config.cache
+        self.threads = plan.config.threads
+        self.backbone = str(plan.config.cache / "lpips_alexnet.safetensors")
+        self.gpus = 0 if plan.config.device == "cpu" else 1
+        self.retries = 0 if plan.config.device == "cpu" else 2
+
+    @classmethod
+    def load(cls, config: dict[str, Any]) -> "Workflow":
+        """Validate a config, expand its study and plan it; raises UserError with one line on bad input."""
+        parsed: Config = parse_config(config, "config.yaml")
+        return cls(make_plan(load_study(study_path(parsed.study)), parsed))
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the plan's content."""
+        return digest(self.plan.content())
+
+    @cached_property
+    def _experiments(self) -> list[Experiment]:
+        return [
+            parse_experiment(name, content, f"study '{self.name}'") for name, content in self.plan.experiments.items()
+        ]
+
+    @cached_property
+    def tables(self) -> list[str]:
+        """Names of all table files."""
+        return [file for experiment in self._experiments for file in stage_files("tables", experiment)]
+
+    @cached_property
+    def figures(self) -> list[str]:
+        """Names of all figure files."""
+        return [file for experiment in self._experiments for file in stage_files("figures", experiment)]
+
+    def checkpoint_cell(self, checkpoint: str) -> Cell:
+        """A cell that attacks a checkpoint."""
+        return self.plan.cells[self.plan.checkpoints[checkpoint]]
+
+    def runtime_min(self, batch: str) -> int:
+        """Minutes that an attack job may take: twice the estimate and ten."""
+        return 10 + math.ceil(2 * self.plan.batches[batch].seconds / 60)
+
+    def memory_mb(self, batch: str) -> int:
+        """Memory of an attack job, for the largest resolution of its cells."""
+        highest = max(cell.dataset.resolution for cell in self.plan.batch_cells(batch))
+        return 8000 if highest <= 64 else 16000
+
+    def data_code(self) -> list[str]:
+        """Files that opening and describing data sets runs."""
+        return code_files(["gradleak.stages.data", *{DATASETS.origin(name) for name in DATASETS}])
+
+    def train_code(self, checkpoint: str) -> list[str]:
+        """Files that writing a checkpoint runs."""
+        return code_files(["gradleak.stages.checkpoint", *_model_and_data(self.checkpoint_cell(checkpoint))])
+
+    def update_code(self, batch: str) -> list[str]:
+        """Files that computing a batch's updates runs."""
+        return code_files(["gradleak.stages.update", *self._parts(batch, attack=False)])
+
+    def attack_code(self, batch: str) -> list[str]:
+        """Files that attacking a batch runs: its own attacks, objectives and priors, not all there are."""
+        return code_files(["gradleak.stages.reconstruct", *self._parts(batch, attack=True)])
+
+    def score_code(self) -> list[str]:
+        """Files that scoring runs: all metrics."""
+        return code_files(["gradleak.stages.score", *(METRICS.origin(name) for name in METRICS)])
+
+    def table_code(self) -> list[str]:
+        """Files that writing tables runs, and the published values."""
+        return code_files(["gradleak.tables.present", *self._kinds("tables")]) + resource_files("published")
+
+    def figure_code(self) -> list[str]:
+        """Files that drawing figures runs."""
+        return code_files(["gradleak.tables.present", *self._kinds("figures")])
+
+    def _parts(self, batch: str, attack: bool) -> list[str]:
+        modules: list[str] = []
+        for cell in self.plan.batch_cells(batch):
+            modules += _model_and_data(cell)
+            if attack:
+                modules += [ATTACKS.origin(cell.attack.name), *cell.attack.origins()]
+        return list(dict.fromkeys(modules))
+
+    def _kinds(self, stage: str) -> list[str]:
+        kinds = {spec.kind for experiment in self._experiments for spec in experiment.show}
+        return sorted(PRESENTATIONS.origin(kind) for kind in kinds if PRESENTATIONS[kind].stage == stage)
+
+
+def _model_and_data(cell: Cell) -> list[str]:
+    modules = [MODELS.origin(cell.model.name)]
+    if cell.dataset.name in DATASETS:
+        modules.append(DATASETS.origin(cell.dataset.name))
+    return modules

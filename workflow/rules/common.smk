@@ -1,0 +1,36 @@
+"""Paths and lists that the rules share; all logic is in the package."""
+
+from pathlib import Path
+
+from gradleak.errors import UserError
+from gradleak.workflow import Workflow
+
+try:
+    STUDY = Workflow.load(config)
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = f"results/{STUDY.name}"
+FIGURES = f"paper_figures/{STUDY.name}"
+OUTPUTS = [f"{FIGURES}/{name}" for name in STUDY.tables + STUDY.figures]
+
+
+wildcard_constraints:
+    batch="[0-9a-f]{16}",
+    checkpoint="[0-9a-f]{16}",
+
+
+def checkpoints(wildcards):
+    """The checkpoints that a batch attacks."""
+    folder = f"{RESULTS}/checkpoints"
+    return [f"{folder}/{name}.safetensors" for name in STUDY.plan.batches[wildcards.batch].checkpoints]
+
+
+def memory(wildcards, attempt):
+    """Memory of an attack job, doubled on every retry."""
+    return STUDY.memory_mb(wildcards.batch) * 2 ** (attempt - 1)
+
+
+def minutes(wildcards, attempt):
+    """Time limit of an attack job: twice its estimate and some minutes, doubled on every retry."""
+    return STUDY.runtime_min(wildcards.batch) * 2 ** (attempt - 1)
