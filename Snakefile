@@ -24,7 +24,6 @@ rule all:
 
 localrules:
     all,
-    plan,
     fetch_lpips,
     fetch_data,
     collect_results,

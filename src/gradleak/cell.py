@@ -1,7 +1,7 @@
 """The cell: one frozen, validated description of an experiment, and the unit of work.
 
-A cell's id is a hash of its content. Cells that differ only in victims or seed belong to one *family*: they are
-trials that run vectorised together.
+A cell's id is a hash of its content. Cells that look alike to the adversary but for the update belong to one *family*:
+they are trials that run vectorised together.
 """
 
 import hashlib
@@ -146,8 +146,15 @@ class Cell(Frozen):
 
     @property
     def family(self) -> str:
-        """Hash of the content without victims and seed: what trials that run together have in common."""
-        return digest(self.model_dump(mode="json", exclude={"victims", "seed"}))
+        """Hash of what the adversary knows and does: cells that share it are trials of one vectorised run.
+
+        Victims and seeds differ between trials. So may the client's training details, as long as the knowledge level
+        does not grant them: the attack cannot tell.
+        """
+        content = self.model_dump(mode="json", exclude={"victims", "seed"})
+        if self.knowledge_level < 3:
+            content["client"] = {key: content["client"][key] for key in ("samples", "bn_mode")}
+        return digest(content)
 
     @property
     def checkpoint(self) -> str:

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gradleak.cell import Cell, ModelSpec, digest
 from gradleak.config import Config, parse_config
-from gradleak.data.base import open_dataset
+from gradleak.data.base import DATASETS, open_dataset
 from gradleak.errors import UserError
 from gradleak.files import write_text
 from gradleak.models.base import build_model
@@ -62,9 +62,9 @@ class Plan:
             groups[cell.family].append(cell)
         return list(groups.values())
 
-    def content(self) -> dict[str, Any]:
-        """The plan as JSON-like content."""
-        return {
+    def text(self) -> str:
+        """The content of `plan.json`: equal plans give equal text."""
+        content = {
             "study": self.study,
             "config": self.config.model_dump(mode="json"),
             "experiments": self.experiments,
@@ -72,10 +72,11 @@ class Plan:
             "checkpoints": self.checkpoints,
             "cells": {key: cell.model_dump(mode="json") for key, cell in self.cells.items()},
         }
+        return json.dumps(content, indent=1) + "\n"
 
     def write(self, path: Path) -> None:
         """Write `plan.json` atomically; the bytes depend on the content only."""
-        write_text(path, json.dumps(self.content(), indent=1) + "\n")
+        write_text(path, self.text())
 
     @classmethod
     def read(cls, path: Path) -> "Plan":
@@ -176,10 +177,10 @@ def checkpoint_id(cell: Cell, config: Config) -> str:
 def cost(cell: Cell) -> float:
     """Estimated floating-point operations of a cell's attack."""
     attack = cell.attack
-    steps = cell.client.updates if attack.knowledge == "wst" else 1
+    passes = cell.client.epochs if attack.knowledge == "wst" else 1
     iterations = attack.total_iterations
     forward = forward_flops(cell.model, cell.dataset.resolution)
-    return operations(forward, cell.client.samples) * steps * iterations * attack.restarts
+    return operations(forward, cell.client.samples) * passes * iterations * attack.restarts
 
 
 def operations(forward: float, samples: int) -> float:
@@ -250,8 +251,12 @@ def _check_victims(cells: list[Cell], config: Config) -> None:
         if top >= highest.get(cell.dataset.name, (-1, cell))[0]:
             highest[cell.dataset.name] = (top, cell)
     for name, (top, cell) in highest.items():
-        dataset = open_dataset(name, cell.dataset.resolution, config.data, config.cache)
-        size = dataset.size("test")
+        try:
+            size = open_dataset(name, cell.dataset.resolution, config.data, config.cache).size("test")
+        except UserError:
+            if name in DATASETS and name not in config.data:
+                continue  # not downloaded yet: the data stage looks again before anything is computed
+            raise
         if top >= size:
             raise UserError(
                 f"victim index {top}: the test split of data set '{name}' has {size} images (0 to {size - 1})"

@@ -2,10 +2,11 @@
 
 import math
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from gradleak.attacks.base import ATTACKS
-from gradleak.cell import Cell, digest
+from gradleak.cell import Cell
 from gradleak.code import code_files, resource_files
 from gradleak.config import Config, parse_config
 from gradleak.data.base import DATASETS
@@ -36,10 +37,12 @@ class Workflow:
         parsed: Config = parse_config(config, "config.yaml")
         return cls(make_plan(load_study(study_path(parsed.study)), parsed))
 
-    @cached_property
-    def digest(self) -> str:
-        """Hash of the plan's content."""
-        return digest(self.plan.content())
+    def save(self, folder: Path) -> str:
+        """Write `plan.json` to a folder if what is there differs, and return its path."""
+        path = folder / "plan.json"
+        if not path.exists() or path.read_text(encoding="utf-8") != self.plan.text():
+            self.plan.write(path)
+        return str(path)
 
     @cached_property
     def _experiments(self) -> list[Experiment]:

@@ -3,50 +3,52 @@
 
 rule run_attack:
     """Run the attacks of a batch; a killed job goes on from its last saved state."""
-    output:
-        f"{RESULTS}/reconstructions/{{batch}}.safetensors",
     input:
-        plan=ancient(rules.plan.output[0]),
+        plan=ancient(PLAN),
         updates=rules.compute_updates.output[0],
         checkpoints=checkpoints,
         code=lambda wildcards: STUDY.attack_code(wildcards.batch),
+    output:
+        f"{RESULTS}/reconstructions/{{batch}}.safetensors",
     log:
         f"{RESULTS}/logs/run_attack/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/run_attack/{{batch}}.tsv"
-    threads: STUDY.threads
     retries: STUDY.retries
+    conda:
+        "../../envs/gradleak.yaml"
+    threads: STUDY.threads
     resources:
         mem_mb=memory,
         runtime=minutes,
         gpu=STUDY.gpus,
-    conda:
-        "../../envs/gradleak.yaml"
+    params:
+        checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
     shell:
         "gradleak reconstruct --plan {input.plan} --batch {wildcards.batch} --updates {input.updates}"
-        " --checkpoints {RESULTS}/checkpoints --out {output} 2> {log}"
+        " --checkpoints {params.checkpoints} --out {output} 2> {log}"
 
 
 rule score_batch:
     """Match reconstructions to victims and measure them."""
+    input:
+        plan=ancient(PLAN),
+        reconstructions=rules.run_attack.output[0],
+        backbone=rules.fetch_lpips.output[0],
+        code=STUDY.score_code(),
     output:
         shard=f"{RESULTS}/shards/{{batch}}.parquet",
         images=f"{RESULTS}/images/{{batch}}.parquet",
-    input:
-        plan=ancient(rules.plan.output[0]),
-        reconstructions=rules.run_attack.output[0],
-        backbone=ancient(rules.fetch_lpips.output[0]),
-        code=STUDY.score_code(),
     log:
         f"{RESULTS}/logs/score_batch/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/score_batch/{{batch}}.tsv"
+    conda:
+        "../../envs/gradleak.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=8000,
         runtime=30,
-    conda:
-        "../../envs/gradleak.yaml"
     shell:
         "gradleak score --plan {input.plan} --batch {wildcards.batch} --reconstructions {input.reconstructions}"
         " --out {output.shard} --images {output.images} 2> {log}"

@@ -12,6 +12,9 @@ except UserError as error:
 
 RESULTS = f"results/{STUDY.name}"
 FIGURES = f"paper_figures/{STUDY.name}"
+# Not the product of a rule: a batch's id is the hash of its content, so that batches do not depend on the plan's age
+# (`ancient`), and Snakemake passes over all that depends on an `ancient` product whose rule has to run.
+PLAN = STUDY.save(Path(RESULTS))
 OUTPUTS = [f"{FIGURES}/{name}" for name in STUDY.tables + STUDY.figures]
 
 

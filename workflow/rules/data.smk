@@ -1,14 +1,4 @@
-"""Data sets, the LPIPS backbone and the plan: what jobs need before they start."""
-
-
-rule plan:
-    """Write the plan that every later stage reads; its batches are named by their content."""
-    output:
-        f"{RESULTS}/plan.json",
-    params:
-        content=STUDY.digest,
-    run:
-        STUDY.plan.write(Path(output[0]))
+"""Data sets and the LPIPS backbone: what jobs need before they start."""
 
 
 rule fetch_lpips:
@@ -19,17 +9,19 @@ rule fetch_lpips:
         "results/logs/fetch_lpips.log",
     conda:
         "../../envs/gradleak.yaml"
+    params:
+        cache=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "gradleak data fetch lpips --cache {STUDY.cache} 2> {log}"
+        "gradleak data fetch lpips --cache {params.cache} 2> {log}"
 
 
 rule fetch_data:
     """Fetch a data set where its source can be downloaded, verify it, and record what it is."""
+    input:
+        plan=ancient(PLAN),
+        code=STUDY.data_code(),
     output:
         f"{RESULTS}/data/{{dataset}}.json",
-    input:
-        plan=ancient(rules.plan.output[0]),
-        code=STUDY.data_code(),
     log:
         f"{RESULTS}/logs/fetch_data/{{dataset}}.log",
     conda:

@@ -3,11 +3,11 @@
 
 rule collect_results:
     """Join the rows of all batches; a cell without rows is an error."""
+    input:
+        plan=PLAN,
+        shards=expand(rules.score_batch.output.shard, batch=STUDY.plan.batches),
     output:
         f"{RESULTS}/results.parquet",
-    input:
-        plan=rules.plan.output[0],
-        shards=expand(rules.score_batch.output.shard, batch=STUDY.plan.batches),
     log:
         f"{RESULTS}/logs/collect_results.log",
     conda:
@@ -18,11 +18,11 @@ rule collect_results:
 
 rule collect_images:
     """Join the pictures of all batches."""
+    input:
+        plan=PLAN,
+        shards=expand(rules.score_batch.output.images, batch=STUDY.plan.batches),
     output:
         f"{RESULTS}/images.parquet",
-    input:
-        plan=rules.plan.output[0],
-        shards=expand(rules.score_batch.output.images, batch=STUDY.plan.batches),
     log:
         f"{RESULTS}/logs/collect_images.log",
     conda:
@@ -33,41 +33,45 @@ rule collect_images:
 
 rule tables:
     """Write all tables of the study as CSV and LaTeX, the paper's values beside ours."""
+    input:
+        plan=PLAN,
+        results=rules.collect_results.output[0],
+        code=STUDY.table_code(),
     output:
         report(
             expand(f"{FIGURES}/{{name}}", name=STUDY.tables),
             caption="../report/table.rst",
             category="Tables",
         ),
-    input:
-        plan=rules.plan.output[0],
-        results=rules.collect_results.output[0],
-        code=STUDY.table_code(),
     log:
         f"{RESULTS}/logs/tables.log",
     conda:
         "../../envs/gradleak.yaml"
+    params:
+        folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "gradleak tables --plan {input.plan} --results {input.results} --out {FIGURES} > {log} 2>&1"
+        "gradleak tables --plan {input.plan} --results {input.results} --out {params.folder} > {log} 2>&1"
 
 
 rule figures:
     """Draw all figures and galleries of the study as PDF and PNG."""
+    input:
+        plan=PLAN,
+        results=rules.collect_results.output[0],
+        images=rules.collect_images.output[0],
+        code=STUDY.figure_code(),
     output:
         report(
             expand(f"{FIGURES}/{{name}}", name=STUDY.figures),
             caption="../report/figure.rst",
             category="Figures",
         ),
-    input:
-        plan=rules.plan.output[0],
-        results=rules.collect_results.output[0],
-        images=rules.collect_images.output[0],
-        code=STUDY.figure_code(),
     log:
         f"{RESULTS}/logs/figures.log",
     conda:
         "../../envs/gradleak.yaml"
+    params:
+        folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
         "gradleak figures --plan {input.plan} --results {input.results} --images {input.images}"
-        " --out {FIGURES} > {log} 2>&1"
+        " --out {params.folder} > {log} 2>&1"

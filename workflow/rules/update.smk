@@ -3,22 +3,24 @@
 
 rule compute_updates:
     """Train the victim clients of a batch locally: what the server sees."""
-    output:
-        temp(f"{RESULTS}/updates/{{batch}}.safetensors"),
     input:
-        plan=ancient(rules.plan.output[0]),
+        plan=ancient(PLAN),
         checkpoints=checkpoints,
         code=lambda wildcards: STUDY.update_code(wildcards.batch),
+    output:
+        temp(f"{RESULTS}/updates/{{batch}}.safetensors"),
     log:
         f"{RESULTS}/logs/compute_updates/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/compute_updates/{{batch}}.tsv"
+    conda:
+        "../../envs/gradleak.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=8000,
         runtime=20,
-    conda:
-        "../../envs/gradleak.yaml"
+    params:
+        checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
     shell:
-        "gradleak update --plan {input.plan} --batch {wildcards.batch} --checkpoints {RESULTS}/checkpoints"
+        "gradleak update --plan {input.plan} --batch {wildcards.batch} --checkpoints {params.checkpoints}"
         " --out {output} 2> {log}"

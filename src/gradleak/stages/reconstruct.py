@@ -69,4 +69,4 @@ def attack_family(family: list[Cell], shared: list[SharedUpdate], context: RunCo
 
 def _label(family: list[Cell]) -> str:
     cell = family[0]
-    return f"{cell.attack.name} {cell.model.name} N={cell.client.samples} U={cell.client.updates} x{len(family)}"
+    return f"{cell.attack.name} {cell.model.name} N={cell.client.samples}, {len(family)} updates"

@@ -1,0 +1,120 @@
+"""How many trials run at once, what out-of-memory does, and how a process is prepared."""
+
+import pytest
+import torch
+from core_cases import model_of
+
+from gradleak.engine import device
+from gradleak.engine.device import halve_on_oom, prepare_device, resolve_device, trials_that_fit
+from gradleak.errors import UserError
+
+SHAPE = (3, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_of("convnet", channels=4, stages=2, layers=1)
+
+
+def fitting(model, steps=1, samples=(1, 2, 3, 5, 8, 20, 64, 300)):
+    return [trials_that_fit(model, SHAPE, n, steps) for n in samples]
+
+
+def falls(counts):
+    return counts == sorted(counts, reverse=True) and counts[-1] < counts[0]
+
+
+def test_number_of_trials_is_a_power_of_two_up_to_64_and_falls_with_the_samples(model):
+    counts = fitting(model)
+    assert set(counts) <= {1, 2, 4, 8, 16, 32, 64}
+    assert falls(counts)
+    assert counts[-1] == 1
+
+
+def test_number_of_trials_follows_the_memory(model, monkeypatch):
+    monkeypatch.setattr(device, "_MAX_IMAGES_CPU", 10**9)
+    found = {}
+    for budget in (1e4, 1e6, 1e7, 1e12):
+        monkeypatch.setattr(device, "_budget", lambda where, budget=budget: budget)
+        found[budget] = fitting(model)
+    assert found[1e4] == [1] * 8
+    assert found[1e12] == [64] * 8
+    assert falls(found[1e7])
+    assert all(a <= b for a, b in zip(found[1e6], found[1e7], strict=True))
+    monkeypatch.setattr(device, "_budget", lambda where: 3e7)
+    assert falls([trials_that_fit(model, SHAPE, 4, steps) for steps in (1, 2, 4, 8, 64)])
+
+
+def test_estimating_leaves_no_hooks_behind(model):
+    trials_that_fit(model, SHAPE, 1, 1)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_out_of_memory_halves_until_it_fits():
+    tried = []
+
+    def run(trials):
+        tried.append(trials)
+        if trials > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return f"ran {trials}"
+
+    assert halve_on_oom(run, 16) == "ran 2"
+    assert tried == [16, 8, 4, 2]
+
+
+def test_out_of_memory_of_the_cpu_allocator_halves_too():
+    def run(trials):
+        if trials > 1:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return trials
+
+    assert halve_on_oom(run, 3) == 1
+
+
+def test_one_trial_that_does_not_fit_is_a_user_error():
+    tried = []
+
+    def run(trials):
+        tried.append(trials)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(UserError, match="one trial does not fit into the device's memory"):
+        halve_on_oom(run, 4)
+    assert tried == [4, 2, 1]
+
+
+def test_other_errors_pass_through_at_once():
+    tried = []
+
+    def run(trials):
+        tried.append(trials)
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match") as caught:
+        halve_on_oom(run, 4)
+    assert not isinstance(caught.value, UserError)
+    assert tried == [4]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_without_a_cuda_device_is_a_user_error():
+    with pytest.raises(UserError, match="sees no CUDA device; use 'cpu'"):
+        prepare_device("cuda", 1, False)
+    assert resolve_device("auto") == "cpu"
+
+
+def test_device_names_that_are_given_are_kept():
+    assert resolve_device("cpu") == "cpu"
+    assert resolve_device("cuda") == "cuda"
+
+
+def test_a_prepared_process_is_deterministic_with_the_threads_asked_for():
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        prepare_device("cpu", 1, False)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.get_num_threads() == 1
+        assert not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,149 @@
+"""The whole pipeline on a tiny study: same bytes twice, nothing to do the second time, resumed after kill -9."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = "tests/workflow/tiny.yaml"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, cache: Path):
+    """Return a function that makes a fresh copy of what a checkout holds."""
+
+    def make(name: str) -> "Checkout":
+        folder = tmp_path / name
+        folder.mkdir()
+        for part in ("Snakefile", "config.yaml", "workflow", "envs", "src", "tests/workflow"):
+            source, target = ROOT / part, folder / part
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(source, target)
+        return Checkout(folder, cache)
+
+    return make
+
+
+class Checkout:
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder = folder
+        self.cache = cache
+        binaries = str(Path(sys.executable).parent)
+        self.env = os.environ | {
+            "PYTHONPATH": str(folder / "src"),
+            "PATH": binaries + os.pathsep + os.environ["PATH"],
+            "XDG_CACHE_HOME": str(folder / ".xdg"),
+        }
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
+
+    def snakemake(self, *options: str, study: str = TINY) -> subprocess.CompletedProcess[str]:
+        command = ["snakemake", "--cores", "2", *options, "--config", f"study={study}", f"cache={self.cache}"]
+        return self.run(*command)
+
+    def hashes(self) -> dict[str, str]:
+        files = [*self.folder.glob("results/tiny/*.parquet"), *self.folder.glob("results/tiny/shards/*.parquet")]
+        files += [path for path in self.folder.glob("paper_figures/tiny/*") if path.is_file()]
+        return {
+            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)
+        }
+
+
+@pytest.mark.slow
+def test_study_twice_same_bytes_then_nothing_to_do_and_edits_rerun(checkout):
+    first, second = checkout("first"), checkout("second")
+    for place in (first, second):
+        done = place.snakemake()
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert first.hashes() == second.hashes()
+    names = set(first.hashes())
+    for expected in ("table1.csv", "table1.tex", "table2.csv", "table5.csv", "fig4b.pdf", "fig4b.png"):
+        assert f"paper_figures/tiny/{expected}" in names
+
+    again = first.snakemake()
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+    # A prior that one batch uses: its attack runs again, checkpoints and updates do not.
+    prior = first.folder / "src/gradleak/priors/total_variation.py"
+    prior.write_text(prior.read_text() + "\n# edited\n")
+    planned = first.snakemake("--dry-run", "--quiet", "rules").stdout + first.snakemake("--dry-run").stdout
+    assert "rule run_attack:" in planned
+    assert "rule train_checkpoint:" not in planned
+
+    # A figure kind: nothing but figures is drawn again.
+    figure = second.folder / "src/gradleak/figures/line.py"
+    figure.write_text(figure.read_text() + "\n# edited\n")
+    planned = second.snakemake("--dry-run").stdout
+    assert "rule figures:" in planned
+    assert "rule run_attack:" not in planned
+    assert "rule score_batch:" not in planned
+
+
+@pytest.mark.slow
+def test_attack_killed_hard_resumes_and_gives_the_same_bytes(checkout):
+    place = checkout("killed")
+    config = place.folder / "config.yaml"
+    settings = config.read_text().replace("save_every_s: 60", "save_every_s: 0")
+    config.write_text(settings.replace("cache: .cache/gradleak", f"cache: {place.cache}"))
+    study = place.folder / TINY
+    study.write_text(study.read_text().replace("iterations: 20", "iterations: 2000"))
+    gradleak = (sys.executable, "-m", "gradleak")
+    made = place.run(*gradleak, "plan", "--study", TINY, "--out", "plan.json")
+    assert made.returncode == 0, made.stderr
+    from gradleak.plan import Plan
+
+    plan = Plan.read(place.folder / "plan.json")
+    batch = next(iter(plan.batches.values()))
+    for checkpoint in batch.checkpoints:
+        out = f"checkpoints/{checkpoint}.safetensors"
+        trained = place.run(*gradleak, "train", "--plan", "plan.json", "--checkpoint", checkpoint, "--out", out)
+        assert trained.returncode == 0, trained.stderr
+    shared = (*gradleak, "update", "--plan", "plan.json", "--batch", batch.id, "--checkpoints", "checkpoints")
+    assert place.run(*shared, "--out", "updates.safetensors").returncode == 0
+
+    def attack(out: str) -> list[str]:
+        options = ["--plan", "plan.json", "--batch", batch.id, "--checkpoints", "checkpoints"]
+        return [*gradleak, "reconstruct", *options, "--updates", "updates.safetensors", "--out", out]
+
+    process = subprocess.Popen(attack("a.safetensors"), cwd=place.folder, env=place.env, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(place.folder.glob("a.safetensors.state/*/*.safetensors")) and time.monotonic() < deadline:
+        assert process.poll() is None, "the attack ended before it saved a state"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (place.folder / "a.safetensors").exists()
+
+    assert place.run(*attack("a.safetensors")).returncode == 0
+    assert place.run(*attack("b.safetensors")).returncode == 0
+    assert (place.folder / "a.safetensors").read_bytes() == (place.folder / "b.safetensors").read_bytes()
+    assert not (place.folder / "a.safetensors.state").exists()
+
+
+def test_paper_study_can_be_planned_without_its_data(checkout):
+    planned = checkout("paper").snakemake("--dry-run", "--quiet", study="paper")
+    assert planned.returncode == 0, planned.stderr[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("studi=quick", "studi: unknown key"), ("study=nosuch", "unknown study 'nosuch'"), ("threads=0", "threads")],
+)
+def test_bad_config_is_one_clear_line_and_nothing_runs(checkout, option, message):
+    place = checkout("bad")
+    failed = place.run("snakemake", "--cores", "1", "--config", option)
+    assert failed.returncode != 0
+    assert message in failed.stdout + failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not (place.folder / "results").exists()
