@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := study
-.PHONY: study test check bench lock clean help
+.PHONY: study test check bench unlock lock clean help
 
 study: $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
 	snakemake --profile workflow/profiles/default --cores $(CORES)
@@ -25,6 +25,9 @@ check: $(READY) ## formatting, lint, types, workflow lint
 
 bench: $(READY) ## speed against the peer framework, in an environment of its own
 	python tests/benchmarks/against_breaching.py
+
+unlock: $(READY) ## after a run was killed hard: release Snakemake's lock on this folder
+	snakemake --unlock
 
 lock: $(READY) ## pin what is installed now
 	( sed -n 1p envs/requirements.txt; pip freeze --exclude-editable | sed 's/+cpu$$//' ) > envs/requirements.new

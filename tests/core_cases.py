@@ -2,15 +2,19 @@
 
 import contextlib
 import io
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from gradleak.cell import ClientSpec, ModelSpec
+from gradleak.cell import Cell, ClientSpec, ModelSpec
 from gradleak.cli import main
+from gradleak.config import Config
 from gradleak.engine.base import Targets
 from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
@@ -97,6 +101,14 @@ def distance(found: Tensor, expected: Tensor) -> float:
     return float((difference / expected.flatten(1).norm(dim=1)).max())
 
 
+def run_alone(cell: Cell, cache: Path, out: Path) -> pd.DataFrame:
+    """Run one cell as `gradleak attack` does; returns its rows."""
+    from gradleak.stages.single import run_cell
+
+    run_cell(cell, Config(cache=cache, device="cpu"), out, "cpu", lambda label, total: lambda iterations: None)
+    return pd.read_parquet(out / "result.parquet")
+
+
 @dataclass
 class Ran:
     code: int
@@ -106,8 +118,6 @@ class Ran:
 
 def gradleak(*arguments: object) -> Ran:
     """Run the command line in this process as the console script does."""
-    import sys
-
     out, err = io.StringIO(), io.StringIO()
     before, code = sys.argv, 0
     deterministic = torch.are_deterministic_algorithms_enabled()

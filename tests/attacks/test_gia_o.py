@@ -68,7 +68,7 @@ def test_a_photograph_is_recovered_from_its_gradient(photos):
     for trial, victim in enumerate(victims):
         truth = photos.images("test", victim)
         assert psnr(start.images[trial, 0], truth) < 12
-        # Measured: 49 and 47 dB.
+        # Measured: 55 to 60 dB over three seeds each.
         assert psnr(found.images[trial, 0], truth) > 30
 
 
@@ -109,7 +109,7 @@ def test_running_out_of_memory_halves_the_trials_and_changes_no_order(photos, mo
 
     monkeypatch.setattr(gia_o, "_attack_pass", short_of_memory)
     found = GIA_O.run(config(10), updates, [1, 2, 3], RunContext())
-    assert sizes == [2, 1, 1, 1]
+    assert sizes == [3, 1, 1, 1]
     assert torch.allclose(found.objective, whole.objective, rtol=1e-3)
 
 
@@ -126,14 +126,14 @@ def test_labels_are_inferred_where_asked_or_not_given(photos):
 
 
 @pytest.mark.parametrize(
-    ("knowledge", "training", "bn_mode", "expected"),
+    ("knowledge", "bn_mode", "expected"),
     [
-        ("bst", True, "eval", ActivationMatcher),
-        ("bst", True, "train", FunctionalMatcher),
-        ("wst", True, "eval", FunctionalMatcher),
+        ("bst", "eval", ActivationMatcher),
+        ("bst", "train", FunctionalMatcher),
+        ("wst", "eval", FunctionalMatcher),
     ],
 )
-def test_the_matcher_fits_what_the_adversary_knows(photos, monkeypatch, knowledge, training, bn_mode, expected):
+def test_the_matcher_fits_what_the_adversary_knows(photos, monkeypatch, knowledge, bn_mode, expected):
     taken = []
     original = gia_o._matcher
 
@@ -171,6 +171,12 @@ def test_levels_that_configurations_need():
         ({"priors": {"bn": 0.1}, "knowledge": "wst"}, 4),
     ]:
         assert GIA_O.level(config(1, **settings)) == level, settings
+
+
+def test_simulating_the_client_without_its_training_details_is_a_user_error(photos):
+    update = share(photos, [0, 1], TINY, batch_size=1).restricted(2)
+    with pytest.raises(UserError, match=r"needs the training details \(knowledge level 3\)"):
+        GIA_O.run(config(1, knowledge="wst"), [update], [1], RunContext())
 
 
 def test_bn_prior_without_statistics_is_a_user_error(photos):

@@ -14,7 +14,6 @@ from gradleak.engine.reference import ReferenceMatcher
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
 
-
 REVIVED = pytest.mark.xfail(
     strict=True,
     reason="defect: Descent._step: the objective that follows a trial's last move revives a stopped trial",
@@ -124,7 +123,9 @@ def test_box_keeps_every_pixel_between_0_and_1(box):
         return Bowl(target)(images, priors)
 
     start = space.project(torch.randn(2, 1, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
-    outcome = Descent(start, space, watch, no_priors, config_of(iterations=150, lr=0.3, schedule="cosine", box=box)).run()
+    outcome = Descent(
+        start, space, watch, no_priors, config_of(iterations=150, lr=0.3, schedule="cosine", box=box)
+    ).run()
     final = space.decode(outcome.variables)
     inside = (torch.stack(seen) >= -1e-12).all() and (torch.stack(seen) <= 1 + 1e-12).all()
     assert bool(inside) == box
@@ -217,7 +218,7 @@ def test_a_prior_that_is_not_finite_fails_the_run():
 # Real attacks: trials together, alone, and killed half way.
 
 
-def attack_of(problem, iterations=60, matcher=ActivationMatcher, trials=slice(None), **settings):
+def attack_of(problem, iterations=50, matcher=ActivationMatcher, trials=slice(None), **settings):
     targets = Targets(
         {name: value[trials] for name, value in problem.targets.update.items()},
         problem.targets.labels[trials],
@@ -313,7 +314,7 @@ def test_a_state_file_of_another_identity_is_ignored(problem, tmp_path):
     counted = []
     found = attack_of(problem).run(StateFile(path, "this", 0.0), counted.append)
     assert counted[0] == 0
-    assert sum(counted) == 60
+    assert sum(counted) == 50
     for a, b in zip(fields(found), fields(attack_of(problem).run()), strict=True):
         assert torch.equal(a, b)
 

@@ -152,9 +152,7 @@ def test_a_model_without_batch_normalisation_has_no_statistics():
     assert batch_statistics(model_of("convnet", channels=2, stages=1, layers=1), images_of(2)) == []
 
 
-@pytest.mark.parametrize(
-    ("level", "training", "statistics"), [(0, 0, 0), (2, 0, 0), (3, 1, 0), (4, 1, 1), (5, 1, 1)]
-)
+@pytest.mark.parametrize(("level", "training", "statistics"), [(0, 0, 0), (2, 0, 0), (3, 1, 0), (4, 1, 1), (5, 1, 1)])
 def test_a_lower_knowledge_level_sees_fewer_fields(level, training, statistics):
     from core_cases import problem_of
 

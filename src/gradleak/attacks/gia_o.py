@@ -16,14 +16,15 @@ from gradleak.engine.base import Matcher, Targets
 from gradleak.engine.descent import Descent, DescentConfig, StateFile
 from gradleak.engine.device import halve_on_oom, trials_that_fit
 from gradleak.engine.functional import FunctionalMatcher
-from gradleak.federated.shared_update import SharedUpdate
+from gradleak.errors import UserError
+from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import Classifier
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import PRIORS, WeightedPriors, prior_level
 
 
 class GiaOConfig(AttackConfig):
-    """Objective, weighted priors, initialisation and descent. The defaults are those of Geiping et al. 2020."""
+    """Objective, weighted priors, initialisation and descent. The defaults are those of Geiping et al. 2020 but for the schedule."""
 
     name: Literal["gia-o"] = "gia-o"
     objective: str = "cosine"
@@ -96,10 +97,8 @@ class GiaO(Attack):
         model = first.model
         assert isinstance(model, Classifier)
         model = model.to(context.device)
-        steps = 1
-        if config.knowledge == "wst" and first.training is not None:
-            training = first.training
-            steps = training.epochs * -(-first.samples // training.batch_size)
+        training = _simulated_training(config, first)
+        steps = training.epochs * -(-first.samples // training.batch_size) if training else 1
 
         def attack(size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
             passes = [trials[start : start + size] for start in range(0, len(trials), size)]
@@ -137,13 +136,21 @@ def _attack_pass(
     return images, outcome.objective, outcome.iterations
 
 
+def _simulated_training(config: GiaOConfig, update: SharedUpdate) -> LocalTraining | None:
+    """The local training that case `wst` simulates; None in case `bst`, which takes the update for one gradient."""
+    if config.knowledge == "bst":
+        return None
+    if update.training is None:
+        raise UserError("attack 'gia-o' with knowledge 'wst' needs the training details (knowledge level 3)")
+    return update.training
+
+
 def _matcher(config: GiaOConfig, model: Classifier, targets: Targets, update: SharedUpdate) -> Matcher:
     objective = OBJECTIVES[config.objective]
-    if config.knowledge == "wst" and update.training is not None:
-        return FunctionalMatcher(model, targets, objective, update.training)
-    if activation.supports(model):
+    training = _simulated_training(config, update)
+    if training is None and activation.supports(model):
         return ActivationMatcher(model, targets, objective)
-    return FunctionalMatcher(model, targets, objective)
+    return FunctionalMatcher(model, targets, objective, training)
 
 
 def _labels(config: GiaOConfig, update: SharedUpdate) -> Tensor:

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import click
 
-FILE = click.Path(path_type=Path)
+from gradleak.cli.options import PATH, plan_option
 
 
 @click.command()
-@click.option("--results", type=FILE, required=True, help="results.parquet of the study.")
-@click.option("--images", type=FILE, help="images.parquet of the study; for galleries.")
-@click.option("--plan", type=FILE, required=True, help="plan.json of the study.")
-@click.option("--out", type=FILE, required=True, help="Folder that receives the files.")
+@click.option("--results", type=PATH, required=True, help="results.parquet of the study.")
+@click.option("--images", type=PATH, help="images.parquet of the study; for galleries.")
+@plan_option
+@click.option("--out", type=PATH, required=True, help="Folder that receives the files.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-def figures(results: Path, images: Path | None, plan: Path, out: Path, names: tuple[str, ...]) -> None:
+def figures(results: Path, images: Path | None, plan_path: Path, out: Path, names: tuple[str, ...]) -> None:
     """Write the figures and galleries of all experiments, or of those named, as PDF and PNG.
 
     \b
@@ -25,7 +25,7 @@ def figures(results: Path, images: Path | None, plan: Path, out: Path, names: tu
     from gradleak.tables.plan import IMAGE_COLUMNS, RESULT_COLUMNS, StudyData, read_plan, read_table
     from gradleak.tables.present import write_stage
 
-    study, experiments = read_plan(plan)
+    study, experiments = read_plan(plan_path)
     pictures = None if images is None else read_table(images, IMAGE_COLUMNS)
     data = StudyData(study, read_table(results, RESULT_COLUMNS), pictures)
     for path in write_stage("figures", experiments, names, data, out):

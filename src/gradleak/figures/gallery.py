@@ -2,7 +2,7 @@
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -58,9 +58,10 @@ class Gallery(Presentation):
             figure = draw(spec, pairs)
             files = {"_gallery.pdf": style.file_bytes(figure, "pdf"), "_gallery.png": style.small_png(figure)}
         caption = (
-            f"{experiment.title.rstrip('.')}. Victims, and below them their reconstructions with LPIPS. Victims are "
-            "chosen by index, not by how well they were reconstructed: the one that most columns share, of those "
-            f"the lowest index, in the first trial. All images come from study {data.study}.\n"
+            f"{experiment.title.rstrip('.')}. Victims, and below them their reconstructions with LPIPS. "
+            "Victims are chosen by index, not by how well they were reconstructed: the one that most columns "
+            "share, of those the lowest index, in the first trial that has it. "
+            f"All images come from study {data.study}.\n"
         )
         return files | {"_gallery.txt": caption.encode()}
 
@@ -90,6 +91,9 @@ def gallery_pairs(spec: GallerySpec, experiment: Experiment, data: StudyData) ->
         for _, entry in group.groupby(spec.columns, sort=False):
             image = common if (entry["image"] == common).any() else int(entry["image"].min())
             chosen.append(entry[entry["image"] == image].iloc[0])
+    for pair in chosen:
+        for column in ("truth_png", "reconstruction_png"):
+            _check_png(pair[column], f"experiment '{experiment.name}': {column} of cell {pair['cell_id']}")
     keep = [*spec.keys, "image", "truth_png", "reconstruction_png", "lpips"]
     return pd.DataFrame(chosen)[keep].reset_index(drop=True)
 
@@ -100,7 +104,13 @@ def draw(spec: GallerySpec, pairs: pd.DataFrame) -> "Figure":
     strips = _strips(spec, pairs, columns)
     left = 0.12 + max(style.text_width(strip.name, 8) for strip in strips)
     tile = min(TILE, (style.WIDTHS["page"] - left) / len(columns) - GAP)
-    width = left + len(columns) * (tile + GAP) - GAP + 0.02
+    heading = spec.column_label or spec.heading(spec.columns)
+    pictures = len(columns) * (tile + GAP) - GAP
+    middle = left + pictures / 2
+    # A heading wider than its columns needs room on both sides of their middle.
+    half = style.text_width(heading, 8) / 2 + 0.03
+    left, middle = left + max(0.0, half - middle), max(half, middle)
+    width = max(left + pictures, middle + half) + 0.02
     tops = []
     below = HEAD
     for i, strip in enumerate(strips):
@@ -110,11 +120,10 @@ def draw(spec: GallerySpec, pairs: pd.DataFrame) -> "Figure":
     height = below + 0.02
     figure = style.new_figure(width, height)
 
-    def write(x: float, y: float, text: str, size: float, **align: str) -> None:
+    def write(x: float, y: float, text: str, size: float, **align: Any) -> None:
         figure.text(x / width, 1 - y / height, text, fontsize=size, **align)
 
-    heading = spec.column_label or spec.heading(spec.columns)
-    write((left + width) / 2, 0.03, heading, 8, ha="center", va="top")
+    write(middle, 0.03, heading, 8, ha="center", va="top")
     for j, column in enumerate(columns):
         x = left + j * (tile + GAP)
         write(x + tile / 2, HEAD - 0.03, spec.shown(column), 8, ha="center", va="baseline")
@@ -140,18 +149,20 @@ class _Strip:
 
 
 def _strips(spec: GallerySpec, pairs: pd.DataFrame, columns: list[object]) -> list[_Strip]:
-    """Lines of pictures from top to bottom; row groups that follow each other share the victims they have in common."""
-    groups = [((), pairs)] if not spec.rows else pairs.groupby(list(spec.rows), sort=False)
+    """Lines of pictures from top to bottom; row groups in succession share a line of equal victims."""
+    groups: dict[tuple[object, ...], dict[object, dict[str, Any]]] = {}
+    for pair in pairs.to_dict("records"):
+        row = tuple(pair[key] for key in spec.rows)
+        groups.setdefault(row, {})[pair[spec.columns]] = {str(key): value for key, value in pair.items()}
     strips: list[_Strip] = []
     victims: dict[object, bytes] = {}
-    for row, group in groups:
-        found = group.set_index(spec.columns)
-        own = {column: found.loc[column, "truth_png"] for column in columns if column in found.index}
+    for row, found in groups.items():
+        own = {column: found[column]["truth_png"] for column in columns if column in found}
         if any(victims.get(column) != png for column, png in own.items()):
             victims = own
             strips.append(_Strip("Victim", True, own, {}))
-        scores = {column: f"{found.loc[column, 'lpips']:.4f}" for column in own}
-        pictures = {column: found.loc[column, "reconstruction_png"] for column in own}
+        pictures = {column: found[column]["reconstruction_png"] for column in own}
+        scores = {column: f"{found[column]['lpips']:.4f}" for column in own}
         name = ", ".join(spec.shown(value) for value in row) or "Reconstruction"
         strips.append(_Strip(name, False, pictures, scores))
     return strips
@@ -165,8 +176,19 @@ def _tile(figure: "Figure", png: bytes, x: float, y: float, size: float) -> None
     axes = figure.add_axes((x / width, y / height, size / width, size / height))
     axes.set_axis_off()
     pixels = round(300 * size)
-    with Image.open(io.BytesIO(png)) as image:
-        picture = image.convert("RGB")
+    picture = _decode(png)
     if picture.width > pixels:
         picture = picture.resize((pixels, pixels), Image.Resampling.BOX)
     axes.imshow(np.asarray(picture), interpolation="nearest")
+
+
+def _decode(png: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(png)) as image:
+        return image.convert("RGB")
+
+
+def _check_png(png: object, where: str) -> None:
+    try:
+        _decode(png if isinstance(png, bytes) else b"")
+    except (OSError, ValueError):
+        raise UserError(f"{where} is not a PNG") from None

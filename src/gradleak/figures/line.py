@@ -158,7 +158,7 @@ def _draw_axes(
     axes.set_xticks([at for at, _ in shown], [text for _, text in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(axis="x", visible=False)
-    top = float(points[["value", "high", "upper"]].max(axis=None))
+    top = float(points[["value", "high", "upper"]].to_numpy(dtype=float, na_value=0.0).max())
     top = max(top, 1.5 * (spec.leak_line or 0.0))
     axes.set_ylim(0, spec.y_max or 1.06 * top or 1.0)
     axes.set_xlabel(spec.xlabel or spec.heading(spec.x))

@@ -12,7 +12,7 @@ _ESCAPES = {
     ">": r"\textgreater{}",
     **{character: "\\" + character for character in "#$%&_"},
 }
-_MATH = re.compile(r"(\$[^$]+\$)")
+_MATH = re.compile(r"(\$[^$\s&%#](?:[^$&%#]*[^$\s&%#])?\$)")
 
 
 def escape(text: str) -> str:
@@ -45,6 +45,7 @@ def frame(body: list[str], heading: list[str], labels: int, columns: int, captio
         r"% needs \usepackage{booktabs} and \usepackage{xcolor}",
         rf"\begin{{{environment}}}[t]",
         r"  \centering",
+        r"  \setlength{\belowcaptionskip}{4pt}",
         rf"  \caption{{{caption}}}",
         rf"  \label{{tab:{name}}}",
         r"  \small" if columns <= 5 else r"  \footnotesize",

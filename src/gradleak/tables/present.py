@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from gradleak.errors import UserError
-from gradleak.tables.files import write_atomically
+from gradleak.files import atomic
 from gradleak.tables.plan import Experiment, StudyData
 from gradleak.tables.spec import PRESENTATIONS, output_names
 
@@ -27,8 +27,10 @@ def write_stage(
             raise UserError(f"experiment '{name}' shows no {stage}")
     paths: list[Path] = []
     for name in names or experiments:
-        files = render_stage(stage, experiments[name], data)
-        paths += [write_atomically(out / file, content) for file, content in files.items()]
+        for file, content in render_stage(stage, experiments[name], data).items():
+            with atomic(out / file) as temporary:
+                temporary.write_bytes(content)
+            paths.append(out / file)
     return paths
 
 

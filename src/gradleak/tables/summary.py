@@ -5,7 +5,6 @@ The value of a cell is the mean over the images of the restart that the attack's
 (Appx. C.II) use all restarts. A cell without results is an error: no average ever runs over survivors.
 """
 
-import importlib
 import math
 
 import pandas as pd
@@ -13,8 +12,8 @@ import pandas as pd
 from gradleak.errors import UserError
 from gradleak.tables.plan import Experiment
 
-#: Metrics computed from all restarts of a cell, by the function of gradleak.metrics.rates that does so.
-RATES = {"brr": "batch_reconstruction_rate", "wsrr": "worst_sample_reconstruction_rate"}
+#: Metrics computed from all restarts of a cell.
+RATES = ("brr", "wsrr")
 
 
 def select(results: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
@@ -126,8 +125,7 @@ def _key(rows: pd.DataFrame, experiment: Experiment, key: str) -> pd.Series:
 def _value(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
     cells = experiment.cells["cell_id"]
     if name in RATES:
-        rate = getattr(importlib.import_module("gradleak.metrics.rates"), RATES[name])
-        return cells.map(rate(rows)).astype(float)
+        return cells.map(_rate(rows, experiment, name)).astype(float)
     if name in experiment.labels:
         try:
             return experiment.cells[name].astype(float)
@@ -141,6 +139,17 @@ def _value(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
     # skipna=False: an image without a value must show, not be averaged away.
     means = chosen.groupby("cell_id")[name].agg(lambda values: values.mean(skipna=False))
     return cells.map(means).astype(float)
+
+
+def _rate(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
+    # Imported here because the package of metrics brings torch along, which tables without rates do without.
+    from gradleak.metrics.rates import batch_reconstruction_rate, worst_sample_reconstruction_rate
+
+    rate = batch_reconstruction_rate if name == "brr" else worst_sample_reconstruction_rate
+    try:
+        return rate(rows)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"experiment '{experiment.name}': '{name}' cannot be computed ({error})") from None
 
 
 def _unknown(rows: pd.DataFrame, experiment: Experiment, name: str) -> UserError:

@@ -1,0 +1,180 @@
+"""Speed and final quality of gradleak against the peer framework `breaching`, on the same problem.
+
+Both attack ResNet-18 (CIFAR stem, default initialisation, evaluation mode) with the same weights, shared gradient,
+start, objective, total variation, signed Adam and number of iterations, each in a process of its own. Short runs
+alternate, so that whatever else the machine does meets both; the ratios are taken pair by pair. One longer run per
+side tells the cosine distance that each arrives at, computed here in float64 for both. The last line of standard
+output is one JSON object; progress goes to standard error.
+"""
+
+import copy
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import peer_environment
+import torch
+from job import Problem, Settings, write_settings
+from torch import Tensor
+
+from gradleak.attacks.gia_o import ImageSpace
+from gradleak.cell import ClientSpec, ModelSpec
+from gradleak.data.base import open_dataset
+from gradleak.federated.client import local_update
+from gradleak.models.base import Classifier, build_model
+from gradleak.objectives.cosine import cosine
+
+THREADS = 2
+PAIRS = 5
+TIMED_ITERATIONS = 40
+WARM_UP = 5
+QUALITY_ITERATIONS = {1: 200, 4: 120}  # by N, the number of images behind the shared gradient
+GPU_ITERATIONS = 1000
+GPU_TRIALS = 64
+LR = 0.1
+TV_WEIGHT = 0.01  # in the peer's units, see `ours_worker.PeerTotalVariation`
+SEED = 0
+SAME_START_TOLERANCE = 1e-4
+
+HERE = Path(__file__).resolve().parent
+Measure = Callable[[str, Settings], dict[str, Any]]
+
+
+class Case:
+    """One victim client with N images of photos10 and one full-batch step, and how near a reconstruction comes."""
+
+    def __init__(self, samples: int) -> None:
+        dataset = open_dataset("photos10", 32, {})
+        victims = range(samples)
+        images, self._labels = dataset.images("test", victims), dataset.labels("test", victims)
+        model = build_model(ModelSpec(name="resnet18"), dataset.num_classes, 32, dataset.mean, dataset.std)
+        assert isinstance(model, Classifier)
+        self._client = ClientSpec(samples=samples)
+        self._gradient = local_update(model, images, self._labels, self._client)
+        self._model = copy.deepcopy(model).double()
+        noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(SEED))
+        self.problem = Problem(
+            parameters=[p.detach() for p in model.network.parameters()],
+            buffers=list(model.network.buffers()),
+            gradient=list(self._gradient.values()),
+            labels=self._labels,
+            start=ImageSpace(model).project(noise),
+            mean=torch.tensor(dataset.mean),
+            std=torch.tensor(dataset.std),
+            num_classes=dataset.num_classes,
+        )
+
+    def cosine_distance(self, images: Tensor) -> float:
+        """Between the shared gradient and that of the images (N, 3, H, W) in [0, 1], in float64."""
+        found = local_update(self._model, images.double(), self._labels, self._client)
+        g = torch.cat([found[name].flatten() for name in self._gradient])
+        target = torch.cat([value.flatten() for value in self._gradient.values()]).double()
+        return float(cosine(g @ target, g @ g, target @ target))
+
+
+def log(text: str) -> None:
+    """Report progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def measurer(folder: Path, peer_python: Path) -> Measure:
+    """A function that runs the job in a folder on one side, `peer` or `ours`, in a fresh process."""
+    commands = {
+        "peer": [str(peer_python), str(HERE / "peer_worker.py")],
+        "ours": [sys.executable, str(HERE / "ours_worker.py")],
+    }
+
+    def measure(side: str, settings: Settings) -> dict[str, Any]:
+        write_settings(folder, settings)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
+        done = subprocess.run([*commands[side], str(folder)], stdout=subprocess.PIPE, text=True, env=environment)
+        if done.returncode:
+            raise SystemExit(f"the worker of side '{side}' failed with status {done.returncode}")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return measure
+
+
+def same_problem(measure: Measure, settings: Settings) -> dict[str, str]:
+    """Check that both sides see the same objective at the start; returns the torch version of each.
+
+    Raises SystemExit if they do not: nothing measured after that would mean anything.
+    """
+    first = replace(settings, iterations=1, warm_up=0)
+    peer, ours = measure("peer", first), measure("ours", first)
+    if abs(peer["objective"] - ours["objective"]) > SAME_START_TOLERANCE:
+        raise SystemExit(f"not the same problem: {peer['objective']} and {ours['objective']} at the same start")
+    log(f"N={settings.samples}: objective at the start {peer['objective']:.6f} (peer), {ours['objective']:.6f} (ours)")
+    return {"torch": ours["torch"], "torch_peer": peer["torch"]}
+
+
+def speed(measure: Measure, settings: Settings) -> dict[str, Any]:
+    """Seconds per iteration of both sides in alternating runs, and the ratio of each pair."""
+    seconds: dict[str, list[float]] = {"peer": [], "ours": []}
+    for pair in range(PAIRS):
+        for side, values in seconds.items():
+            values.append(measure(side, settings)["iteration_s"])
+        text = ", ".join(f"{side} {values[-1]:.4f} s" for side, values in seconds.items())
+        log(f"N={settings.samples} pair {pair + 1} of {PAIRS}: {text} per iteration")
+    ratios = [peer / ours for peer, ours in zip(seconds["peer"], seconds["ours"], strict=True)]
+    return {
+        "ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "peer_s": round(statistics.median(seconds["peer"]), 5),
+        "ours_s": round(statistics.median(seconds["ours"]), 5),
+    }
+
+
+def quality(measure: Measure, settings: Settings, case: Case, folder: Path) -> dict[str, Any]:
+    """Cosine distance that each side arrives at after the same, larger number of iterations."""
+    iterations = QUALITY_ITERATIONS[settings.samples]
+    found: dict[str, Any] = {"quality_iterations": iterations}
+    for side in ("peer", "ours"):
+        measure(side, replace(settings, iterations=iterations, warm_up=0))
+        images = torch.load(folder / "images.pt", weights_only=True)
+        found[f"cosine_{side}"] = round(case.cosine_distance(images), 6)
+        log(f"N={settings.samples}: cosine distance {found[f'cosine_{side}']} ({side}), {iterations} iterations")
+    return found
+
+
+def gpu_throughput(measure: Measure, settings: Settings) -> dict[str, Any]:
+    """Reconstructions per hour on a GPU, set-up included: the peer one by one, ours as many at once as fit."""
+    settings = replace(settings, device="cuda", iterations=GPU_ITERATIONS)
+    peer = 3600 / measure("peer", settings)["wall_s"]
+    ours = GPU_TRIALS * 3600 / measure("ours", replace(settings, trials=GPU_TRIALS))["wall_s"]
+    log(f"N={settings.samples} on the GPU: {peer:.1f} (peer) and {ours:.1f} (ours) reconstructions per hour")
+    return {"peer_per_hour": round(peer, 1), "ours_per_hour": round(ours, 1), "ratio": round(ours / peer, 2)}
+
+
+def main() -> None:
+    """Measure everything and print the line of JSON."""
+    peer_python = peer_environment.prepare()
+    torch.set_num_threads(THREADS)
+    result: dict[str, Any] = {"threads": THREADS, "pairs": PAIRS, "iterations": TIMED_ITERATIONS}
+    for samples in QUALITY_ITERATIONS:
+        settings = Settings(samples, TIMED_ITERATIONS, WARM_UP, TV_WEIGHT, LR, SEED, THREADS)
+        case = Case(samples)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            case.problem.save(folder)
+            measure = measurer(folder, peer_python)
+            result |= same_problem(measure, settings)
+            found = {**speed(measure, settings), **quality(measure, settings, case, folder)}
+            result |= {f"n{samples}_{key}": value for key, value in found.items()}
+            if torch.cuda.is_available():
+                found = gpu_throughput(measure, settings)
+                result |= {f"gpu_n{samples}_{key}": value for key, value in found.items()}
+    if torch.cuda.is_available():
+        result |= {"gpu": torch.cuda.get_device_name(), "gpu_trials": GPU_TRIALS, "gpu_iterations": GPU_ITERATIONS}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
