@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# As the pipeline's jobs: one thread each, so that results do not depend on the machine.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

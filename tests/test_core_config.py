@@ -54,7 +54,6 @@ def test_a_file_that_is_no_mapping_is_one_line_with_its_name(tmp_path, text, mes
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="defect: config.read_yaml: a file that is no text")
 def test_a_file_that_is_no_text_is_a_user_error(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_bytes(b"\xff\xfe\x00")

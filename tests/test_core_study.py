@@ -128,20 +128,17 @@ def test_a_study_with_an_unknown_key_or_without_a_title_is_refused(tmp_path):
         study_of(tmp_path, {}, title=None)
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="defect: study._expand: client that is no mapping")
 @pytest.mark.parametrize("client", [5, None, [1]])
 def test_a_client_that_is_no_mapping_is_a_user_error(tmp_path, client):
     with pytest.raises(UserError, match="client"):
         study_of(tmp_path, {}, defaults=DEFAULTS | {"client": client})
 
 
-@pytest.mark.xfail(strict=True, reason="defect: StudySpec: a study without experiments passes and plans nothing")
 def test_a_study_without_experiments_is_refused(tmp_path):
     with pytest.raises(UserError, match="experiments"):
         study_of(tmp_path, experiments={})
 
 
-@pytest.mark.xfail(strict=True, reason="defect: study._expand overwrites a seed or victims that the file sets")
 @pytest.mark.parametrize("block", [{"set": {"seed": 3}}, {"axes": [{"seed": [0, 1]}]}, {"set": {"victims": [7, 8]}}])
 def test_a_seed_or_victims_outside_trials_are_refused_not_ignored(tmp_path, block):
     with pytest.raises(UserError, match="trials"):

@@ -27,7 +27,7 @@ Scalar = str | int | float | bool | None
 class Frozen(BaseModel):
     """Base of every part of a cell: immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DatasetSpec(Frozen):
@@ -163,7 +163,7 @@ class Cell(Frozen):
         return digest(content)
 
     def factors(self) -> dict[str, Scalar]:
-        """Every factor as one column: `client_samples`, `attack_iterations`, ..., joined by an underscore."""
+        """Every factor as one column: `client_samples`, `attack_descent_iterations`, ..., joined by an underscore."""
         content = self.model_dump(mode="json", exclude={"victims"})
         content["client"]["protocol"] = self.client.protocol
         return dict(_flatten(content, ""))

@@ -97,7 +97,7 @@ class Plan:
             )
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
 
 

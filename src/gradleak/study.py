@@ -59,7 +59,7 @@ class StudySpec(_Strict):
     title: str
     defaults: dict[str, Any]
     trials: Trials = Trials()
-    experiments: dict[str, ExperimentSpec]
+    experiments: dict[str, ExperimentSpec] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,13 @@ def _expand(spec: StudySpec, block: Block, where: str) -> Iterator[tuple[Cell, d
             _assign(content, point.set, where)
             labels |= point.labels
         trials = block.trials or spec.trials
-        samples = content.get("client", {}).get("samples", 1)
+        for key in ("victims", "seed"):
+            if key in content:
+                raise UserError(f"{where}: '{key}' is set by 'trials' (count, seeds, first), not as a key of cells")
+        client = content.get("client", {})
+        if not isinstance(client, dict):
+            raise UserError(f"{where}: client must be a mapping (found {client!r})")
+        samples = client.get("samples", 1)
         if not isinstance(samples, int) or samples < 1:
             raise UserError(f"{where}: client.samples must be a whole number from 1 up (found {samples!r})")
         for trial in range(trials.count):

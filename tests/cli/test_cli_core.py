@@ -175,7 +175,6 @@ def test_attack_refuses_a_bad_cell_with_one_line_and_writes_nothing(tmp_path, co
     assert_refused(ran, message, tmp_path, before)
 
 
-@pytest.mark.xfail(strict=True, reason="defect: single.run_cell attacks round 0 where the cell says another round")
 def test_attack_refuses_a_round_that_it_cannot_give(tmp_path, config):
     cell = write_yaml(tmp_path / "cell.yaml", changed({"model.round": 3}))
     before = sorted(tmp_path.rglob("*"))
@@ -183,7 +182,6 @@ def test_attack_refuses_a_round_that_it_cannot_give(tmp_path, config):
     assert_refused(ran, "model.round is 3", tmp_path, before)
 
 
-@pytest.mark.xfail(strict=True, reason="defect: cli.attack ignores a --config that does not exist")
 def test_attack_refuses_a_config_that_does_not_exist(tmp_path, cache, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".cache").mkdir()

@@ -168,11 +168,6 @@ def test_every_documented_factor_and_metric_is_a_column(results):
         assert results[name].notna().all()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="defect: docs/architecture.md says attack_prior_tv, attack_iterations; "
-    "the columns are attack_priors_tv, attack_descent_iterations; and `position` is not documented",
-)
 def test_documentation_names_the_columns_as_they_are(results):
     assert set(documented_columns()) <= set(results.columns)
     assert "position" in documented_columns()
@@ -317,7 +312,6 @@ def test_a_missing_input_is_one_line_that_names_the_file_and_the_command(done, t
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
 
 
-@pytest.mark.xfail(strict=True, reason="defect: damaged safetensors raise SafetensorError, which is no OSError")
 @pytest.mark.parametrize(
     ("what", "damage"), [("updates", "cut"), ("reconstructions", "cut"), ("reconstructions", "other-cells")]
 )
@@ -365,7 +359,6 @@ def test_a_data_set_is_recorded_with_its_fingerprint(done, tmp_path):
     assert not (tmp_path / "other.json").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="defect: the identity of a state leaves out the update that it was made for")
 def test_a_state_that_belongs_to_another_update_is_not_continued(done, tmp_path, cache):
     place = Place(tmp_path, cache).trained()
     with pytest.raises(Killed):

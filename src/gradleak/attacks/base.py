@@ -25,7 +25,7 @@ class AttackConfig(BaseModel):
     and takes the update for one full-batch step), the worst and best case for the client in Sec. 4.1.2.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     knowledge: Literal["wst", "bst"] = "bst"

@@ -1,5 +1,7 @@
 """GIA-O: gradient inversion in the observable (image) space (Definition 1, Eq. 1)."""
 
+import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -24,7 +26,10 @@ from gradleak.priors.base import PRIORS, WeightedPriors, prior_level
 
 
 class GiaOConfig(AttackConfig):
-    """Objective, weighted priors, initialisation and descent. The defaults are those of Geiping et al. 2020 but for the schedule."""
+    """Objective, weighted priors, initialisation and descent.
+
+    The defaults are those of Geiping et al. 2020 but for the schedule.
+    """
 
     name: Literal["gia-o"] = "gia-o"
     objective: str = "cosine"
@@ -52,8 +57,8 @@ class GiaOConfig(AttackConfig):
     def _known_priors(cls, weights: Mapping[str, float]) -> Mapping[str, float]:
         for name, weight in weights.items():
             PRIORS[name]  # raises if unknown
-            if weight < 0:
-                raise ValueError(f"weight of prior '{name}' is {weight}; it must not be negative")
+            if weight < 0 or not math.isfinite(weight):
+                raise ValueError(f"weight of prior '{name}' is {weight}; it must be a finite number from 0 up")
         return dict(sorted(weights.items()))
 
 
@@ -128,12 +133,26 @@ def _attack_pass(
     priors = WeightedPriors(config.priors, [_on_device(update, context.device) for update in updates])
     store = None
     if context.state is not None:
-        identity = f"{config.model_dump_json()} {[(seed, restart) for _, seed, restart in trials]}"
+        identity = _identity(config, trials, model)
         store = StateFile(context.state / f"{label}.safetensors", identity, context.save_every_s)
     descent = Descent(space.project(start) if config.descent.box else start, space, matcher, priors, config.descent)
     outcome = descent.run(store, context.progress)
     images = space.decode(outcome.variables.to(context.device)).clamp(0, 1).cpu()
     return images, outcome.objective, outcome.iterations
+
+
+def _identity(config: GiaOConfig, trials: Sequence[tuple[SharedUpdate, int, int]], model: Classifier) -> str:
+    """Hash of all that decides a pass: a saved state belongs to it or is ignored."""
+    digest = hashlib.sha256(config.model_dump_json().encode())
+    for value in model.state_dict().values():
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    for update, seed, restart in trials:
+        digest.update(f"{seed} {restart} {update.training}".encode())
+        statistics = [value for pair in update.batch_statistics or [] for value in pair]
+        labels = [] if update.labels is None else [update.labels]
+        for value in [*update.update.values(), *labels, *statistics]:
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _simulated_training(config: GiaOConfig, update: SharedUpdate) -> LocalTraining | None:

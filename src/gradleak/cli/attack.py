@@ -4,6 +4,7 @@ from importlib import resources
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from gradleak.cli.options import PATH, config_option
 
@@ -13,7 +14,8 @@ from gradleak.cli.options import PATH, config_option
 @click.option("--out", type=PATH, help="Folder that receives the Parquet files and the picture.")
 @config_option
 @click.option("--example", is_flag=True, help="Print a commented CELL.yaml and stop.")
-def attack(cell_path: Path | None, out: Path | None, config_path: Path, example: bool) -> None:
+@click.pass_context
+def attack(context: click.Context, cell_path: Path | None, out: Path | None, config_path: Path, example: bool) -> None:
     """Run one cell from the client's update to metrics and a picture.
 
     \b
@@ -32,7 +34,8 @@ def attack(cell_path: Path | None, out: Path | None, config_path: Path, example:
     from gradleak.config import Config, load_config, read_yaml
     from gradleak.stages.single import run_cell
 
-    config = load_config(config_path) if config_path.exists() else Config()
+    asked = context.get_parameter_source("config_path") is not ParameterSource.DEFAULT
+    config = load_config(config_path) if asked or config_path.exists() else Config()
     cell = Cell.parse(read_yaml(cell_path), str(cell_path))
     device = prepare(config)
     with progress_bar() as progress:

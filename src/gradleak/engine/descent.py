@@ -32,7 +32,7 @@ class DescentConfig(BaseModel):
     strongest by far at equal iterations (docs/measurements.md).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     iterations: int = Field(1000, ge=1)
     lr: float = Field(0.1, gt=0)
@@ -140,6 +140,7 @@ class Descent:
             state["best_total"].copy_(torch.where(better, total, state["best_total"]))
             gained = total < state["mark"] - _RELATIVE_GAIN * state["mark"].abs()
             gained |= state["mark"].isinf()
+            gained &= active  # a stopped trial stays stopped, whatever the others do
             state["mark"].copy_(torch.where(gained, total, state["mark"]))
             state["since_mark"].copy_(torch.where(gained, 0, state["since_mark"] + 1))
             state["ran"].add_(active)

@@ -7,7 +7,6 @@ from safetensors.torch import save_file
 
 from gradleak.cell import Cell
 from gradleak.config import Config
-from gradleak.errors import UserError
 from gradleak.files import atomic, write_provenance
 from gradleak.stages.common import dataset_of, initial_model
 
@@ -15,8 +14,6 @@ from gradleak.stages.common import dataset_of, initial_model
 def write_checkpoint(cell: Cell, config: Config, out: Path) -> None:
     """Write the checkpoint that a cell attacks, with parameters and running statistics, as safetensors."""
     started = time.time()
-    if cell.model.round:
-        raise UserError(f"model.round is {cell.model.round}; this version has round 0 (initialisation) only")
     model = initial_model(cell, dataset_of(cell, config))
     with atomic(out) as temporary:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)

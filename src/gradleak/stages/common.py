@@ -18,7 +18,12 @@ def dataset_of(cell: Cell, config: Config) -> ImageDataset:
 
 
 def initial_model(cell: Cell, dataset: ImageDataset) -> Classifier:
-    """The cell's model at round 0, for the classes of its data set."""
+    """The cell's model at round 0, for the classes of its data set.
+
+    Raises UserError for a later round.
+    """
+    if cell.model.round:
+        raise UserError(f"model.round is {cell.model.round}; this version has round 0 (initialisation) only")
     return build_model(cell.model, dataset.num_classes, cell.dataset.resolution, dataset.mean, dataset.std)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 from PIL import Image
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gradleak.cell import Cell
@@ -45,7 +45,7 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
                     )
                     rows += cell_rows
                     pictures += cell_pictures
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{reconstructions}: cannot be read ({error}); run `gradleak reconstruct`") from None
     write_parquet(pd.DataFrame(pictures), images)
     write_parquet(pd.DataFrame(rows), out)

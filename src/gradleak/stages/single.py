@@ -31,11 +31,11 @@ def run_cell(
     progress: Callable[[str, int], Callable[[int], None]],
 ) -> str:
     """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`; returns a line of metrics."""
-    scorer = Scorer(fetch_backbone(config.cache).parent)
     dataset = dataset_of(cell, config)
     images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
     model = initial_model(cell, dataset)
     set_bn_mode(model, cell.client.bn_mode)
+    scorer = Scorer(fetch_backbone(config.cache).parent)
     content = InMemory(pack_update(cell, model, images, labels))
     shared = unpack_update(cell, content, set(content), model)
     context = RunContext(device=device, progress=progress(cell.attack.name, cell.attack.total_iterations))

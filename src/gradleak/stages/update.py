@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -54,7 +54,7 @@ def read_updates(path: Path, cells: list[Cell], model: Classifier) -> list[Share
         with safe_open(path, framework="pt") as stream:
             names = set(stream.keys())
             return [unpack_update(cell, stream, names, model) for cell in cells]
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run `gradleak update`") from None
 
 
