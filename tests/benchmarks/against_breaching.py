@@ -173,7 +173,11 @@ def main() -> None:
     """Measure everything and print the line of JSON."""
     peer_python = peer_environment.prepare()
     torch.set_num_threads(THREADS)
+    load = round(os.getloadavg()[0], 2)
+    if load > THREADS / 4:
+        log(f"load average {load}: threads that wait for each other on a busy machine blur every timing below")
     result: dict[str, Any] = {
+        "load_average": load,
         "threads": THREADS,
         "pairs": PAIRS,
         "iterations": TIMED_ITERATIONS,
@@ -187,11 +191,12 @@ def main() -> None:
             case.save(folder, SEED)
             measure = measurer(folder, peer_python)
             result |= same_problem(measure, settings)
-            found = {**speed(measure, settings), **quality(measure, settings, case, folder)}
-            result |= {f"n{samples}_{key}": value for key, value in found.items()}
+            found = {f"n{samples}_{key}": value for key, value in speed(measure, settings).items()}
             if torch.cuda.is_available():
-                found = gpu_throughput(measure, settings)
-                result |= {f"gpu_n{samples}_{key}": value for key, value in found.items()}
+                gpu = gpu_throughput(measure, settings)
+                found |= {f"gpu_n{samples}_{key}": value for key, value in gpu.items()}
+            reached = quality(measure, settings, case, folder)
+            result |= found | {f"n{samples}_{key}": value for key, value in reached.items()}
     if torch.cuda.is_available():
         result |= {"gpu": torch.cuda.get_device_name(), "gpu_trials": GPU_TRIALS, "gpu_iterations": GPU_ITERATIONS}
     print(json.dumps(result))

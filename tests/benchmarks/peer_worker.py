@@ -6,7 +6,7 @@ the weight of the total variation are set. Its model is torchvision's ResNet-18 
 
 import contextlib
 import importlib.util
-import sys
+import io
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,7 +56,7 @@ def _configuration(settings: Settings) -> object:
         f"regularization.total_variation.scale={settings.tv_weight}",
     ]
     # It reports on stdout, which belongs to the measurement, and calls hydra without naming a version.
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return breaching.get_attack_config("invertinggradients", overrides=overrides)
 

@@ -1,4 +1,4 @@
-"""The gallery kind: which victim is shown, sharing of victims, what is drawn, same bytes twice, file size."""
+"""The gallery kind: which victims are shown, beside or above, room for all texts, same bytes twice, file size."""
 
 import io
 import json
@@ -9,67 +9,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 from PIL import Image
 
 from gradleak.cli.figures import figures
 from gradleak.errors import UserError
 from gradleak.figures import style
-from gradleak.figures.gallery import GallerySpec, draw, gallery_pairs
+from gradleak.figures.gallery import GallerySpec, draw_gallery, gallery_pairs
 from gradleak.tables.plan import Experiment, StudyData
 from gradleak.tables.present import render_stage
 
 Make = Callable[..., Experiment]
+# At three resolutions, one image is three pictures; three variants attack the same pictures.
 GALLERY = {"kind": "gallery", "rows": ["variant"], "columns": "dataset_resolution"}
-SPEC = GallerySpec(rows=("variant",), columns="dataset_resolution")
+ABOVE = GallerySpec(rows=("variant",), columns="dataset_resolution")
+ASIDE = GallerySpec(rows=("dataset_resolution",), columns="variant")
 
 
-def test_lowest_index_that_all_columns_share(data: StudyData, make_experiment: Make) -> None:
-    pairs = gallery_pairs(SPEC, make_experiment(), data)
-    assert len(pairs) == 9
-    assert set(pairs["image"]) == {8}
-    assert pairs["lpips"].iloc[0] == pytest.approx(0.05 + 0.02)
-
-
-def test_another_victim_where_a_column_lacks_the_shared_one(data: StudyData, make_experiment: Make) -> None:
-    assert data.images is not None
-    lacks = data.images["cell_id"].eq("v0-r64-t2")
-    images = data.images.assign(image=data.images["image"].mask(lacks, 30))
-    pairs = gallery_pairs(SPEC, make_experiment(), replace(data, images=images))
-    first = pairs[pairs["variant"] == "$G_O$"].set_index("dataset_resolution")["image"]
-    # Image 9 is in all three columns, image 8 only in two.
-    assert first.to_dict() == {32: 9, 64: 9, 128: 9}
-    alone = images[~images["cell_id"].isin(["v0-r64-t0", "v0-r64-t1"])]
-    results = data.results[data.results["cell_id"].isin(alone["cell_id"])]
-    cells = [{"cell_id": cell, "labels": {"variant": "a"}} for cell in results["cell_id"] if cell.startswith("v0")]
-    pairs = gallery_pairs(SPEC, make_experiment(cells=cells), StudyData("s", results, alone))
-    assert pairs.set_index("dataset_resolution")["image"].to_dict() == {32: 8, 64: 30, 128: 8}
-
-
-def test_a_heading_wider_than_its_columns_is_not_clipped(data: StudyData, make_experiment: Make) -> None:
-    spec = GallerySpec(columns="one", column_label="A heading that is much wider than the one column below it")
-    cells = [{"cell_id": cell, "labels": {"one": 1}} for cell in make_experiment().cells["cell_id"]]
+def drawn(spec: GallerySpec, experiment: Experiment, data: StudyData) -> Figure:
     with style.theme():
-        figure = draw(spec, gallery_pairs(spec, make_experiment(cells=cells), data))
+        figure = draw_gallery(spec, gallery_pairs(spec, experiment, data))
         figure.canvas.draw()
-        for text in figure.texts:
-            box = text.get_window_extent()
-            assert box.x0 >= -0.5
-            assert box.x1 <= figure.bbox.x1 + 0.5
+    return figure
 
 
-def test_pictures_are_drawn_with_victims_once_and_whole_pixels(data: StudyData, make_experiment: Make) -> None:
-    pairs = gallery_pairs(SPEC, make_experiment(), data)
-    with style.theme():
-        figure = draw(SPEC, pairs)
-        figure.canvas.draw()
-        boxes = [text.get_window_extent() for text in figure.texts]
-    texts = [text.get_text() for text in figure.texts]
-    assert texts.count("Victim") == 1
-    assert len(figure.axes) == 3 + 9
-    assert {"0.0700", "32", "$G_L$", "Dataset resolution"} <= set(texts)
-    assert all(axes.images[0].get_interpolation() == "nearest" for axes in figure.axes)
-    with Image.open(io.BytesIO(pairs["truth_png"].iloc[0])) as truth:
-        assert np.array_equal(figure.axes[0].images[0].get_array(), np.asarray(truth))
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.texts]
+
+
+def check_room(figure: Figure) -> None:
+    """No text leaves the figure or lies on another text or a picture."""
+    boxes = [text.get_window_extent() for text in figure.texts if text.get_text()]
     tiles = [axes.get_window_extent() for axes in figure.axes]
     for i, box in enumerate(boxes):
         assert box.x0 >= -0.5
@@ -79,22 +49,101 @@ def test_pictures_are_drawn_with_victims_once_and_whole_pixels(data: StudyData, 
         assert not any(box.overlaps(other) for other in [*boxes[i + 1 :], *tiles])
 
 
-def test_row_groups_with_other_victims_show_them(data: StudyData, make_experiment: Make) -> None:
+def test_first_victims_that_all_columns_share(data: StudyData, make_experiment: Make) -> None:
+    pairs = gallery_pairs(ABOVE, make_experiment(), data)
+    assert len(pairs) == 3 * 3 * 2
+    assert pairs.groupby("victim")["image"].unique().map(list).to_dict() == {0: [10], 1: [9]}
+    assert pairs["lpips"].iloc[0] == pytest.approx(0.05)
+    one = gallery_pairs(ABOVE.model_copy(update={"victims": 1}), make_experiment(), data)
+    assert set(one["image"]) == {10}
+    assert len(gallery_pairs(ABOVE.model_copy(update={"victims": 9}), make_experiment(), data)) == 27
+
+
+def test_first_positions_of_a_batch(data: StudyData, make_experiment: Make) -> None:
+    assert data.images is not None
+    batch = data.images[data.images["cell_id"].str.startswith("v0-r32")].assign(cell_id="v0-r32-t0")
+    images = batch.assign(image=[4, 2, 3], position=[2, 0, 1])
+    results = data.results[data.results["cell_id"] == "v0-r32-t0"]
+    experiment = make_experiment(cells=[{"cell_id": "v0-r32-t0", "labels": {"variant": "a"}}])
+    pairs = gallery_pairs(GallerySpec(columns="variant"), experiment, StudyData("s", results, images))
+    assert pairs["image"].tolist() == [2, 3]
+
+
+def test_another_victim_where_a_column_lacks_the_shared_one(data: StudyData, make_experiment: Make) -> None:
+    assert data.images is not None
+    lacks = data.images["cell_id"].eq("v0-r64-t0")
+    images = data.images.assign(image=data.images["image"].mask(lacks, 30))
+    pairs = gallery_pairs(ABOVE, make_experiment(), replace(data, images=images))
+    # Images 9 and 8 are in all three columns, image 10 only in two.
+    assert set(pairs[pairs["variant"] == "$G_O$"]["image"]) == {9, 8}
+    alone = images[~images["cell_id"].isin(["v0-r64-t1", "v0-r64-t2"])]
+    results = data.results[data.results["cell_id"].isin(alone["cell_id"])]
+    cells = [{"cell_id": cell, "labels": {"variant": "a"}} for cell in results["cell_id"] if cell.startswith("v0")]
+    pairs = gallery_pairs(ABOVE, make_experiment(cells=cells), StudyData("s", results, alone))
+    found = {key: group["image"].tolist() for key, group in pairs.groupby("dataset_resolution")}
+    assert found == {32: [10, 9], 64: [30], 128: [10, 9]}
+
+
+def test_shared_victims_stand_once_to_the_left(data: StudyData, make_experiment: Make) -> None:
+    figure = drawn(ASIDE, make_experiment(), data)
+    check_room(figure)
+    found = texts(figure)
+    assert found.count("Victim") == 1
+    assert {"Variant", "$G_L$", "Dataset resolution = 32", "0.0500"} <= set(found)
+    # A line per resolution and victim: the victim and three reconstructions.
+    assert len(figure.axes) == 3 * 2 * 4
+    lines = {round(axes.get_window_extent().y0) for axes in figure.axes}
+    assert len(lines) == 6
+    assert all(axes.images[0].get_interpolation() == "nearest" for axes in figure.axes)
+    assert data.images is not None
+    left = min(figure.axes, key=lambda axes: (axes.get_window_extent().x0, -axes.get_window_extent().y0))
+    with Image.open(io.BytesIO(data.images["truth_png"].iloc[0])) as truth:
+        assert np.array_equal(left.images[0].get_array(), np.asarray(truth))
+
+
+def test_other_victims_stand_above(data: StudyData, make_experiment: Make) -> None:
+    figure = drawn(ABOVE, make_experiment(), data)
+    check_room(figure)
+    # One line per victim, which the three variants share.
+    assert texts(figure).count("Victim") == texts(figure).count("$G_L$") == 2
+    assert len(figure.axes) == 2 * (3 + 9)
     assert data.images is not None
     images = data.images.copy()
     own = images["cell_id"].str.startswith("v1")
     images.loc[own, "truth_png"] = images.loc[own, "reconstruction_png"]
-    with style.theme():
-        figure = draw(SPEC, gallery_pairs(SPEC, make_experiment(), replace(data, images=images)))
-    assert [text.get_text() for text in figure.texts].count("Victim") == 3
+    assert texts(drawn(ABOVE, make_experiment(), replace(data, images=images))).count("Victim") == 6
 
 
 def test_without_rows(data: StudyData, make_experiment: Make) -> None:
-    spec = GallerySpec(columns="variant")
-    pairs = gallery_pairs(spec, make_experiment(), data)
-    with style.theme():
-        figure = draw(spec, pairs)
-    assert {"Victim", "Reconstruction"} <= {text.get_text() for text in figure.texts}
+    cells = [
+        {"cell_id": cell, "labels": {"r": cell[1:2]}} for cell in make_experiment().cells["cell_id"] if "r32" in cell
+    ]
+    aside = drawn(GallerySpec(columns="r"), make_experiment(cells=cells), data)
+    assert "Reconstruction" not in texts(aside)
+    assert len(aside.axes) == 2 * 4
+    cells = [
+        cell | {"labels": {"v": 1}} for cell in make_experiment().cells.to_dict("records") if cell["cell_id"][1] == "0"
+    ]
+    above = drawn(GallerySpec(columns="dataset_resolution"), make_experiment(cells=cells), data)
+    assert texts(above).count("Reconstruction") == 2
+    for figure in (aside, above):
+        check_room(figure)
+
+
+@pytest.mark.parametrize("columns", [1, 12])
+def test_long_texts_have_room(data: StudyData, make_experiment: Make, columns: int) -> None:
+    ids = [cell for cell in make_experiment().cells["cell_id"] if cell.endswith("t0") and "r32" in cell]
+    words = "I padding of the second layer"
+    cells = [
+        {"cell_id": cell, "labels": {"column": f"{words} {j}", "row": f"An attack with a rather long name, number {i}"}}
+        for i, cell in enumerate(ids)
+        for j in range(columns)
+    ]
+    title = "A title that is much wider than the one column that stands below it"
+    spec = GallerySpec(rows=("row",), columns="column", column_label=title)
+    figure = drawn(spec, make_experiment(cells=cells), data)
+    check_room(figure)
+    assert figure.get_size_inches()[0] <= style.WIDTHS["page"] + 0.05
 
 
 def test_same_bytes_twice_and_small(data: StudyData, make_experiment: Make) -> None:
@@ -104,18 +153,21 @@ def test_same_bytes_twice_and_small(data: StudyData, make_experiment: Make) -> N
     # Noise, which no PNG compresses: the resolution gives way.
     assert len(first["exp_gallery.png"]) < 1_000_000
     assert b"CreationDate" not in first["exp_gallery.pdf"]
+    assert first["exp_gallery.txt"].startswith(b"Test data. Victims above their reconstructions")
+    aside = render_stage("figures", make_experiment(GALLERY | {"rows": [], "columns": "variant"}), data)
+    assert b"Victims to the left of" in aside["exp_gallery.txt"]
 
 
 def test_errors(data: StudyData, make_experiment: Make) -> None:
     assert data.images is not None
     with pytest.raises(UserError, match=r"needs images\.parquet"):
-        gallery_pairs(SPEC, make_experiment(), replace(data, images=None))
+        gallery_pairs(ABOVE, make_experiment(), replace(data, images=None))
     with pytest.raises(UserError, match="no images for cell v0-r32-t0"):
-        gallery_pairs(SPEC, make_experiment(), replace(data, images=data.images.iloc[1:]))
+        gallery_pairs(ABOVE, make_experiment(), replace(data, images=data.images.iloc[1:]))
     with pytest.raises(UserError, match="unknown column 'rows'"):
         gallery_pairs(GallerySpec(rows=("rows",), columns="variant"), make_experiment(), data)
     broken = data.images.assign(truth_png=b"no picture")
-    with pytest.raises(UserError, match="truth_png of cell v0-r32-t2 is not a PNG"):
+    with pytest.raises(UserError, match="truth_png of cell v0-r32-t0 is not a PNG"):
         render_stage("figures", make_experiment(GALLERY), replace(data, images=broken))
 
 

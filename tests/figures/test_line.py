@@ -51,6 +51,7 @@ def test_axes(data: StudyData, make_experiment: Make) -> None:
         axes = draw_line(data, make_experiment(), xlabel="Resolution (pixels)").axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["32", "64", "128"]
     assert axes.get_xlabel() == "Resolution (pixels)"
+    assert axes.get_ylabel() == "LPIPS"
     assert axes.get_ylim()[0] == 0
     assert axes.get_xscale() == "log"
     assert [line.get_linestyle() for line in axes.lines][-1] == "--"
@@ -80,6 +81,35 @@ def test_no_text_is_clipped_or_overlaps(data: StudyData, make_experiment: Make, 
         assert not any(box.overlaps(other) for other in boxes[i + 1 :])
 
 
+def test_every_category_has_its_label(data: StudyData, make_experiment: Make) -> None:
+    ids = make_experiment().cells["cell_id"]
+    for names in (["None", "R ReLU", "I kernel to 4"], [f"R MaxPool2d of layer {i}" for i in range(9)]):
+        cells = [{"cell_id": cell, "labels": {"mod": names[i % len(names)]}} for i, cell in enumerate(ids)]
+        with style.theme():
+            figure = draw_line(data, make_experiment(cells=cells), x="mod", hue=None, log_x=None)
+            figure.canvas.draw()
+            axes = figure.axes[0]
+            boxes = [text.get_window_extent() for text in [*axes.get_xticklabels(), axes.xaxis.label, axes.yaxis.label]]
+        assert [text.get_text().replace("\n", " ") for text in axes.get_xticklabels()] == names
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0 for box in boxes)
+
+
+def test_a_value_without_room_for_its_label_keeps_its_mark(data: StudyData, make_experiment: Make) -> None:
+    sizes = [1, 2, 4, 8, 10, 20, 50, 80, 100]
+    cells = [
+        {"cell_id": cell, "labels": {"n": sizes[i % 9], "lr": [0.1, 0.01][i % 2]}}
+        for i, cell in enumerate(make_experiment().cells["cell_id"])
+    ]
+    with style.theme():
+        figure = draw_line(data, make_experiment(cells=cells), x="n", hue="lr", log_x=None)
+        axes = figure.axes[0]
+    shown = [text.get_text() for text in axes.get_xticklabels()]
+    assert (shown[0], shown[-1]) == ("1", "100")
+    assert len(shown) < len(sizes)
+    assert sorted({*axes.get_xticks(), *axes.get_xticks(minor=True)}) == sizes
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["Lr = 0.1", "Lr = 0.01"]
+
+
 def test_many_hues_take_several_lines_of_legend(data: StudyData, make_experiment: Make) -> None:
     ids = make_experiment().cells["cell_id"]
     cells = [
@@ -105,6 +135,7 @@ def test_same_bytes_twice_and_small(data: StudyData, make_experiment: Make) -> N
     with Image.open(io.BytesIO(first["exp.png"])) as image:
         assert np.round(image.info["dpi"]).tolist() == [300, 300]
         assert "Software" not in image.info
+        assert image.size == (round(300 * 3.35), round(300 * 2.35))
 
 
 def test_settings_of_matplotlib_neither_matter_nor_change(data: StudyData, make_experiment: Make) -> None:

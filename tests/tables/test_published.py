@@ -10,7 +10,7 @@ from gradleak.tables.published_join import Published
 
 CELLS = {
     "table1": (20, 0),
-    "table2": (56, 9),
+    "table2": (56, 5),
     "table3": (20, 5),
     "table4": (10, 0),
     "table5": (42, 0),
@@ -40,22 +40,32 @@ def test_number_of_printed_and_lost_cells(name: str) -> None:
     ],
 )
 def test_spot_checks(name: str, labels: dict, column: object, metric: str, value: float) -> None:
-    assert Published(name).value(labels, column, metric) == value
+    assert Published(name, "heading").find({**labels, "heading": column}, metric) == value
 
 
 def test_join_ignores_case_and_the_type_of_numbers() -> None:
-    table = Published("table2")
+    table = Published("table2", "n")
     labels = {"dataset": "cifar10", "attack": "o", "attack_knowledge": "WST"}
-    assert table.value(labels, 4.0, "lpips") == table.value(labels, "4", "lpips") == 0.1117
+    assert table.find(labels | {"n": 4.0}, "lpips") == table.find(labels | {"n": "4"}, "lpips") == 0.1117
 
 
-def test_merged_cell_is_recorded_once_and_lost_cells_are_empty() -> None:
-    table = Published("table2")
-    merged = {"dataset": "CIFAR10", "attack": "O", "attack_knowledge": "wst"}
-    lost = {"dataset": "CIFAR100", "attack": "O", "attack_knowledge": "wst"}
-    assert pd.isna(table.value(merged, 1, "lpips"))
-    assert pd.isna(table.value(lost, 8, "lpips"))
-    assert table.value(lost, 3, "lpips") == 0.0792
+@pytest.mark.parametrize(
+    ("dataset", "attack", "value"),
+    [("CIFAR10", "O", 0.0172), ("CIFAR10", "L", 0.0669), ("CIFAR100", "O", 0.0045), ("CIFAR100", "L", 0.0436)],
+)
+def test_merged_cell_counts_for_both_cases(dataset: str, attack: str, value: float) -> None:
+    table = Published("table2", "n")
+    cases = [{"dataset": dataset, "attack": attack, "attack_knowledge": case, "n": 1} for case in ("wst", "bst")]
+    assert [table.find(case, "lpips") for case in cases] == [value, value]
+
+
+def test_lost_cells_are_empty() -> None:
+    table = Published("table2", "n")
+    row = {"dataset": "CIFAR100", "attack": "O", "attack_knowledge": "wst"}
+    assert table.find(row | {"n": 3}, "lpips") == 0.0792
+    for n in (2, 4, 6, 8, 10):
+        assert pd.isna(table.find(row | {"n": n}, "lpips"))
+    assert table.find(row | {"n": 5}, "lpips") is None
 
 
 def test_unknown_name_lists_what_exists() -> None:

@@ -24,9 +24,14 @@ def test_kinds() -> None:
         ({"kind": "pie"}, "here: unknown kind 'pie'; known: gallery, line, table"),
         ({"rows": []}, "here: needs a 'kind'"),
         ("table", "here: needs a 'kind'"),
-        (TABLE | {"colour": 1}, "here: unknown key 'colour'; known: kind, suffix"),
-        ({"kind": "table"}, "here: key 'columns' is missing"),
+        (TABLE | {"colour": 1}, "here: colour: unknown key; known: kind, suffix"),
+        ({"kind": "table"}, "here: columns: Field required"),
         (TABLE | {"published": "table9"}, "no published values 'table9'; known: table1"),
+        (TABLE | {"published_as": {"dataset": "paper"}}, "published_as: unknown label 'dataset'; needs the key 'publ"),
+        (
+            TABLE | {"published": "table1", "published_as": {"data": "paper"}},
+            "unknown label 'data'; published 'table1' has: dataset, attack, column",
+        ),
         (TABLE | {"values": []}, "values"),
         (TABLE | {"rows": ["client_steps"]}, "must not repeat a name"),
         (TABLE | {"bold_value": "ssim"}, "bold_value must be one of values: lpips"),
@@ -44,6 +49,11 @@ def test_names_may_be_numbers() -> None:
     spec = parse_spec(TABLE | {"names": {4: "four"}, "headings": {"client_steps": "$U$"}}, "here")
     assert spec.shown(4) == spec.shown(4.0) == "four"
     assert (spec.shown(8.0), spec.heading("client_steps"), spec.heading("attack_name")) == ("8", "$U$", "Attack name")
+
+
+def test_a_bare_number_gets_its_name() -> None:
+    spec = parse_spec(TABLE | {"names": {1: "one"}, "headings": {"client_lr": "$\\eta$"}}, "here")
+    assert [spec.named("client_lr", value) for value in (0.1, 1, "O")] == ["$\\eta$ = 0.1", "one", "O"]
 
 
 def test_two_entries_must_not_write_one_file(make_experiment: Callable[..., Experiment]) -> None:

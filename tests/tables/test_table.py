@@ -109,7 +109,9 @@ def test_no_rows_and_one_trial(make_experiment: Make, data: StudyData) -> None:
 
 def test_published_labels_may_be_constant_in_a_row(make_experiment: Make, data: StudyData) -> None:
     table, _ = render(make_experiment(TABLE | {"rows": ["attack"]}), data)
-    assert table["published"].tolist() == [0.0189, 0.1231, 0.0750]
+    # The last entry has no cell; its data set is that of the rest of its row.
+    assert table["published"].tolist() == [0.0189, 0.1231, 0.0750, 0.0952]
+    assert table["trials"].tolist() == [2, 2, 2, 0]
 
 
 def test_published_values_that_do_not_fit(make_experiment: Make, data: StudyData) -> None:
@@ -118,6 +120,70 @@ def test_published_values_that_do_not_fit(make_experiment: Make, data: StudyData
         render(make_experiment(TABLE | {"rows": ["attack"]}, labels=labels), data)
     with pytest.raises(UserError, match="unknown column 'dataset'"):
         render(make_experiment(TABLE | {"rows": ["attack"]}, labels={"a1": {"attack": "O"}}), data)
+
+
+def test_a_table_wider_than_the_page_is_shrunk(make_experiment: Make, data: StudyData) -> None:
+    show = {"kind": "table", "rows": ["attack"], "columns": "client_steps", "wide": False}
+    _, tex = render(make_experiment(show), data)
+    assert "resizebox" not in tex
+    assert tex.startswith("% needs \\usepackage{booktabs}, \\usepackage{xcolor}\n")
+    _, tex = render(make_experiment(show | {"names": {"O": "an attack with quite a long name"}}), data)
+    check_structure(tex)
+    assert r"\resizebox{\linewidth}{!}{%" in tex
+    assert r"\usepackage{graphicx}" in tex
+
+
+PHOTOS = {cell: {"attack": "O", "dataset": "photos10", "paper": "CIFAR10"} for cell in ("a1", "a2", "b1", "b2")}
+
+
+def test_published_as_names_the_row_to_compare_with(make_experiment: Make, data: StudyData) -> None:
+    show = TABLE | {"published_as": {"dataset": "paper"}}
+    labels = PHOTOS | {"c1": {"attack": "L", "dataset": "photos10", "paper": "none"}}
+    table, tex = render(make_experiment(show, labels=labels), data)
+    check_structure(tex)
+    assert table["dataset"].tolist() == ["photos10"] * 3
+    assert table["published"].tolist()[:2] == [0.0189, 0.1231]
+    assert table["difference"].tolist()[:2] == pytest.approx([0.07 - 0.0189, 0.25 - 0.1231])
+    assert table.iloc[2][["published", "difference"]].isna().all()
+    assert table["published_as"].tolist()[:2] == ["CIFAR10", "CIFAR10"]
+    assert pd.isna(table["published_as"].iloc[2])
+    assert r" & {\scriptsize\color{gray}published (CIFAR10)} & {\scriptsize\color{gray}0.0189} & {\scriptsize" in tex
+    assert tex.count("published (") == 1
+
+
+def test_published_as_may_name_columns_of_the_results(make_experiment: Make, data: StudyData) -> None:
+    show = {"kind": "table", "columns": "size", "published": "table5"}
+    show["published_as"] = {"attack": "gia", "column": "client_batch"}
+    data.results["client_batch"] = data.results["client_steps"].map({1: 5, 2: 10})
+    labels = {"a1": {"gia": "L", "size": "small"}, "b1": {"gia": "L", "size": "large"}}
+    table, _ = render(make_experiment(show, labels=labels), data)
+    assert table[["column", "published"]].to_numpy().tolist() == [["small", 0.0446], ["large", 0.0706]]
+
+
+def test_merged_cell_of_table_2_stands_in_both_rows(make_experiment: Make, data: StudyData) -> None:
+    labels = {
+        f"{cell}{trial}": {"dataset": "CIFAR10", "attack": "O", "knowledge": knowledge}
+        for cell, knowledge in (("a", "WST"), ("c", "BST"))
+        for trial in (1, 2)
+    }
+    data.results["attack_knowledge"] = data.results["cell_id"].str[0].map({"a": "wst", "b": "wst", "c": "bst"})
+    show = TABLE | {"rows": ["dataset", "attack", "knowledge"], "published": "table2"}
+    table, tex = render(make_experiment(show, labels=labels), data)
+    check_structure(tex)
+    assert table[["knowledge", "published"]].to_numpy().tolist() == [["WST", 0.0172], ["BST", 0.0172]]
+    named = render(make_experiment(show | {"published_as": {"attack_knowledge": "knowledge"}}, labels=labels), data)
+    assert named[0].drop(columns="published_as").equals(table)
+    assert named[0]["published_as"].isna().all()
+
+
+def test_published_values_of_no_entry(make_experiment: Make, data: StudyData) -> None:
+    with pytest.raises(
+        UserError, match=r"none of the table's entries, such as dataset 'photos10', attack 'O'"
+    ) as error:
+        render(make_experiment(TABLE, labels=PHOTOS), data)
+    assert "it has dataset: CIFAR10, CIFAR100; attack: O, L; column: 1, 2, 4, 6, 8. 'published_as'" in str(error.value)
+    with pytest.raises(UserError, match="unknown column 'papers'; labels: attack, dataset, paper"):
+        render(make_experiment(TABLE | {"published_as": {"dataset": "papers"}}, labels=PHOTOS), data)
 
 
 def test_special_characters(make_experiment: Make, data: StudyData) -> None:

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 _convolution_backward = torch.ops.aten.convolution_backward
+_batch_norm_backward = torch.ops.aten.native_batch_norm_backward
 # On a CPU, one grouped convolution beats a loop over trials until a trial's weights outgrow the cache.
 _LOOP_ABOVE = 100_000
 
@@ -222,6 +223,8 @@ class TappedBatchNorm(nn.Module):
         super().__init__()
         assert layer.running_mean is not None
         assert layer.running_var is not None
+        self.statistics = (layer.running_mean, layer.running_var)
+        self.eps = layer.eps
         self.mean = layer.running_mean[:, None, None]
         self.inverse_std = (layer.running_var + layer.eps).rsqrt()[:, None, None]
         weight, bias = layer.weight.detach()[:, None, None], layer.bias.detach()[:, None, None]
@@ -237,9 +240,13 @@ class TappedBatchNorm(nn.Module):
 
     def first(self, d: Tensor, target: list[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Pairing`."""
-        by_bias = _per_trial(d, self.trials).sum(dim=(0, 3, 4))
-        raw = _per_trial(d * self.x, self.trials).sum(dim=(0, 3, 4))
-        by_weight = (raw - self.mean.flatten() * by_bias) * self.inverse_std.flatten()
+        # One pass over d and x gives both reductions; trials as groups of channels share the running statistics.
+        mean, variance = (value.repeat(self.trials) for value in self.statistics)
+        x, d_merged = side_by_side(self.x, self.trials), side_by_side(d, self.trials)
+        _, by_weight, by_bias = _batch_norm_backward(
+            d_merged, x, None, mean, variance, None, None, False, self.eps, (False, True, True)
+        )
+        by_weight, by_bias = by_weight.view(self.trials, -1), by_bias.view(self.trials, -1)
         self._gradient = [by_weight, by_bias]
         return _dot(self._gradient, target), _dot(self._gradient, self._gradient)
 

@@ -1,15 +1,15 @@
-"""The presentation `gallery`: victims above their reconstructions, one pair per row group and column."""
+"""The presentation `gallery`: victims beside (or above) their reconstructions."""
 
 import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import pandas as pd
 from PIL import Image
+from pydantic import Field
 
 from gradleak.errors import UserError
 from gradleak.figures import style
+from gradleak.figures.gallery_layout import draw, shared, to_lines
 from gradleak.tables.plan import Experiment, StudyData
 from gradleak.tables.spec import PRESENTATIONS, Presentation, PresentationSpec
 from gradleak.tables.summary import cell_table, ordered
@@ -17,19 +17,21 @@ from gradleak.tables.summary import cell_table, ordered
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Inches: a picture, the gap between pictures, the space for headings, for LPIPS and between row groups.
-TILE, GAP, HEAD, FOOT, BETWEEN = 0.66, 0.05, 0.36, 0.2, 0.1
-
 
 class GallerySpec(PresentationSpec):
-    """A gallery: one victim and its reconstruction per combination of `rows` (a row group) and value of
-    `columns`.
+    """A gallery: reconstructions by combination of `rows` (a row group) and value of `columns`, LPIPS below each.
+
+    victims: number of different victims that a row group shows at most. column_label: text over the columns
+    (default: the heading of `columns`). Where the columns of a row group attack the same victim, it stands once,
+    to the left of its reconstructions; where they do not in some row group (other data set or resolution), every
+    reconstruction has its victim above it.
     """
 
     kind: Literal["gallery"] = "gallery"
     rows: tuple[str, ...] = ()
     columns: str
     column_label: str | None = None
+    victims: int = Field(2, ge=1)
 
     @property
     def keys(self) -> list[str]:
@@ -55,140 +57,72 @@ class Gallery(Presentation):
         assert isinstance(spec, GallerySpec)
         pairs = gallery_pairs(spec, experiment, data)
         with style.theme():
-            figure = draw(spec, pairs)
+            figure = draw_gallery(spec, pairs)
             files = {"_gallery.pdf": style.file_bytes(figure, "pdf"), "_gallery.png": style.small_png(figure)}
+        place = "to the left of" if shared(pairs, list(spec.rows)) else "above"
         caption = (
-            f"{experiment.title.rstrip('.')}. Victims, and below them their reconstructions with LPIPS. "
-            "Victims are chosen by index, not by how well they were reconstructed: the one that most columns "
-            "share, of those the lowest index, in the first trial that has it. "
-            f"All images come from study {data.study}.\n"
+            f"{experiment.title.rstrip('.')}. Victims {place} their reconstructions, LPIPS below these. Victims are "
+            "chosen by their place, not by how well they were reconstructed: the first of the first batch among those "
+            f"that the most columns share. All images come from study {data.study}.\n"
         )
         return files | {"_gallery.txt": caption.encode()}
 
 
 def gallery_pairs(spec: GallerySpec, experiment: Experiment, data: StudyData) -> pd.DataFrame:
-    """The pair shown for each combination of rows and column.
+    """The pairs to show: up to `spec.victims` for each combination of rows and column.
 
-    Columns: the spec's keys, `image`, `truth_png`, `reconstruction_png`, `lpips`. Of a row group's victims
-    the one that occurs in most columns is taken (ties: the lowest index), and elsewhere the lowest index of
-    the entry; of an entry's trials the first in the plan that has it. Raises UserError naming a cell without
-    images.
+    Columns: the spec's keys, `victim` (0, 1, ... within the combination), `image`, `truth_png`,
+    `reconstruction_png`, `lpips`. Of the images that occur in the most columns of a row group the first ones are
+    taken, by trial in the plan's order and position in the batch; a column that lacks one of them shows its own
+    first images instead. Of several trials with the same image the first counts. Raises UserError naming a cell
+    without images, or with one that is not a PNG.
     """
+    where = f"experiment '{experiment.name}'"
     if data.images is None:
-        raise UserError(f"experiment '{experiment.name}': a gallery needs images.parquet (--images)")
+        raise UserError(f"{where}: a gallery needs images.parquet (--images)")
     cells = cell_table(data.results, experiment, spec.keys, [])
     images = data.images[data.images["cell_id"].isin(cells["cell_id"])]
+    images = images[["cell_id", "image", "position", "truth_png", "reconstruction_png", "lpips"]]
     missing = sorted(set(cells["cell_id"]) - set(images["cell_id"]))
     if missing:
-        raise UserError(f"experiment '{experiment.name}': no images for cell {missing[0]}")
-    cells = cells.assign(trial=range(len(cells)))
-    pool = cells.merge(images, on="cell_id", suffixes=("", "_of_image")).sort_values(["trial", "position"])
-    groups = pool.groupby(list(spec.rows), sort=False) if spec.rows else [((), pool)]
+        raise UserError(f"{where}: no images for cell {missing[0]}")
+    pool = cells.assign(trial=range(len(cells))).merge(images, on="cell_id", suffixes=("", "_of_image"))
+    pool = pool.sort_values(["trial", "position"], kind="stable")
     chosen = []
-    for _, group in groups:
-        spread = group.groupby("image")[spec.columns].nunique()
-        common = int(spread[spread == spread.max()].index.min())
+    for _, group in pool.groupby(list(spec.rows), sort=False) if spec.rows else [((), pool)]:
+        spread = group.groupby("image", sort=False)[spec.columns].nunique()
+        common = list(spread.index[spread == spread.max()][: spec.victims])
         for _, entry in group.groupby(spec.columns, sort=False):
-            image = common if (entry["image"] == common).any() else int(entry["image"].min())
-            chosen.append(entry[entry["image"] == image].iloc[0])
+            first = entry.drop_duplicates("image").set_index("image", drop=False)
+            own = [image for image in first.index if image not in common]
+            for victim, image in enumerate(common):
+                image = image if image in first.index else next(iter(own), None)
+                if image is not None:
+                    own = [other for other in own if other != image]
+                    chosen.append({**first.loc[image].to_dict(), "victim": victim})
     for pair in chosen:
         for column in ("truth_png", "reconstruction_png"):
-            _check_png(pair[column], f"experiment '{experiment.name}': {column} of cell {pair['cell_id']}")
-    keep = [*spec.keys, "image", "truth_png", "reconstruction_png", "lpips"]
+            _check_png(pair[column], f"{where}: {column} of cell {pair['cell_id']}")
+    keep = [*spec.keys, "victim", "image", "truth_png", "reconstruction_png", "lpips"]
     return pd.DataFrame(chosen)[keep].reset_index(drop=True)
 
 
-def draw(spec: GallerySpec, pairs: pd.DataFrame) -> "Figure":
+def draw_gallery(spec: GallerySpec, pairs: pd.DataFrame) -> "Figure":
     """The figure; pairs as from `gallery_pairs`. Draw inside `style.theme()`."""
     columns = ordered(pairs[spec.columns])
-    strips = _strips(spec, pairs, columns)
-    left = 0.12 + max(style.text_width(strip.name, 8) for strip in strips)
-    tile = min(TILE, (style.WIDTHS["page"] - left) / len(columns) - GAP)
-    heading = spec.column_label or spec.heading(spec.columns)
-    pictures = len(columns) * (tile + GAP) - GAP
-    middle = left + pictures / 2
-    # A heading wider than its columns needs room on both sides of their middle.
-    half = style.text_width(heading, 8) / 2 + 0.03
-    left, middle = left + max(0.0, half - middle), max(half, middle)
-    width = max(left + pictures, middle + half) + 0.02
-    tops = []
-    below = HEAD
-    for i, strip in enumerate(strips):
-        below += BETWEEN if strip.victims and i else 0.0
-        tops.append(below)
-        below += tile + (GAP if strip.victims else FOOT)
-    height = below + 0.02
-    figure = style.new_figure(width, height)
-
-    def write(x: float, y: float, text: str, size: float, **align: Any) -> None:
-        figure.text(x / width, 1 - y / height, text, fontsize=size, **align)
-
-    write(middle, 0.03, heading, 8, ha="center", va="top")
-    for j, column in enumerate(columns):
-        x = left + j * (tile + GAP)
-        write(x + tile / 2, HEAD - 0.03, spec.shown(column), 8, ha="center", va="baseline")
-        for strip, top in zip(strips, tops, strict=True):
-            picture = strip.pictures.get(column)
-            if picture is not None:
-                _tile(figure, picture, x, height - top - tile, tile)
-            if column in strip.scores:
-                write(x + tile / 2, top + tile + 0.03, strip.scores[column], 7, ha="center", va="top")
-    for strip, top in zip(strips, tops, strict=True):
-        write(left - 0.07, top + tile / 2, strip.name, 8, ha="right", va="center")
-    return figure
-
-
-@dataclass(frozen=True)
-class _Strip:
-    """One line of pictures, by column: victims, or reconstructions with their LPIPS."""
-
-    name: str
-    victims: bool
-    pictures: dict[object, bytes]
-    scores: dict[object, str]
-
-
-def _strips(spec: GallerySpec, pairs: pd.DataFrame, columns: list[object]) -> list[_Strip]:
-    """Lines of pictures from top to bottom; row groups in succession share a line of equal victims."""
-    groups: dict[tuple[object, ...], dict[object, dict[str, Any]]] = {}
-    for pair in pairs.to_dict("records"):
-        row = tuple(pair[key] for key in spec.rows)
-        groups.setdefault(row, {})[pair[spec.columns]] = {str(key): value for key, value in pair.items()}
-    strips: list[_Strip] = []
-    victims: dict[object, bytes] = {}
-    for row, found in groups.items():
-        own = {column: found[column]["truth_png"] for column in columns if column in found}
-        if any(victims.get(column) != png for column, png in own.items()):
-            victims = own
-            strips.append(_Strip("Victim", True, own, {}))
-        pictures = {column: found[column]["reconstruction_png"] for column in own}
-        scores = {column: f"{found[column]['lpips']:.4f}" for column in own}
-        name = ", ".join(spec.shown(value) for value in row) or "Reconstruction"
-        strips.append(_Strip(name, False, pictures, scores))
-    return strips
-
-
-def _tile(figure: "Figure", png: bytes, x: float, y: float, size: float) -> None:
-    """Draw a PNG at a place in inches, pixels enlarged by whole factors or averaged down to what 300 dpi can
-    show.
-    """
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((x / width, y / height, size / width, size / height))
-    axes.set_axis_off()
-    pixels = round(300 * size)
-    picture = _decode(png)
-    if picture.width > pixels:
-        picture = picture.resize((pixels, pixels), Image.Resampling.BOX)
-    axes.imshow(np.asarray(picture), interpolation="nearest")
-
-
-def _decode(png: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(png)) as image:
-        return image.convert("RGB")
+    names = {
+        row: ", ".join(spec.named(key, value) for key, value in zip(spec.rows, row, strict=True))
+        for row in zip(*(pairs[key] for key in spec.rows), strict=True)
+    }
+    lines = to_lines(pairs, list(spec.rows), spec.columns, columns, names)
+    return draw(
+        lines, columns, [spec.shown(column) for column in columns], spec.column_label or spec.heading(spec.columns)
+    )
 
 
 def _check_png(png: object, where: str) -> None:
     try:
-        _decode(png if isinstance(png, bytes) else b"")
+        with Image.open(io.BytesIO(png if isinstance(png, bytes) else b"")) as image:
+            image.load()
     except (OSError, ValueError):
         raise UserError(f"{where} is not a PNG") from None

@@ -105,12 +105,13 @@ def draw(spec: LineSpec, cells: pd.DataFrame, points: pd.DataFrame) -> "Figure":
     for i, hue in enumerate(hues):
         one = points if spec.hue is None else points[points[spec.hue] == hue]
         own = cells if spec.hue is None else cells[cells[spec.hue] == hue]
-        _draw_hue(axes, spec, i, "" if hue is None else spec.shown(hue), own, one, place)
+        _draw_hue(axes, spec, i, "" if hue is None else spec.named(str(spec.hue), hue), own, one, place)
     _draw_axes(axes, spec, ticks, place, numeric, points)
     if spec.leak_line is not None:
         _draw_leak_line(axes, spec.leak_line)
     top = _draw_legend(figure, axes) if spec.hue else 1.0
-    figure.tight_layout(pad=0.4, rect=(0, 0, 1, top))
+    for _ in range(2):  # Labels of x change the height, this the marks of y, and their labels the width.
+        figure.tight_layout(pad=0.4, rect=(0, 0, 1, top))
     return figure
 
 
@@ -150,35 +151,48 @@ def _draw_axes(
     numeric: bool,
     points: pd.DataFrame,
 ) -> None:
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import FixedLocator, NullFormatter
 
     if spec.log_x and numeric:
         axes.set_xscale("log", base=spec.log_x)
-    shown = _spaced(axes, [(place[tick], spec.shown(tick)) for tick in ticks])
-    axes.set_xticks([at for at, _ in shown], [text for _, text in shown])
-    axes.xaxis.set_minor_locator(NullLocator())
+    shown = [(place[tick], spec.shown(tick)) for tick in ticks]
+    if numeric:
+        shown = _spaced(axes, shown)
+        axes.set_xticks([at for at, _ in shown], [text for _, text in shown])
+    else:
+        _name_ticks(axes, shown, 0.8 * style.WIDTHS[spec.width] / len(ticks) - 0.04)
+    # A value whose label has no room still has its mark.
+    axes.xaxis.set_minor_locator(FixedLocator([place[tick] for tick in ticks]))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="x", visible=False)
     top = float(points[["value", "high", "upper"]].to_numpy(dtype=float, na_value=0.0).max())
     top = max(top, 1.5 * (spec.leak_line or 0.0))
     axes.set_ylim(0, spec.y_max or 1.06 * top or 1.0)
     axes.set_xlabel(spec.xlabel or spec.heading(spec.x))
-    axes.set_ylabel(spec.ylabel or quantity(spec.y, spec).title)
+    axes.set_ylabel(spec.ylabel or quantity(spec.y, spec).name)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
+def _name_ticks(axes: "Axes", ticks: list[tuple[float, str]], room: float) -> None:
+    """Label every tick (place, text): in lines of `room` inches, or slanted where a word is wider."""
+    wrapped = [style.wrap(text, room, 7) for _, text in ticks]
+    if all(style.text_width(line, 7) <= room for text in wrapped for line in text.splitlines()):
+        axes.set_xticks([at for at, _ in ticks], wrapped)
+    else:
+        texts = [text for _, text in ticks]
+        axes.set_xticks([at for at, _ in ticks], texts, rotation=40, ha="right", rotation_mode="anchor")
+
+
 def _spaced(axes: "Axes", ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
-    """The ticks (place, text) whose labels have room, from left to right; widths are in points."""
+    """The ticks (place, text) whose labels have room, first and last before all others; widths are in points."""
     width = 72 * axes.get_window_extent().width / axes.figure.dpi
-    kept: list[tuple[float, str]] = []
-    right = -math.inf
-    for at, text in ticks:
+    kept: dict[float, tuple[float, str]] = {}
+    for at, text in [ticks[-1], *ticks[:-1]]:
         centre = width * axes.transAxes.inverted().transform(axes.transData.transform((at, 0.0)))[0]
-        half = 0.5 * len(text) * 0.6 * 7
-        if centre - half > right:
-            kept.append((at, text))
-            right = centre + half + 3
-    return kept
+        if all(abs(centre - other) > 2.1 * (len(text) + len(near)) + 3 for other, (_, near) in kept.items()):
+            kept[centre] = (at, text)
+    return [kept[centre] for centre in sorted(kept)]
 
 
 def _draw_leak_line(axes: "Axes", value: float) -> None:

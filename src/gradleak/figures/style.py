@@ -1,6 +1,7 @@
 """One look for all figures, and files whose bytes depend on nothing but the figure."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -88,6 +89,24 @@ def text_width(text: str, size: float) -> float:
     return 1.08 * float(path.get_extents().width) / 72
 
 
+def wrap(text: str, width: float, size: float) -> str:
+    """The text broken at spaces (not in `$math$`) into lines of at most a width in inches, where its words allow."""
+    lines: list[str] = []
+    for word in re.findall(r"(?:\$[^$]*\$|\S)+", text):
+        if lines and text_width(f"{lines[-1]} {word}", size) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def rule(figure: "Figure", left: float, right: float, y: float) -> None:
+    """Draw a thin horizontal line between places given as fractions of the figure."""
+    from matplotlib.lines import Line2D
+
+    figure.add_artist(Line2D([left, right], [y, y], color="#333333", linewidth=0.5))
+
+
 def file_bytes(figure: "Figure", kind: Literal["pdf", "png"], dpi: int = 300) -> bytes:
     """The figure as a file without dates, random ids or names of programs: the same figure, the same
     bytes.
@@ -105,7 +124,7 @@ def file_bytes(figure: "Figure", kind: Literal["pdf", "png"], dpi: int = 300) ->
 def small_png(figure: "Figure", limit: int = 1_000_000) -> bytes:
     """The figure as PNG at 300 dpi, or at the greatest lower resolution that keeps it under `limit` bytes."""
     content = b""
-    for dpi in (300, 220, 150, 100, 72):
+    for dpi in (300, 260, 220, 190, 160, 130, 100, 72):
         content = file_bytes(figure, "png", dpi)
         if len(content) < limit:
             break

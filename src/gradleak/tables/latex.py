@@ -1,5 +1,6 @@
 """LaTeX: escaping of text, and the frame of a booktabs table."""
 
+import itertools
 import re
 
 _ESCAPES = {
@@ -13,6 +14,12 @@ _ESCAPES = {
     **{character: "\\" + character for character in "#$%&_"},
 }
 _MATH = re.compile(r"(\$[^$\s&%#](?:[^$&%#]*[^$\s&%#])?\$)")
+
+_MARKUP = re.compile(r"\\[a-zA-Z]+(?:\[[^]]*\]|\{gray\}|\{\})?|\\,|[{}$\\]")
+
+# Type sizes of a document in 10pt, widths of a page and of one of its two columns, half the gap of columns; in points.
+_SIZES = {"small": 9.0, "footnotesize": 8.0}
+_PAGE, _COLUMN, _GAP = 500.0, 240.0, 3.0
 
 
 def escape(text: str) -> str:
@@ -41,21 +48,43 @@ def frame(body: list[str], heading: list[str], labels: int, columns: int, captio
     name: what `\\ref{tab:<name>}` finds; wide: over both columns of a two-column page.
     """
     environment = "table*" if wide else "table"
+    room = (_PAGE if wide else _COLUMN) - 2 * _GAP * (labels + columns - 1)
+    ems = _width([*heading, *body])
+    size = next((name for name, points in _SIZES.items() if points * ems <= room), None)
+    tabular = [
+        rf"\begin{{tabular}}{{@{{}}{'l' * labels}{'c' * columns}@{{}}}}",
+        *(f"  {text}" for text in [r"\toprule", *heading, r"\midrule", *body, r"\bottomrule"]),
+        r"\end{tabular}",
+    ]
+    if size is None:  # Wider than the page in small type: shrunk to fit.
+        tabular = [r"\resizebox{\linewidth}{!}{%", *(f"  {text}" for text in tabular[:-1]), r"  \end{tabular}%", "}"]
+    packages = ["booktabs", "xcolor", *(["graphicx"] if size is None else [])]
     lines = [
-        r"% needs \usepackage{booktabs} and \usepackage{xcolor}",
+        "% needs " + ", ".join(rf"\usepackage{{{package}}}" for package in packages),
         rf"\begin{{{environment}}}[t]",
         r"  \centering",
         r"  \setlength{\belowcaptionskip}{4pt}",
         rf"  \caption{{{caption}}}",
         rf"  \label{{tab:{name}}}",
-        r"  \small" if columns <= 5 else r"  \footnotesize",
-        r"  \setlength{\tabcolsep}{4pt}" if columns <= 5 else r"  \setlength{\tabcolsep}{3pt}",
-        rf"  \begin{{tabular}}{{@{{}}{'l' * labels}{'c' * columns}@{{}}}}",
-        *(f"    {text}" for text in [r"\toprule", *heading, r"\midrule", *body, r"\bottomrule"]),
-        r"  \end{tabular}",
+        rf"  \{size or 'footnotesize'}",
+        rf"  \setlength{{\tabcolsep}}{{{_GAP:g}pt}}",
+        *(f"  {text}" for text in tabular),
         rf"\end{{{environment}}}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _width(lines: list[str]) -> float:
+    """About how wide the columns of a tabular are, in multiples of the type size."""
+    cells = [text.removesuffix(r" \\").split(" & ") for text in lines if r"\multicolumn" not in text]
+    return sum(max(map(_ems, column)) for column in itertools.zip_longest(*cells, fillvalue=""))
+
+
+def _ems(text: str) -> float:
+    """About how wide a cell is, in multiples of the type size."""
+    wide = {".": 0.3, "±": 1.0} | dict.fromkeys("0123456789", 0.6)
+    plain = _MARKUP.sub("", text.replace(r"$\pm$", "±"))
+    return sum(wide.get(character, 0.8 if character.isupper() else 0.5) for character in plain)
 
 
 def _balanced(text: str) -> bool:

@@ -90,7 +90,11 @@ def _paper(value: object) -> str:
 
 
 def read_table(path: Path, required: list[str]) -> pd.DataFrame:
-    """Read one Parquet file; raises UserError where it cannot be read or lacks a required column."""
+    """Read one Parquet file; raises UserError where it cannot be read or lacks a required column.
+
+    Not `gradleak.stages.tables.read_parquet`: that module brings the plan, the models and torch along, and an edit
+    of a model must not redraw a table.
+    """
     try:
         table = pd.read_parquet(path)
     except (OSError, ValueError) as error:

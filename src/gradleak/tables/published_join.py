@@ -1,53 +1,76 @@
 """Finding the paper's published value of a table's entry."""
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 
 from gradleak.errors import UserError
 from gradleak.resources import published, published_labels
 
+#: What `published_as` calls the published table's column heading.
+COLUMN = "column"
+
 
 class Published:
     """Published values of one table, looked up by the labels of a study's entries.
 
-    Text is compared without regard to letter case, numbers by value (`4`, `4.0` and "4" are one).
+    sources: for each row label of the published table, and for its column, the study's label or column that
+    names it. Text is compared without regard to letter case, numbers by value (`4`, `4.0` and "4" are one).
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, columns: str, published_as: Mapping[str, str] | None = None) -> None:
         table = published(name)
         self.name = name
-        self.labels = published_labels(table)
+        self.sources = (
+            {label: label for label in published_labels(table)} | {COLUMN: columns} | dict(published_as or {})
+        )
         self._values = {
-            tuple(_normal(row[key]) for key in [*self.labels, "column", "metric"]): float(row["value"])
+            tuple(_normal(row[key]) for key in [*self.sources, "metric"]): float(row["value"])
             for _, row in table.iterrows()
         }
+        self._known = {label: list(dict.fromkeys(table[label])) for label in self.sources}
 
-    def value(self, labels: dict[str, object], column: object, metric: str) -> float:
-        """The published value; NaN where there is none or it did not survive."""
-        if any(label not in labels for label in self.labels):
-            return math.nan
-        key = (*(_normal(labels[label]) for label in self.labels), _normal(column), _normal(metric))
-        return self._values.get(key, math.nan)
+    def find(self, known: Mapping[str, object], metric: str) -> float | None:
+        """The published value of an entry: NaN where it did not survive, None where the paper has no such entry.
 
-    def fixed_labels(self, cells: pd.DataFrame, keys: list[str], where: str) -> dict[tuple[object, ...], dict]:
-        """Labels of the published table that a study's table does not group by, per entry (combination of
-        keys).
-
-        cells: one row per cell with the keys and these labels. Raises UserError where such a label differs
-        within an entry, which then mixes what the paper lists apart.
+        known: values of the study's labels and columns.
         """
-        extra = [label for label in self.labels if label not in keys]
-        found: dict[tuple[object, ...], dict] = {}
+        if any(source not in known for source in self.sources.values()):
+            return None
+        key = (*(_normal(known[source]) for source in self.sources.values()), _normal(metric))
+        return self._values.get(key)
+
+    def beside(self, keys: list[str]) -> list[str]:
+        """The sources that a study's table does not group by."""
+        return [source for source in dict.fromkeys(self.sources.values()) if source not in keys]
+
+    def apart(self, cells: pd.DataFrame, keys: list[str], where: str) -> dict[tuple[object, ...], dict[str, object]]:
+        """Values of the sources `beside` the keys, per entry (combination of keys).
+
+        cells: one row per cell with the keys and all sources. Raises UserError where one differs within an
+        entry, which then mixes what the paper lists apart.
+        """
+        extra = self.beside(keys)
+        found: dict[tuple[object, ...], dict[str, object]] = {}
         for _, cell in cells.iterrows():
-            labels = {label: cell[label] for label in extra}
+            own = {source: cell[source] for source in extra}
             entry = tuple(cell[key] for key in keys)
-            if found.setdefault(entry, labels) != labels:
+            if found.setdefault(entry, own) != own:
                 raise UserError(
                     f"{where}: published '{self.name}' lists {', '.join(extra)} apart, but an entry of "
-                    f"the table mixes {found[entry]} and {labels}"
+                    f"the table mixes {found[entry]} and {own}"
                 )
         return found
+
+    def unmatched(self, known: Mapping[str, object], where: str) -> UserError:
+        """The error for a table none of whose entries, such as the one with these values, is in the paper's."""
+        ours = ", ".join(f"{label} '{known.get(source, math.nan)}'" for label, source in self.sources.items())
+        theirs = "; ".join(f"{label}: {', '.join(values)}" for label, values in self._known.items())
+        return UserError(
+            f"{where}: published '{self.name}' has none of the table's entries, such as {ours}; it has {theirs}. "
+            "'published_as' says which label of the study names the paper's row"
+        )
 
 
 def _normal(value: object) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gradleak.errors import UserError
+from gradleak.errors import UserError, first_error
 from gradleak.registry import Registry
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ class PresentationSpec(BaseModel):
         """Text shown for one value of a label or column; whole floats lose their fraction."""
         text = f"{value:g}" if isinstance(value, float) else str(value)
         return self.names.get(text, text)
+
+    def named(self, key: str, value: object) -> str:
+        """Text shown for a value where nothing beside it says what it is: a bare number gets its name."""
+        text = self.shown(value)
+        bare = isinstance(value, int | float) and text not in self.names.values()
+        return f"{self.heading(key)} = {text}" if bare else text
 
     def columns_used(self) -> list[str]:
         """Labels or columns that this presentation groups by: what a plan can check before anything runs."""
@@ -76,18 +82,8 @@ def parse_spec(content: object, where: str) -> PresentationSpec:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{where}: {_first(error, model)}") from None
-
-
-def _first(error: ValidationError, model: type[PresentationSpec]) -> str:
-    item = error.errors()[0]
-    key = ".".join(str(part) for part in item["loc"]) or "content"
-    if item["type"] == "extra_forbidden":
-        return f"unknown key '{key}'; known: {', '.join(model.model_fields)}"
-    if item["type"] == "missing":
-        return f"key '{key}' is missing"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{key}: {message} (found {item['input']!r})"
+        known = f"; known: {', '.join(model.model_fields)}" if error.errors()[0]["type"] == "extra_forbidden" else ""
+        raise UserError(f"{where}: {first_error(error)}{known}") from None
 
 
 def output_names(name: str, specs: tuple[PresentationSpec, ...], where: str) -> list[list[str]]:

@@ -33,11 +33,12 @@ def _csv(spec: TableSpec, entries: list[Entry]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = [*spec.rows, "column", "metric"]
-    writer.writerow([*head, "value", "std", "trials", "published", "difference"])
+    named = ["published_as"] if spec.published_as else []
+    writer.writerow([*head, "value", "std", "trials", "published", "difference", *named])
     for entry in entries:
         value, std, paper = (number(entry[key]) for key in ("value", "std", "published"))
         numbers = [_fixed(value), _fixed(std), entry["trials"], _fixed(paper), _fixed(value - paper)]
-        writer.writerow([*(entry[key] for key in head), *numbers])
+        writer.writerow([*(entry[key] for key in head), *numbers, *(entry[key] for key in named)])
     return text.getvalue()
 
 

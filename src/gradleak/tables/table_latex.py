@@ -49,7 +49,11 @@ def _body(spec: TableSpec, entries: list[Entry], columns: list[object], labels: 
         cells = [_entry(spec, found.get(column)) for column in columns]
         body.append(latex.line([*([""] * same), *texts[same:], *cells]))
         if any(not math.isnan(number(entry["published"])) for entry in found.values()):
-            side = [""] * (labels - 1) + [latex.small_grey("published")]
+            named = ", ".join(
+                dict.fromkeys(str(entry["published_as"]) for entry in found.values() if entry["published_as"])
+            )
+            text = latex.escape(f"published ({named})" if named else "published")
+            side = [""] * (labels - 1) + [latex.small_grey(text)]
             body.append(latex.line([*side, *(_paper_entry(spec, found.get(column)) for column in columns)]))
         above = texts
     return body
