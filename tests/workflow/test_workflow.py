@@ -97,7 +97,7 @@ def test_attack_killed_hard_resumes_and_gives_the_same_bytes(checkout):
     settings = config.read_text().replace("save_every_s: 60", "save_every_s: 0")
     config.write_text(settings.replace("cache: .cache/gradleak", f"cache: {place.cache}"))
     study = place.folder / TINY
-    study.write_text(study.read_text().replace("iterations: 20", "iterations: 2000"))
+    study.write_text(study.read_text().replace("iterations: 20", "iterations: 300"))
     gradleak = (sys.executable, "-m", "gradleak")
     made = place.run(*gradleak, "plan", "--study", TINY, "--out", "plan.json")
     assert made.returncode == 0, made.stderr
