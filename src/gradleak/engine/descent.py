@@ -28,8 +28,8 @@ class DescentConfig(BaseModel):
 
     `signed` uses the sign of the gradient (Geiping et al. 2020); `schedule` step multiplies the rate by 0.1 after
     3/8, 5/8 and 7/8 of the iterations, cosine lets it fall to 0; `box` keeps pixels in [0, 1]; `patience` stops a
-    trial that many iterations after its last improvement. The cosine schedule is the default because it was the
-    strongest by far at equal iterations (docs/measurements.md).
+    trial that many iterations after its last improvement. The cosine schedule is the default: it was a
+    little ahead of the step schedule at equal iterations (docs/measurements.md).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
