@@ -38,6 +38,8 @@ def cell_of(changes=None):
 OTHER = {
     "dataset.name": {"dataset.name": "cifar10"},
     "dataset.resolution": {"dataset.resolution": 64},
+    "dataset.classes": {"dataset.classes": ["rocket"]},
+    "dataset.label_space": {"dataset.label_space": "cifar10", "dataset.classes": {"rocket": "airplane"}},
     "model.name": {"model.name": "resnet34"},
     "model.width": {"model.width": 0.5},
     "model.round": {"model.round": 1},
@@ -79,8 +81,8 @@ def leaves(content, prefix=""):
 
 def test_id_of_a_cell_is_the_recorded_one():
     # Recorded: results that are on file refer to it. A change here invalidates every stored result.
-    assert cell_of().id == "050902ff9e0cb410"
-    assert cell_of().family == "32f12047587e9020"
+    assert cell_of().id == "4f34f1e0bbba49ae"
+    assert cell_of().family == "3f74d1a125674d02"
 
 
 def test_id_does_not_depend_on_how_the_cell_was_written():
@@ -102,7 +104,8 @@ def test_each_factor_changes_the_id_and_the_family_ignores_victims_and_seed(fact
     other = cell_of(OTHER[factor])
     assert other.id != cell_of().id
     assert (other.family == cell_of().family) == (factor in ("victims", "seed"))
-    model_or_data = factor.startswith(("model.", "dataset."))
+    # Which images are attacked does not change the model.
+    model_or_data = factor.startswith(("model.", "dataset.")) and factor != "dataset.classes"
     assert (other.checkpoint != cell_of().checkpoint) == model_or_data
 
 
@@ -149,7 +152,8 @@ def test_local_steps_follow_from_samples_mini_batch_and_epochs():
 def test_factors_are_columns_named_by_part_and_key():
     factors = cell_of().factors()
     expected = {path.replace(".", "_") for path in leaves(cell_of().model_dump(mode="json"))} - {"victims"}
-    assert set(factors) == expected | {"client_protocol"}
+    assert set(factors) == expected | {"client_protocol", "attack_level"}
+    assert factors["attack_level"] == 1
     assert factors["client_samples"] == 2
     assert factors["client_batch_size"] == 2
     assert factors["attack_descent_iterations"] == 200
@@ -157,7 +161,60 @@ def test_factors_are_columns_named_by_part_and_key():
     assert factors["model_options_stem"] == "cifar"
 
 
+def test_classes_are_one_column_of_text():
+    def columns(**dataset):
+        factors = cell_of({f"dataset.{key}": value for key, value in dataset.items()}).factors()
+        return factors["dataset_classes"], factors["dataset_label_space"]
+
+    assert columns() == (None, None)
+    assert columns(classes=["rocket", "coffee"]) == ("coffee, rocket", None)
+    mapping = {"rocket": "airplane", "chelsea": "cat"}
+    assert columns(classes=mapping, label_space="cifar10") == ("chelsea -> cat, rocket -> airplane", "cifar10")
+
+
+def test_the_order_of_classes_means_nothing():
+    first, second = (cell_of({"dataset.classes": names}) for names in (["rocket", "coffee"], ["coffee", "rocket"]))
+    assert first == second
+    assert first.id == second.id
+    assert Cell.parse(first.model_dump(mode="json"), "here") == first
+
+
+def test_the_checkpoint_follows_the_label_space_not_the_images():
+    mapped = {"dataset.classes": {"rocket": "airplane"}, "dataset.label_space": "cifar10"}
+    assert cell_of(mapped).checkpoint == cell_of({"dataset.name": "cifar10"}).checkpoint
+    assert cell_of(mapped | {"dataset.classes": {"rocket": "ship"}}).checkpoint == cell_of(mapped).checkpoint
+    assert cell_of(mapped | {"dataset.resolution": 64}).checkpoint != cell_of(mapped).checkpoint
+
+
 MISTAKES = {
+    "classes-not-a-list": ({"dataset.classes": "rocket"}, "dataset.classes: must be a list .* (found 'rocket')"),
+    "classes-empty": ({"dataset.classes": []}, "dataset.classes: is empty; name at least one class"),
+    "classes-empty-mapping": (
+        {"dataset.classes": {}, "dataset.label_space": "cifar10"},
+        "dataset.classes: is empty; name at least one class",
+    ),
+    "class-not-text": ({"dataset.classes": ["rocket", 3]}, "dataset.classes: class names are text, 3 is not"),
+    "class-twice": ({"dataset.classes": ["rocket", "rocket"]}, "dataset.classes: lists 'rocket' more than once"),
+    "target-not-text": (
+        {"dataset.classes": {"rocket": 0}, "dataset.label_space": "cifar10"},
+        "dataset.classes: class names are text, 0 is not",
+    ),
+    "mapping-without-label-space": (
+        {"dataset.classes": {"rocket": "airplane"}},
+        "dataset: classes is a mapping, but there is no label_space",
+    ),
+    "label-space-with-a-list": (
+        {"dataset.classes": ["rocket"], "dataset.label_space": "cifar10"},
+        "dataset: label_space is 'cifar10', so classes must be a mapping",
+    ),
+    "label-space-without-classes": (
+        {"dataset.label_space": "cifar10"},
+        "dataset: label_space is 'cifar10', so classes must be a mapping",
+    ),
+    "label-space-is-the-set-itself": (
+        {"dataset.classes": {"rocket": "coffee"}, "dataset.label_space": "photos10"},
+        "dataset: label_space is 'photos10', the data set itself",
+    ),
     "unknown-key": ({"sede": 1}, "sede: unknown key"),
     "unknown-nested-key": ({"client.batchsize": 1}, "client.batchsize: unknown key"),
     "unknown-attack-key": ({"attack.iterations": 9}, "attack.iterations: unknown key"),

@@ -30,11 +30,64 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _parse_classes(value: object) -> object:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple | dict):
+        raise ValueError("must be a list of class names, or a mapping {own class: class in label_space}")
+    names = [*value, *value.values()] if isinstance(value, dict) else list(value)
+    other = next((name for name in names if not isinstance(name, str)), None)
+    if other is not None:
+        raise ValueError(f"class names are text, {other!r} is not; put it in quotes")
+    if not names:
+        raise ValueError("is empty; name at least one class, or leave it out to use all")
+    if isinstance(value, dict):
+        return dict(sorted(value.items()))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"lists '{twice}' more than once")
+    return tuple(sorted(names))
+
+
 class DatasetSpec(Frozen):
-    """Which images: a registered data set at a resolution (height = width in pixels)."""
+    """Which images: a data set at a resolution (height = width in pixels), whole or some of its classes.
+
+    `classes` lists the names of the classes to use; the model still tells all classes of the data set apart. With
+    `label_space`, the name of another data set, the model is one for that data set's classes and normalisation, and
+    `classes` maps own class names to class names there. Both are kept sorted: their order means nothing.
+    """
 
     name: str
     resolution: int = Field(32, ge=8, le=512)
+    classes: Annotated[tuple[str, ...] | dict[str, str] | None, BeforeValidator(_parse_classes)] = None
+    label_space: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.label_space is None and isinstance(self.classes, dict):
+            raise ValueError("classes is a mapping, but there is no label_space; list the names, or add label_space")
+        if self.label_space is not None and not isinstance(self.classes, dict):
+            raise ValueError(
+                f"label_space is '{self.label_space}', so classes must be a mapping "
+                f"{{class of '{self.name}': class of '{self.label_space}'}}"
+            )
+        if self.label_space == self.name:
+            raise ValueError(f"label_space is '{self.name}', the data set itself; must be another or left out")
+        return self
+
+    @property
+    def labels_of(self) -> str:
+        """Name of the data set whose classes and normalisation the model has."""
+        return self.name if self.label_space is None else self.label_space
+
+    @property
+    def classes_text(self) -> str | None:
+        """The chosen classes as text: `a, b`, or `a -> x, b -> y` for a mapping; None where all are used."""
+        if self.classes is None:
+            return None
+        if isinstance(self.classes, dict):
+            return ", ".join(f"{own} -> {target}" for own, target in self.classes.items())
+        return ", ".join(self.classes)
 
 
 class ModelSpec(Frozen):
@@ -158,14 +211,17 @@ class Cell(Frozen):
 
     @property
     def checkpoint(self) -> str:
-        """Hash of what decides the model's weights: data set (its classes), architecture, round, seed."""
-        content = self.model_dump(mode="json", include={"dataset": {"name", "resolution"}, "model": True})
+        """Hash of what decides the model's weights: data set of its labels, resolution, architecture, round, seed."""
+        content = self.model_dump(mode="json", include={"dataset": {"resolution"}, "model": True})
+        content["dataset"]["name"] = self.dataset.labels_of
         return digest(content)
 
     def factors(self) -> dict[str, Scalar]:
         """Every factor as one column: `client_samples`, `attack_descent_iterations`, ..., joined by an underscore."""
         content = self.model_dump(mode="json", exclude={"victims"})
+        content["dataset"]["classes"] = self.dataset.classes_text
         content["client"]["protocol"] = self.client.protocol
+        content["attack"]["level"] = ATTACKS[self.attack.name].level(self.attack)
         return dict(_flatten(content, ""))
 
 
@@ -174,6 +230,8 @@ def _flatten(content: dict[str, Any], prefix: str) -> list[tuple[str, Scalar]]:
     for key, value in content.items():
         if isinstance(value, dict):
             rows += _flatten(value, f"{prefix}{key}_")
+        elif isinstance(value, list):
+            rows.append((prefix + key, ", ".join(str(item) for item in value)))
         else:
             rows.append((prefix + key, value))
     return rows

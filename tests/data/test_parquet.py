@@ -153,3 +153,88 @@ def test_fingerprint_follows_the_content(tmp_path):
     assert before == opened(tmp_path, resolution=16).fingerprint()
     write(tmp_path / "train.parquet", range(1, 5), [0] * 4)
     assert opened(tmp_path).fingerprint() != before
+
+
+DOMAINS = ["photo", "sketch", "art", "sketch", "photo", "sketch", "sketch", "photo"]
+
+
+def domains(path, number=lambda row: row, split="train", **columns):
+    images = [{"bytes": png(pixels(number(row))), "path": None} for row in range(8)]
+    content = {"image": images, "domain": DOMAINS, "label": [row % 3 for row in range(8)]} | columns
+    pq.write_table(pa.table(content), path / f"{split}.parquet", row_group_size=3)
+
+
+def filtered(path, name="mine", **filter):
+    return open_dataset(name, 8, {name: DataSource(source="parquet", path=path, filter=filter)})
+
+
+def numbers(dataset, split):
+    images = dataset.images(split, range(dataset.size(split)))
+    return [next(n for n in range(20) if torch.equal(expected(n), image)) for image in images]
+
+
+def test_a_filter_keeps_the_rows_with_its_value_in_their_order(tmp_path):
+    domains(tmp_path)
+    domains(tmp_path, lambda row: row + 10, "test")
+    dataset = filtered(tmp_path, domain="sketch")
+    assert numbers(dataset, "train") == [1, 3, 5, 6]
+    assert numbers(dataset, "test") == [11, 13, 15, 16]
+    assert dataset.labels("train", range(4)).tolist() == [1, 0, 2, 0]
+    with pytest.raises(UserError, match="index 4 is outside split 'train' of 4 images"):
+        dataset.labels("train", [4])
+
+
+def test_a_filter_comes_before_the_division_into_splits(tmp_path):
+    domains(tmp_path)
+    dataset = filtered(tmp_path, domain="sketch")
+    assert (dataset.size("train"), dataset.size("test")) == (3, 1)
+    assert sorted(numbers(dataset, "train") + numbers(dataset, "test")) == [1, 3, 5, 6]
+    assert dataset.labels("test", [0]).tolist() == [n % 3 for n in numbers(dataset, "test")]
+
+
+def test_filters_over_several_columns_and_shards_hold_together(tmp_path):
+    domains(tmp_path, split="train-0", year=[2000, 2001, None, 2001] * 2)
+    domains(tmp_path, lambda row: row + 10, "train-1", year=[2001] * 8)
+    domains(tmp_path, split="test", year=[2001] * 8)
+    assert numbers(filtered(tmp_path, domain="sketch", year="2001"), "train") == [1, 3, 5, 11, 13, 15, 16]
+    with pytest.raises(UserError, match=r"{domain: art, year: None} selects no row"):
+        filtered(tmp_path, domain="art", year="None")
+
+
+def test_classes_do_not_depend_on_the_filter(tmp_path):
+    # No image of `art` has label 0 or 1.
+    domains(tmp_path, split="train")
+    domains(tmp_path, split="test")
+    dataset = filtered(tmp_path, domain="art")
+    assert dataset.class_names == ("0", "1", "2")
+    assert dataset.labels("train", [0]).tolist() == [2]
+
+
+def test_the_fingerprint_includes_the_filter(tmp_path):
+    domains(tmp_path)
+    prints = [filtered(tmp_path, **filter).fingerprint() for filter in ({}, {"domain": "art"}, {"domain": "photo"})]
+    assert len(set(prints)) == 3
+    assert prints[0] == opened(tmp_path).fingerprint()
+
+
+def test_mistakes_in_a_filter_are_named(tmp_path):
+    domains(tmp_path)
+    with pytest.raises(UserError, match=r"filter names column 'domian'; columns to filter by: domain, label$"):
+        filtered(tmp_path, domian="sketch")
+    with pytest.raises(UserError, match=r"filter names column 'image'; columns to filter by: domain, label$"):
+        filtered(tmp_path, image="x")
+    with pytest.raises(
+        UserError,
+        match=r"^data\.mine\.filter: {domain: sktch} selects no row of '.*'; 'domain' has art, photo, sketch$",
+    ):
+        filtered(tmp_path, domain="sktch")
+    for name, source in [("mine", "folder"), ("photos10", "embedded")]:
+        with pytest.raises(UserError, match=rf"data\.{name}\.filter: source is '{source}', only 'parquet'"):
+            open_dataset(name, 8, {name: DataSource(source=source, path=tmp_path, filter={"domain": "art"})})
+
+
+def test_an_unreadable_image_is_named_by_its_row_in_the_file(tmp_path):
+    domains(tmp_path, image=[{"bytes": b"no image", "path": None}] * 8)
+    domains(tmp_path, split="test")
+    with pytest.raises(UserError, match=r"train\.parquet: row 5: cannot be read as an image"):
+        filtered(tmp_path, domain="sketch").images("train", [2])

@@ -26,13 +26,17 @@ class DataSource(BaseModel):
     """Where the images of one data set come from.
 
     `embedded` and `torchvision` are the default sources of registered names (`path` replaces the folder under
-    the cache); `parquet` and `folder` need a `path` and serve any name.
+    the cache); `parquet` and `folder` need a `path` and serve any name. `filter` keeps of a `parquet` source only
+    the rows whose columns equal these values as text, e.g. `{domain: sketch}`; the rest does not exist for the data
+    set, so where the file comes in one split, what is kept is divided. Two names for overlapping rows of one file are
+    two data sets: nothing keeps the train images of one apart from the test images of the other.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: SourceKind
     path: Path | None = None
+    filter: dict[str, str] = {}
 
 
 class ImageDataset(ABC):
@@ -158,6 +162,8 @@ def open_dataset(
     Raises UserError for an unknown name, a source that cannot serve it, and a path that is missing.
     """
     given = sources.get(name)
+    if given is not None and given.filter and given.source != "parquet":
+        raise UserError(f"data.{name}.filter: source is '{given.source}', only 'parquet' has columns to filter by")
     info = DATASETS[name] if name in DATASETS.names() else None
     if given is None:
         if info is None:
@@ -179,4 +185,4 @@ def open_dataset(
 
     if given.source == "folder":
         return FolderImages(name, resolution, given.path, info)
-    return ParquetImages(name, resolution, given.path, info)
+    return ParquetImages(name, resolution, given.path, info, given.filter)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from gradleak.errors import UserError
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")
+_SHOWN = 10
 _Part = Literal["train", "test"]
 
 
@@ -32,13 +34,27 @@ class ParquetImages(ImageDataset):
 
     Labels of a registered name are its class numbers. For any other name the classes are those of the hub's
     metadata in the file, or the sorted distinct labels, and the labels are numbered in that order.
+
+    `filter` maps columns to values: only rows that have all of these values, as text, are images of the data set.
+    They are selected before a split is divided. The classes are those of all rows, so that data sets that differ in
+    the filter number them alike. Raises UserError for an unknown column and where no row is left.
     """
 
-    def __init__(self, name: str, resolution: int, path: Path, info: DatasetInfo | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        resolution: int,
+        path: Path,
+        info: DatasetInfo | None = None,
+        filter: Mapping[str, str] | None = None,
+    ) -> None:
         half = (0.5, 0.5, 0.5)
         super().__init__(name, resolution, info.mean if info else half, info.std if info else half)
         self._info = info
-        self._files = {split: [_File(file) for file in files] for split, files in _find(path).items()}
+        self._path = path
+        self._filter = tuple(sorted((filter or {}).items()))
+        self._files = {split: [_File(file, self._filter) for file in files] for split, files in _find(path).items()}
+        self._check_filter()
         self._splits = Splits(
             {split: split for split in self._files},
             lambda part: sum(f.rows for f in self._files[part]),
@@ -59,7 +75,19 @@ class ParquetImages(ImageDataset):
 
     @cached_property
     def _distinct(self) -> list[Any]:
-        return sorted({label for part in self._files for label in self._raw(part)})
+        return sorted({label for files in self._files.values() for file in files for label in file.all_labels})
+
+    def _check_filter(self) -> None:
+        files = [file for part in self._files.values() for file in part]
+        if not self._filter or any(file.rows for file in files):
+            return
+        found = []
+        for column, _ in self._filter:
+            values = sorted({str(value) for file in files for value in file.column(column)})
+            found.append(f"'{column}' has {', '.join(values[:_SHOWN])}{', ...' if len(values) > _SHOWN else ''}")
+        raise UserError(
+            f"data.{self.name}.filter: {_text(self._filter)} selects no row of '{self._path}'; {'; '.join(found)}"
+        )
 
     def _raw(self, part: _Part) -> list[Any]:
         return [label for file in self._files[part] for label in file.labels]
@@ -94,7 +122,7 @@ class ParquetImages(ImageDataset):
         for position, (part, row) in enumerate(places):
             for file in self._files[part]:
                 if row < file.rows:
-                    wanted.setdefault(file, []).append((row, position))
+                    wanted.setdefault(file, []).append((file.kept[row], position))
                     break
                 row -= file.rows
         found: list[tuple[bytes, str]] = [(b"", "")] * len(places)
@@ -105,7 +133,7 @@ class ParquetImages(ImageDataset):
         return found
 
     def fingerprint(self) -> str:
-        """SHA-256 over the Parquet files' whole contents, by split and name order."""
+        """SHA-256 over the Parquet files' whole contents, by split and name order, and the filter if there is one."""
         return self._fingerprint
 
     @cached_property
@@ -115,7 +143,13 @@ class ParquetImages(ImageDataset):
             for file in self._files[split]:
                 with file.path.open("rb") as stream:
                     digest.update(f"{split} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+        if self._filter:
+            digest.update(json.dumps(self._filter).encode())
         return digest.hexdigest()
+
+
+def _text(filter: tuple[tuple[str, str], ...]) -> str:
+    return "{" + ", ".join(f"{column}: {value}" for column, value in filter) + "}"
 
 
 def _find(path: Path) -> dict[_Part, list[Path]]:
@@ -134,9 +168,13 @@ def _find(path: Path) -> dict[_Part, list[Path]]:
 
 @dataclass(frozen=True)
 class _File:
-    """One Parquet file; opened for each read, so that many shards do not hold as many handles."""
+    """One Parquet file; opened for each read, so that many shards do not hold as many handles.
+
+    Of its rows only those that have all values of `filter` count.
+    """
 
     path: Path
+    filter: tuple[tuple[str, str], ...] = ()
 
     @cached_property
     def _footer(self) -> tuple[pq.FileMetaData, pa.Schema]:
@@ -148,7 +186,23 @@ class _File:
 
     @property
     def rows(self) -> int:
-        return int(self._footer[0].num_rows)
+        return len(self.kept)
+
+    @cached_property
+    def kept(self) -> Sequence[int]:
+        """The numbers in the file of the rows that count, ascending."""
+        kept: Sequence[int] = range(int(self._footer[0].num_rows))
+        for column, wanted in self.filter:
+            values = self.column(column)
+            kept = [row for row in kept if values[row] is not None and str(values[row]) == wanted]
+        return kept
+
+    def column(self, name: str) -> list[Any]:
+        """All values of a column; raises UserError where there is no such column of plain values."""
+        allowed = [field.name for field in self._footer[1] if not pa.types.is_nested(field.type)]
+        if name not in allowed:
+            raise UserError(f"{self.path}: filter names column '{name}'; columns to filter by: {', '.join(allowed)}")
+        return list(pq.read_table(self.path, columns=[name], partitioning=None).column(0).to_pylist())
 
     @cached_property
     def image_column(self) -> str:
@@ -179,8 +233,12 @@ class _File:
         feature = json.loads(content).get("info", {}).get("features", {}).get(self.label_column, {})
         return tuple(feature.get("names", ()))
 
-    @cached_property
+    @property
     def labels(self) -> list[Any]:
+        return [self.all_labels[row] for row in self.kept]
+
+    @cached_property
+    def all_labels(self) -> list[Any]:
         labels = pq.read_table(self.path, columns=[self.label_column], partitioning=None).column(0).to_pylist()
         if None in labels:
             raise UserError(f"{self.path}: column '{self.label_column}' is empty in row {labels.index(None)}")
