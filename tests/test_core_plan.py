@@ -142,6 +142,7 @@ def test_plan_file_round_trips_and_is_the_same_bytes_each_time(tmp_path):
         "experiments",
         "batches",
         "checkpoints",
+        "auxiliaries",
         "cells",
     }
 
@@ -166,6 +167,40 @@ def test_a_victim_beyond_the_data_set_is_refused(tmp_path):
     plan_of(tmp_path, RATES, trials={"count": 1, "first": 498})
     with pytest.raises(UserError, match=r"^victim index 500: .* 'photos10' has 500 images \(0 to 499\)$"):
         plan_of(tmp_path, RATES, trials={"count": 1, "first": 499})
+
+
+def test_victims_are_checked_for_each_choice_of_classes(tmp_path):
+    rocket = {"dataset.classes": ["rocket"]}
+    mapped = {"dataset.classes": {"rocket": "airplane"}, "dataset.label_space": "cifar10"}
+    fits, beyond = {"count": 25}, {"count": 1, "first": 49}
+    plan_of(tmp_path, {"a": experiment({"set": rocket}, {"set": mapped})}, trials=fits)
+    for settings, chosen in [(rocket, "rocket"), (mapped, "rocket -> airplane")]:
+        message = rf"^victim index 50: .* 'photos10' has 50 images of its chosen classes \({chosen}\) \(0 to 49\)$"
+        with pytest.raises(UserError, match=message):
+            plan_of(tmp_path, {"all": experiment({}), "some": experiment({"set": settings, "trials": beyond})})
+
+
+def test_a_misspelt_class_is_refused_even_if_the_images_are_not_there_yet(tmp_path):
+    config = parse_config({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
+    plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "cifar10", "dataset.classes": ["cat"]}})}, config)
+    with pytest.raises(UserError, match="data set 'cifar10' has no class 'catt'; known: airplane"):
+        plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "cifar10", "dataset.classes": ["catt"]}})}, config)
+
+
+def test_a_checkpoint_is_shared_by_all_images_that_are_labelled_alike(tmp_path):
+    mapped = {"dataset.classes": {"rocket": "airplane"}, "dataset.label_space": "cifar10"}
+    blocks = [{"set": {"dataset.name": "cifar10"}}, {"set": mapped}, {"set": {"dataset.classes": ["rocket"]}}]
+    config = parse_config({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
+    plan = plan_of(tmp_path, {"a": experiment(*blocks)}, config)
+    assert len(plan.checkpoints) == 2
+    # Where the images come from decides nothing about the model, where the label space comes from may.
+    given = {"source": "embedded", "path": str(tmp_path)}
+    moved = plan_of(
+        tmp_path,
+        {"a": experiment({"set": mapped})},
+        parse_config({"device": "cpu", "data": {"photos10": given}}, "here"),
+    )
+    assert moved.checkpoints.keys() < plan.checkpoints.keys()
 
 
 def test_an_unknown_data_set_and_a_missing_path_are_refused(tmp_path):
@@ -222,7 +257,7 @@ def test_summary_counts_cells_images_and_jobs(tmp_path):
     text = console.export_text()
     row = next(line for line in text.splitlines() if "rates" in line.split())
     assert row.split()[:3] == ["rates", "9", "36"]
-    assert "9 cells (18 trials in 3 families), 1 checkpoints, 1 attack jobs" in text
+    assert "9 cells (18 trials in 3 families), 1 checkpoints, 0 auxiliary models, 1 attack jobs" in text
 
 
 def test_an_unknown_study_lists_what_there_is(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -10,13 +11,16 @@ from typing import Any
 
 import torch
 import yaml
+from pydantic import ValidationError
 from rich.console import Group
 from rich.table import Table as RichTable
 from torch.utils.flop_counter import FlopCounterMode
 
-from gradleak.cell import Cell, ModelSpec, digest
+from gradleak.auxiliary.base import AuxiliaryConfig, parse_auxiliary
+from gradleak.cell import Cell, DatasetSpec, ModelSpec, digest
 from gradleak.config import Config, parse_config
-from gradleak.data.base import DATASETS, open_dataset
+from gradleak.data.base import DATASETS
+from gradleak.data.view import chosen_labels, open_view
 from gradleak.errors import UserError
 from gradleak.files import write_text
 from gradleak.models.base import build_model
@@ -38,6 +42,7 @@ class Batch:
     id: str
     cells: list[str]
     checkpoints: list[str]
+    auxiliaries: list[str]
     seconds: float
 
 
@@ -50,6 +55,7 @@ class Plan:
     cells: dict[str, Cell]
     batches: dict[str, Batch]
     checkpoints: dict[str, str]
+    auxiliaries: dict[str, AuxiliaryConfig]
     experiments: dict[str, Any]
 
     def batch_cells(self, batch: str) -> list[Cell]:
@@ -57,6 +63,12 @@ class Plan:
         if batch not in self.batches:
             raise UserError(f"batch '{batch}' is not in the plan of study '{self.study}'; run `gradleak plan`")
         return [self.cells[cell] for cell in self.batches[batch].cells]
+
+    def auxiliary(self, auxiliary: str) -> AuxiliaryConfig:
+        """The configuration of an auxiliary model; raises UserError for an unknown id."""
+        if auxiliary not in self.auxiliaries:
+            raise UserError(f"auxiliary model '{auxiliary}' is not in the plan of study '{self.study}'")
+        return self.auxiliaries[auxiliary]
 
     def families(self, batch: str) -> list[list[Cell]]:
         """A batch's cells grouped by family, in order: each group runs vectorised together."""
@@ -73,6 +85,7 @@ class Plan:
             "experiments": self.experiments,
             "batches": {key: batch.__dict__ for key, batch in self.batches.items()},
             "checkpoints": self.checkpoints,
+            "auxiliaries": {key: value.model_dump(mode="json") for key, value in self.auxiliaries.items()},
             "cells": {key: cell.model_dump(mode="json") for key, cell in self.cells.items()},
         }
         return json.dumps(content, indent=1) + "\n"
@@ -93,11 +106,12 @@ class Plan:
                 cells,
                 {key: Batch(**value) for key, value in content["batches"].items()},
                 content["checkpoints"],
+                {key: parse_auxiliary(value) for key, value in content["auxiliaries"].items()},
                 content["experiments"],
             )
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
             raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
 
 
@@ -129,7 +143,11 @@ def make_plan(study: Study, config: Config) -> Plan:
         }
         for name, experiment in study.experiments.items()
     }
-    return Plan(study.name, config, cells, batches, checkpoints, experiments)
+    needed = [auxiliary for cell in cells.values() for auxiliary in cell.attack.auxiliaries()]
+    auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
+    for auxiliary in auxiliaries.values():
+        chosen_labels(auxiliary.dataset, config.data, config.cache)
+    return Plan(study.name, config, cells, batches, checkpoints, auxiliaries, experiments)
 
 
 def study_path(study: str) -> Path:
@@ -157,12 +175,14 @@ def plan_summary(plan: Plan, rate: float | None = None) -> Group:
         table.add_row(name, str(len(ids)), str(images), f"{sum(seconds[i] for i in ids) / 3600:.2f}")
     trials = sum(cell.attack.restarts for cell in plan.cells.values())
     families = len({cell.family for cell in plan.cells.values()})
-    hours = (sum(seconds.values()) + _JOB_START_S * len(plan.batches)) / 3600
+    training = sum(a.training_cost() for a in plan.auxiliaries.values()) / (rate or throughput(plan.config))
+    hours = (sum(seconds.values()) + training + _JOB_START_S * len(plan.batches)) / 3600
     kind = "cuda" if plan.config.device == "cuda" else "cpu"
     basis = "measured on this machine" if rate else _basis(kind)
     total = (
         f"{len(plan.cells)} cells ({trials} trials in {families} families), {len(plan.checkpoints)} checkpoints, "
-        f"{len(plan.batches)} attack jobs, about {hours:.2f} device hours ({kind}; {basis})"
+        f"{len(plan.auxiliaries)} auxiliary models, {len(plan.batches)} attack jobs, "
+        f"about {hours:.2f} device hours ({kind}; {basis})"
     )
     return Group(table, total)
 
@@ -173,8 +193,14 @@ def _basis(kind: str) -> str:
 
 
 def checkpoint_id(cell: Cell, config: Config) -> str:
-    """Id of the checkpoint that a cell attacks: its content and where its data comes from."""
-    return digest([cell.checkpoint, _source(cell, config)])
+    """Id of the checkpoint that a cell attacks: its content and where the data set of its labels comes from."""
+    return digest([cell.checkpoint, _source(cell.dataset.labels_of, config)])
+
+
+def auxiliary_id(auxiliary: AuxiliaryConfig, config: Config) -> str:
+    """Id of an auxiliary model: its content and where its public images come from."""
+    names = sorted({auxiliary.dataset.name, auxiliary.dataset.labels_of})
+    return digest([auxiliary.id, [_source(name, config) for name in names]])
 
 
 def cost(cell: Cell) -> float:
@@ -183,7 +209,7 @@ def cost(cell: Cell) -> float:
     passes = _SIMULATION * cell.client.epochs if attack.knowledge == "wst" else 1
     iterations = attack.total_iterations
     forward = forward_flops(cell.model, cell.dataset.resolution)
-    return operations(forward, cell.client.samples) * passes * iterations * attack.restarts
+    return operations(forward, cell.client.samples) * passes * iterations * attack.restarts * attack.cost_factor()
 
 
 def operations(forward: float, samples: int) -> float:
@@ -221,8 +247,8 @@ def forward_flops(model: ModelSpec, resolution: int) -> float:
     return _flops_of(model.model_dump_json(exclude={"round", "init_seed"}), resolution)
 
 
-def _source(cell: Cell, config: Config) -> object:
-    source = config.data.get(cell.dataset.name)
+def _source(name: str, config: Config) -> object:
+    source = config.data.get(name)
     return None if source is None else source.model_dump(mode="json")
 
 
@@ -242,25 +268,43 @@ def _pack(cells: list[Cell], config: Config, rate: float) -> list[Batch]:
 
 def _batch(cells: list[Cell], seconds: float, config: Config) -> Batch:
     ids = [cell.id for cell in cells]
-    name = digest([ids, _source(cells[0], config)])
+    specs = [spec for cell in cells for spec in (cell.dataset, *(a.dataset for a in cell.attack.auxiliaries()))]
+    names = {name for spec in specs for name in (spec.name, spec.labels_of)}
+    name = digest([ids, {name: _source(name, config) for name in names}])
     checkpoints = list(dict.fromkeys(checkpoint_id(cell, config) for cell in cells))
-    return Batch(name, ids, checkpoints, round(seconds + _JOB_START_S, 1))
+    needed = [auxiliary_id(auxiliary, config) for cell in cells for auxiliary in cell.attack.auxiliaries()]
+    return Batch(name, ids, checkpoints, list(dict.fromkeys(needed)), round(seconds + _JOB_START_S, 1))
+
+
+def highest_victims(cells: Iterable[Cell]) -> list[tuple[DatasetSpec, int]]:
+    """The highest victim index for each data set with its choice of classes (sizes do not depend on resolution)."""
+    highest: dict[str, tuple[DatasetSpec, int]] = {}
+    for cell in cells:
+        key = cell.dataset.model_dump_json(exclude={"resolution"})
+        top = max(cell.victims)
+        if key not in highest or top > highest[key][1]:
+            highest[key] = (cell.dataset, top)
+    return list(highest.values())
+
+
+def check_victim(spec: DatasetSpec, top: int, size: int) -> None:
+    """Raises UserError if victim index `top` is beyond a data set whose chosen classes have `size` test images."""
+    if top >= size:
+        chosen = "" if spec.classes is None else f" of its chosen classes ({spec.classes_text})"
+        allowed = f" (0 to {size - 1})" if size else ""
+        raise UserError(
+            f"victim index {top}: the test split of data set '{spec.name}' has {size} images{chosen}{allowed}"
+        )
 
 
 def _check_victims(cells: list[Cell], config: Config) -> None:
-    highest: dict[str, tuple[int, Cell]] = {}
-    for cell in cells:
-        top = max(cell.victims)
-        if top >= highest.get(cell.dataset.name, (-1, cell))[0]:
-            highest[cell.dataset.name] = (top, cell)
-    for name, (top, cell) in highest.items():
+    for spec, top in highest_victims(cells):
+        # First, because a misspelt class is found even if the images are not downloaded yet.
+        chosen_labels(spec, config.data, config.cache)
         try:
-            size = open_dataset(name, cell.dataset.resolution, config.data, config.cache).size("test")
+            size = open_view(spec, config.data, config.cache).size("test")
         except UserError:
-            if name in DATASETS and name not in config.data:
+            if spec.name in DATASETS and spec.name not in config.data:
                 continue  # not downloaded yet: the data stage looks again before anything is computed
             raise
-        if top >= size:
-            raise UserError(
-                f"victim index {top}: the test split of data set '{name}' has {size} images (0 to {size - 1})"
-            )
+        check_victim(spec, top, size)

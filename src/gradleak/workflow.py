@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from gradleak.attacks.base import ATTACKS
-from gradleak.cell import Cell
+from gradleak.auxiliary.base import AUXILIARIES
+from gradleak.cell import Cell, DatasetSpec
 from gradleak.code import code_files, resource_files
 from gradleak.config import Config, parse_config
 from gradleak.data.base import DATASETS
 from gradleak.metrics.base import METRICS
 from gradleak.models.base import MODELS
-from gradleak.plan import Plan, make_plan, study_path
+from gradleak.plan import Plan, make_plan, study_path, throughput
 from gradleak.study import load_study
 from gradleak.tables.plan import Experiment, parse_experiment
 from gradleak.tables.present import stage_files
@@ -59,6 +60,22 @@ class Workflow:
     def figures(self) -> list[str]:
         """Names of all figure files."""
         return [file for experiment in self._experiments for file in stage_files("figures", experiment)]
+
+    @cached_property
+    def sheets(self) -> list[str]:
+        """Names of the pictures of all auxiliary models' samples."""
+        return [f"auxiliary_{value.title}_{key}.png" for key, value in self.plan.auxiliaries.items()]
+
+    def auxiliary_runtime_min(self, auxiliary: str) -> int:
+        """Minutes that the training of an auxiliary model may take: twice the estimate and ten."""
+        operations = self.plan.auxiliaries[auxiliary].training_cost()
+        return 10 + math.ceil(2 * operations / throughput(self.plan.config) / 60)
+
+    def auxiliary_code(self, auxiliary: str) -> list[str]:
+        """Files that training an auxiliary model runs."""
+        config = self.plan.auxiliaries[auxiliary]
+        modules = [AUXILIARIES.origin(config.name), *_data_modules(config.dataset)]
+        return code_files(["gradleak.stages.pretrain", *modules])
 
     def checkpoint_cell(self, checkpoint: str) -> Cell:
         """A cell that attacks a checkpoint."""
@@ -115,7 +132,9 @@ class Workflow:
 
 
 def _model_and_data(cell: Cell) -> list[str]:
-    modules = [MODELS.origin(cell.model.name)]
-    if cell.dataset.name in DATASETS:
-        modules.append(DATASETS.origin(cell.dataset.name))
-    return modules
+    return [MODELS.origin(cell.model.name), *_data_modules(cell.dataset)]
+
+
+def _data_modules(dataset: DatasetSpec) -> list[str]:
+    names = dict.fromkeys([dataset.name, dataset.labels_of])
+    return [DATASETS.origin(name) for name in names if name in DATASETS]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from core_cases import CLASSES
 
-from gradleak.attacks import gia_o
-from gradleak.attacks.base import ATTACKS, RunContext
+from gradleak.attacks import gia_o, matching
+from gradleak.attacks.base import ATTACKS, RunContext, Trial
 from gradleak.attacks.gia_o import ImageSpace
 from gradleak.cell import ClientSpec, ModelSpec
 from gradleak.data.base import open_dataset
@@ -47,6 +47,10 @@ def share(photos, victims, options, bn_mode="eval", **client):
     )
 
 
+def run(settings, updates, seeds, context):
+    return GIA_O.run([Trial(settings, *pair) for pair in zip(updates, seeds, strict=True)], context)
+
+
 def config(iterations, **settings):
     descent = {"iterations": iterations, "lr": 0.1, "schedule": "cosine"} | settings.pop("descent", {})
     return GIA_O.Config(descent=descent, **settings)
@@ -59,11 +63,11 @@ def psnr(found, truth):
 def test_a_photograph_is_recovered_from_its_gradient(photos):
     victims = [[1], [8]]
     updates = [share(photos, victim, OPEN) for victim in victims]
-    found = GIA_O.run(config(150, priors={"tv": 0.001}), updates, [1, 2], RunContext())
+    found = run(config(150, priors={"tv": 0.001}), updates, [1, 2], RunContext())
     assert found.images.shape == (2, 1, 1, 3, 16, 16)
     assert found.images.min() >= 0
     assert found.images.max() <= 1
-    start = GIA_O.run(config(1, priors={"tv": 0.001}), updates, [1, 2], RunContext())
+    start = run(config(1, priors={"tv": 0.001}), updates, [1, 2], RunContext())
     assert (found.objective < 0.01 * start.objective).all()
     for trial, victim in enumerate(victims):
         truth = photos.images("test", victim)
@@ -75,11 +79,11 @@ def test_a_photograph_is_recovered_from_its_gradient(photos):
 def test_each_seed_and_restart_starts_elsewhere_and_repeats_exactly(photos):
     updates = [share(photos, [1], TINY)] * 2
     settings = config(3, restarts=3)
-    found = GIA_O.run(settings, updates, [10, 20], RunContext())
+    found = run(settings, updates, [10, 20], RunContext())
     assert found.objective.shape == found.iterations.shape == (2, 3)
     assert found.objective.dtype == torch.float64
     assert len(set(found.objective.flatten().tolist())) == 6
-    again = GIA_O.run(settings, updates, [10, 20], RunContext())
+    again = run(settings, updates, [10, 20], RunContext())
     for name in ("images", "objective", "iterations"):
         assert torch.equal(getattr(found, name), getattr(again, name))
     assert found.iterations.tolist() == [[3] * 3] * 2
@@ -88,38 +92,38 @@ def test_each_seed_and_restart_starts_elsewhere_and_repeats_exactly(photos):
 def test_passes_of_fewer_trials_find_what_one_pass_finds(photos, monkeypatch):
     updates = [share(photos, [i], TINY) for i in range(3)]
     settings = config(20, restarts=2, priors={"tv": 0.01})
-    whole = GIA_O.run(settings, updates, [1, 2, 3], RunContext())
-    monkeypatch.setattr(gia_o, "trials_that_fit", lambda *arguments: 4)
-    parts = GIA_O.run(settings, updates, [1, 2, 3], RunContext())
+    whole = run(settings, updates, [1, 2, 3], RunContext())
+    monkeypatch.setattr(matching, "trials_that_fit", lambda *arguments: 4)
+    parts = run(settings, updates, [1, 2, 3], RunContext())
     assert torch.allclose(whole.objective, parts.objective, rtol=1e-3)
     assert torch.allclose(whole.images, parts.images, atol=1e-2)
 
 
 def test_running_out_of_memory_halves_the_trials_and_changes_no_order(photos, monkeypatch):
     updates = [share(photos, [i], TINY) for i in range(3)]
-    whole = GIA_O.run(config(10), updates, [1, 2, 3], RunContext())
+    whole = run(config(10), updates, [1, 2, 3], RunContext())
     sizes = []
-    original = gia_o._attack_pass
+    original = GIA_O.attack_pass
 
-    def short_of_memory(settings, trials, *rest):
-        sizes.append(len(trials))
-        if len(trials) > 1:
+    def short_of_memory(problem):
+        sizes.append(len(problem.trials))
+        if len(problem.trials) > 1:
             raise torch.OutOfMemoryError("injected")
-        return original(settings, trials, *rest)
+        return original(problem)
 
-    monkeypatch.setattr(gia_o, "_attack_pass", short_of_memory)
-    found = GIA_O.run(config(10), updates, [1, 2, 3], RunContext())
+    monkeypatch.setattr(GIA_O, "attack_pass", short_of_memory)
+    found = run(config(10), updates, [1, 2, 3], RunContext())
     assert sizes == [3, 1, 1, 1]
     assert torch.allclose(found.objective, whole.objective, rtol=1e-3)
 
 
 def test_labels_are_inferred_where_asked_or_not_given(photos):
     update = share(photos, [4], TINY)
-    known = GIA_O.run(config(3), [update], [1], RunContext())
+    known = run(config(3), [update], [1], RunContext())
     lied = replace(update, labels=torch.tensor([5]))
-    inferred = GIA_O.run(config(3, labels="inferred"), [lied], [1], RunContext())
-    hidden = GIA_O.run(config(3), [replace(update, labels=None)], [1], RunContext())
-    wrong = GIA_O.run(config(3), [lied], [1], RunContext())
+    inferred = run(config(3, labels="inferred"), [lied], [1], RunContext())
+    hidden = run(config(3), [replace(update, labels=None)], [1], RunContext())
+    wrong = run(config(3), [lied], [1], RunContext())
     assert torch.equal(inferred.images, known.images)
     assert torch.equal(hidden.images, known.images)
     assert not torch.equal(wrong.images, known.images)
@@ -135,15 +139,15 @@ def test_labels_are_inferred_where_asked_or_not_given(photos):
 )
 def test_the_matcher_fits_what_the_adversary_knows(photos, monkeypatch, knowledge, bn_mode, expected):
     taken = []
-    original = gia_o._matcher
+    original = matching.matcher
 
     def watch(*arguments):
         taken.append(original(*arguments))
         return taken[-1]
 
-    monkeypatch.setattr(gia_o, "_matcher", watch)
+    monkeypatch.setattr(matching, "matcher", watch)
     update = share(photos, [0, 1], TINY | {"norm": True}, bn_mode=bn_mode, batch_size=1, lr=0.1)
-    GIA_O.run(config(2, knowledge=knowledge), [update], [1], RunContext())
+    run(config(2, knowledge=knowledge), [update], [1], RunContext())
     assert type(taken[0]) is expected
     assert (getattr(taken[0], "_training", None) is not None) == (knowledge == "wst")
 
@@ -156,7 +160,9 @@ def test_knowing_the_local_steps_lowers_the_objective_at_the_victims(photos):
     truth = photos.images("test", [0, 1])[None]
     at = {}
     for knowledge in ("bst", "wst"):
-        matcher = gia_o._matcher(config(1, knowledge=knowledge), update.model, targets, update)
+        matcher = matching.matcher(
+            config(1, knowledge=knowledge), update.model, targets, Trial(config(1, knowledge=knowledge), update, 0)
+        )
         at[knowledge] = float(matcher(truth, lambda images, moments: torch.zeros(1)).objective)
     assert at["wst"] < 1e-5 < at["bst"]
 
@@ -176,20 +182,20 @@ def test_levels_that_configurations_need():
 def test_simulating_the_client_without_its_training_details_is_a_user_error(photos):
     update = share(photos, [0, 1], TINY, batch_size=1).restricted(2)
     with pytest.raises(UserError, match=r"needs the training details \(knowledge level 3\)"):
-        GIA_O.run(config(1, knowledge="wst"), [update], [1], RunContext())
+        run(config(1, knowledge="wst"), [update], [1], RunContext())
 
 
 def test_bn_prior_without_statistics_is_a_user_error(photos):
     update = share(photos, [0], TINY)  # no batch normalisation
     for given in (update, share(photos, [0], TINY | {"norm": True}).restricted(3)):
         with pytest.raises(UserError, match="prior 'bn' needs batch statistics"):
-            GIA_O.run(config(1, priors={"bn": 0.1}), [given], [1], RunContext())
+            run(config(1, priors={"bn": 0.1}), [given], [1], RunContext())
 
 
 @pytest.mark.parametrize(("init", "low", "high"), [("normal", -9, 9), ("uniform", -1, 1), ("grey", 0, 0)])
 def test_initial_images_are_as_configured(photos, init, low, high):
     update = share(photos, [0], TINY)
-    start = gia_o._start(config(1, init=init), update, 3)
+    start = gia_o.start_image(init, (update.samples, *update.image_shape), torch.Generator().manual_seed(3))
     assert start.shape == (1, 3, 16, 16)
     assert start.min() >= low
     assert start.max() <= high

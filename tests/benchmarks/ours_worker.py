@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from job import Clock, Problem, Settings, work
 from torch import Tensor
 
-from gradleak.attacks.base import RunContext
+from gradleak.attacks.base import RunContext, Trial
 from gradleak.attacks.gia_o import GiaO, GiaOConfig
 from gradleak.cell import ModelSpec
 from gradleak.engine.descent import DescentConfig
@@ -66,7 +66,7 @@ def attack(settings: Settings, problem: Problem, clock: Clock) -> tuple[Tensor, 
     )
     seeds = [settings.seed + trial for trial in range(settings.trials)]
     context = RunContext(device=settings.device, progress=clock.tick)
-    found = GiaO.run(config, [update] * settings.trials, seeds, context)
+    found = GiaO.run([Trial(config, update, seed) for seed in seeds], context)
     return found.images[0, 0], float(found.objective[0, 0])
 
 

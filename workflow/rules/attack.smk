@@ -7,6 +7,7 @@ rule run_attack:
         plan=ancient(PLAN),
         updates=rules.compute_updates.output[0],
         checkpoints=checkpoints,
+        auxiliaries=auxiliaries,
         code=lambda wildcards: STUDY.attack_code(wildcards.batch),
     output:
         f"{RESULTS}/reconstructions/{{batch}}.safetensors",
@@ -24,9 +25,10 @@ rule run_attack:
         gpu=STUDY.gpus,
     params:
         checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
+        auxiliaries=f"{RESULTS}/auxiliary",
     shell:
         "gradleak reconstruct --plan {input.plan} --batch {wildcards.batch} --updates {input.updates}"
-        " --checkpoints {params.checkpoints} --out {output} 2> {log}"
+        " --checkpoints {params.checkpoints} --auxiliaries {params.auxiliaries} --out {output} 2> {log}"
 
 
 rule score_batch:

@@ -15,18 +15,31 @@ FIGURES = f"paper_figures/{STUDY.name}"
 # Not the product of a rule: a batch's id is the hash of its content, so that batches do not depend on the plan's age
 # (`ancient`), and Snakemake passes over all that depends on an `ancient` product whose rule has to run.
 PLAN = STUDY.save(Path(RESULTS))
-OUTPUTS = [f"{FIGURES}/{name}" for name in STUDY.tables + STUDY.figures]
+OUTPUTS = [f"{FIGURES}/{name}" for name in STUDY.tables + STUDY.figures + STUDY.sheets]
 
 
 wildcard_constraints:
     batch="[0-9a-f]{16}",
     checkpoint="[0-9a-f]{16}",
+    auxiliary="[0-9a-f]{16}",
+    title="[^_/]+",
 
 
 def checkpoints(wildcards):
     """The checkpoints that a batch attacks."""
     folder = f"{RESULTS}/checkpoints"
     return [f"{folder}/{name}.safetensors" for name in STUDY.plan.batches[wildcards.batch].checkpoints]
+
+
+def auxiliaries(wildcards):
+    """The models trained on public images that the attacks of a batch use."""
+    folder = f"{RESULTS}/auxiliary"
+    return [f"{folder}/{name}.safetensors" for name in STUDY.plan.batches[wildcards.batch].auxiliaries]
+
+
+def auxiliary_minutes(wildcards, attempt):
+    """Time limit of the training of an auxiliary model, doubled on every retry."""
+    return STUDY.auxiliary_runtime_min(wildcards.auxiliary) * 2 ** (attempt - 1)
 
 
 def memory(wildcards, attempt):

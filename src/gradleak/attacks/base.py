@@ -1,18 +1,21 @@
 """What every attack declares: its configuration, the knowledge it needs, and how it is run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gradleak.errors import UserError
 from gradleak.registry import Registry
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
+    from gradleak.auxiliary.base import AuxiliaryConfig
     from gradleak.federated.shared_update import SharedUpdate
 
 ATTACKS: Registry[type["Attack"]] = Registry("attack", "gradleak.attacks")
@@ -41,6 +44,27 @@ class AttackConfig(BaseModel):
         """Modules of the registered parts (objectives, priors, ...) that this configuration names."""
         return []
 
+    def auxiliaries(self) -> "list[AuxiliaryConfig]":
+        """Models that the adversary trains on public images beforehand."""
+        return []
+
+    def cost_factor(self) -> float:
+        """Operations per iteration, relative to those of matching alone, for the estimate of costs."""
+        return 1.0
+
+    def batch_key(self) -> str:
+        """Trials whose configurations differ may run vectorised together where this text is equal."""
+        return self.model_dump_json()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One shared update to attack, how, and the seed that every random draw derives from."""
+
+    config: AttackConfig
+    update: "SharedUpdate"
+    seed: int
+
 
 @dataclass(frozen=True)
 class Reconstruction:
@@ -55,14 +79,23 @@ class Reconstruction:
     iterations: "torch.Tensor"
 
 
+def _no_auxiliary(config: "AuxiliaryConfig") -> "nn.Module":
+    raise UserError(f"auxiliary model '{config.title}' is not there; run `gradleak pretrain`")
+
+
 @dataclass(frozen=True)
 class RunContext:
-    """Where and how to run: device, folder of the states for resuming, and a callback that counts iterations."""
+    """Where and how to run.
+
+    Device, folder of the states for resuming, a callback that counts iterations, and what loads an auxiliary model
+    with its learned weights.
+    """
 
     device: str = "cpu"
     state: Path | None = None
     save_every_s: float = 60.0
     progress: Callable[[int], None] | None = None
+    auxiliary: "Callable[[AuxiliaryConfig], nn.Module]" = _no_auxiliary
 
 
 class Attack(ABC):
@@ -77,11 +110,5 @@ class Attack(ABC):
 
     @classmethod
     @abstractmethod
-    def run(
-        cls,
-        config: AttackConfig,
-        updates: "list[SharedUpdate]",
-        seeds: list[int],
-        context: RunContext,
-    ) -> Reconstruction:
-        """Attack T shared updates of one family, with one seed each (every random draw derives from it)."""
+    def run(cls, trials: Sequence[Trial], context: RunContext) -> Reconstruction:
+        """Attack T shared updates of one global model, whose configurations agree in their `batch_key`."""

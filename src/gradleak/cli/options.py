@@ -13,6 +13,9 @@ plan_option = click.option("--plan", "plan_path", type=PATH, required=True, help
 batch_option = click.option("--batch", required=True, help="Id of a batch in the plan.")
 out_option = click.option("--out", type=PATH, required=True, help="File to write.")
 checkpoints_option = click.option("--checkpoints", type=PATH, required=True, help="Folder of checkpoints.")
+auxiliaries_option = click.option(
+    "--auxiliaries", type=PATH, default=Path("auxiliary"), help="Folder of trained auxiliary models, if there are any."
+)
 config_option = click.option(
     "--config", "config_path", type=PATH, default=Path("config.yaml"), show_default=True, help="Settings."
 )

@@ -4,16 +4,17 @@ from pathlib import Path
 
 import click
 
-from gradleak.cli.options import PATH, batch_option, checkpoints_option, out_option, plan_option
+from gradleak.cli.options import PATH, auxiliaries_option, batch_option, checkpoints_option, out_option, plan_option
 
 
 @click.command()
 @plan_option
 @batch_option
 @checkpoints_option
+@auxiliaries_option
 @click.option("--updates", type=PATH, required=True, help="What `gradleak update` wrote for the batch.")
 @out_option
-def reconstruct(plan_path: Path, batch: str, checkpoints: Path, updates: Path, out: Path) -> None:
+def reconstruct(plan_path: Path, batch: str, checkpoints: Path, auxiliaries: Path, updates: Path, out: Path) -> None:
     """Run the attacks of a batch on the shared updates.
 
     Killed at any moment, the same command goes on from its last saved state and writes the same bytes.
@@ -31,4 +32,4 @@ def reconstruct(plan_path: Path, batch: str, checkpoints: Path, updates: Path, o
     plan = Plan.read(plan_path)
     device = prepare(plan.config)
     with progress_bar() as progress:
-        write_reconstructions(plan, batch, updates, checkpoints, out, device, progress)
+        write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, out, device, progress)

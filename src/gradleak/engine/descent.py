@@ -1,22 +1,17 @@
 """The optimisation loop: Adam over T trials at once, with the choices that the literature makes."""
 
-import json
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gradleak.engine.base import Matcher, Priors
 from gradleak.engine.capture import captured
-from gradleak.files import atomic
+from gradleak.resume import StateFile
 
 # An improvement below this fraction does not count against the patience.
 _RELATIVE_GAIN = 1e-4
@@ -40,6 +35,10 @@ class DescentConfig(BaseModel):
     signed: bool = True
     box: bool = True
     patience: int | None = Field(None, ge=1)
+
+    def shape(self) -> "DescentConfig":
+        """What trials of one descent have in common: the number of iterations."""
+        return DescentConfig(iterations=self.iterations)
 
     def rate(self, iteration: int) -> float:
         """Learning rate of an iteration counted from 0."""
@@ -75,11 +74,27 @@ class Outcome:
 class Descent:
     """T trials of Adam. Every tensor of its state has the trial as its first dimension; trials never mix."""
 
-    def __init__(self, start: Tensor, space: SearchSpace, matcher: Matcher, priors: Priors, config: DescentConfig):
-        self._config, self._space, self._matcher, self._priors = config, space, matcher, priors
-        self._device = str(start.device)
+    def __init__(
+        self,
+        start: Tensor,
+        space: SearchSpace,
+        matcher: Matcher,
+        priors: Priors,
+        configs: DescentConfig | Sequence[DescentConfig],
+    ) -> None:
+        """`configs`: one for all trials, or one each; they agree in the number of iterations."""
         trials = len(start)
+        self._configs = [configs] * trials if isinstance(configs, DescentConfig) else list(configs)
+        assert len(self._configs) == trials
+        assert len({config.iterations for config in self._configs}) == 1
+        self._iterations = self._configs[0].iterations
+        self._space, self._matcher, self._priors = space, matcher, priors
+        self._device = str(start.device)
         options: dict[str, Any] = {"dtype": torch.float64, "device": start.device}
+        self._signed, self._boxed = self._choice("signed", start), self._choice("box", start)
+        patience = [config.patience or self._iterations for config in self._configs]
+        self._patience = torch.tensor(patience, device=start.device)
+        start = self._project(start)
         self.iteration = 0
         self.tensors = {
             "variables": start.detach().clone(),
@@ -92,10 +107,10 @@ class Descent:
             "since_mark": torch.zeros(trials, dtype=torch.int64, device=start.device),
             "ran": torch.zeros(trials, dtype=torch.int64, device=start.device),
             "failed": torch.zeros(trials, dtype=torch.bool, device=start.device),
-            "rate": torch.zeros((), **options),
+            "rate": torch.zeros(trials, **options),
         }
 
-    def run(self, store: "StateFile | None" = None, progress: Callable[[int], None] | None = None) -> Outcome:
+    def run(self, store: StateFile | None = None, progress: Callable[[int], None] | None = None) -> Outcome:
         """Iterate to the end, from the stored state if there is one.
 
         Raises RuntimeError if a trial's objective stops being a number: a failed trial fails its job.
@@ -106,8 +121,9 @@ class Descent:
             progress(self.iteration)
         snapshot = {name: value.clone() for name, value in self.tensors.items()}
         step = captured(self._step, lambda: self._restore(snapshot), self._device)
-        while self.iteration < self._config.iterations:
-            self.tensors["rate"].fill_(self._config.rate(self.iteration))
+        while self.iteration < self._iterations:
+            rates = [config.rate(self.iteration) for config in self._configs]
+            self.tensors["rate"].copy_(torch.tensor(rates, dtype=torch.float64))
             step()
             self.iteration += 1
             if progress is not None:
@@ -120,12 +136,12 @@ class Descent:
                     store.save_if_due(self.tensors, self.iteration)
         self._look()
         if store is not None:
-            store.save(self.tensors, self._config.iterations)
+            store.save(self.tensors, self._iterations)
         state = self.tensors
         return Outcome(state["best"].cpu(), state["best_total"].cpu(), state["ran"].cpu())
 
     def _step(self) -> None:
-        state, config = self.tensors, self._config
+        state = self.tensors
         with torch.enable_grad():
             variables = state["variables"].detach().requires_grad_()
             candidates = self._space.decode(variables)
@@ -144,9 +160,7 @@ class Descent:
             state["mark"].copy_(torch.where(gained, total, state["mark"]))
             state["since_mark"].copy_(torch.where(gained, 0, state["since_mark"] + 1))
             state["ran"].add_(active)
-            moved = self._adam(gradient.sign() if config.signed else gradient)
-            if config.box:
-                moved = self._space.project(moved)
+            moved = self._project(self._adam(_where(self._signed, gradient.sign(), gradient)))
             state["variables"].copy_(torch.where(_wide(active, gradient), moved, state["variables"]))
 
     def _adam(self, gradient: Tensor) -> Tensor:
@@ -159,22 +173,28 @@ class Descent:
         first = (state["rate"] / (1 - 0.9 ** state["step"])).to(gradient.dtype)
         second = (1 - 0.999 ** state["step"]).to(gradient.dtype)
         scale = (state["second_moment"] / second).sqrt_().add_(1e-8)
-        return state["variables"] - first * state["first_moment"] / scale
+        return state["variables"] - _wide(first, gradient) * state["first_moment"] / scale
+
+    def _project(self, variables: Tensor) -> Tensor:
+        return _where(self._boxed, self._space.project(variables), variables)
+
+    def _choice(self, key: str, like: Tensor) -> bool | Tensor:
+        """A yes or no that all trials share, or a mask (T,)."""
+        values = [getattr(config, key) for config in self._configs]
+        return values[0] if len(set(values)) == 1 else torch.tensor(values, device=like.device)
 
     def _active(self) -> Tensor:
-        if self._config.patience is None:
-            return torch.ones_like(self.tensors["failed"])
-        return self.tensors["since_mark"] < self._config.patience
+        return self.tensors["since_mark"] < self._patience
 
     def _all_stopped(self) -> bool:
-        return self._config.patience is not None and not bool(self._active().any())
+        return any(config.patience for config in self._configs) and not bool(self._active().any())
 
     def _look(self) -> None:
         failed = self.tensors["failed"].nonzero().flatten().tolist()
         if failed:
             raise RuntimeError(
                 f"the objective of trial {failed[0]} is not a finite number at iteration {self.iteration} or before; "
-                f"lower the attack's lr ({self._config.lr}) or look at the update"
+                f"lower the attack's lr ({self._configs[failed[0]].lr}) or look at the update"
             )
 
     def _restore(self, snapshot: dict[str, Tensor]) -> None:
@@ -182,41 +202,11 @@ class Descent:
             self.tensors[name].copy_(value)
 
 
-class StateFile:
-    """Where a descent keeps its state, so that a killed job goes on where it was and gives the same bytes.
-
-    `identity` names what the state belongs to; a file with another identity is ignored.
-    """
-
-    def __init__(self, path: Path, identity: str, every_s: float) -> None:
-        self._path, self._identity, self._every_s = path, identity, every_s
-        self._saved = time.monotonic()
-
-    def load(self, tensors: dict[str, Tensor]) -> int:
-        """Fill the tensors from the file and return its iteration, or leave them and return 0."""
-        if not self._path.exists():
-            return 0
-        with safe_open(self._path, framework="pt") as stream:
-            facts = json.loads(stream.metadata()["gradleak"])
-            if facts["identity"] != self._identity:
-                return 0
-            for name, value in tensors.items():
-                value.copy_(stream.get_tensor(name))
-        return int(facts["iteration"])
-
-    def save_if_due(self, tensors: dict[str, Tensor], iteration: int) -> None:
-        """Save if the last save is longer ago than the interval."""
-        if time.monotonic() - self._saved >= self._every_s:
-            self.save(tensors, iteration)
-
-    def save(self, tensors: dict[str, Tensor], iteration: int) -> None:
-        """Save atomically."""
-        facts = json.dumps({"identity": self._identity, "iteration": iteration})
-        with atomic(self._path) as temporary:
-            content = {name: value.cpu().contiguous() for name, value in tensors.items()}
-            save_file(content, temporary, metadata={"gradleak": facts})
-        self._saved = time.monotonic()
-
-
 def _wide(mask: Tensor, like: Tensor) -> Tensor:
     return mask.view(-1, *(1,) * (like.dim() - 1))
+
+
+def _where(choice: bool | Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    if isinstance(choice, bool):
+        return yes if choice else no
+    return torch.where(_wide(choice, yes), yes, no)

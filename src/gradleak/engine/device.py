@@ -61,12 +61,14 @@ def device_name(device: str) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
-def trials_that_fit(model: nn.Module, image_shape: tuple[int, int, int], samples: int, steps: int) -> int:
+def trials_that_fit(
+    model: nn.Module, image_shape: tuple[int, int, int], samples: int, steps: int, variables: int = 0
+) -> int:
     """How many trials of N samples and U simulated local steps fit into the device's memory at once: 1 to 64.
 
-    Estimated from the model's activations for one image and its parameters. On a GPU the free memory counts; on a
-    CPU the installed memory, so that the answer, and with it the rounding of every sum, does not depend on what else
-    runs on the machine.
+    Estimated from the model's activations for one image, its parameters, and further optimised variables. On a GPU
+    the free memory counts; on a CPU the installed memory, so that the answer, and with it the rounding of every sum,
+    does not depend on what else runs on the machine.
     """
     parameter = next(model.parameters())
     budget, cap = _budget(parameter.device), _MAX_TRIALS
@@ -75,7 +77,8 @@ def trials_that_fit(model: nn.Module, image_shape: tuple[int, int, int], samples
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     activations = _activation_bytes(model, image_shape)
     # Per trial: target, gradient and cotangent of every weight, per simulated step; a dozen tensors per activation.
-    per_trial = steps * (4 * weights + 12 * samples * activations)
+    # A further variable has its gradient, two moments, the best so far and a decoded copy.
+    per_trial = steps * (4 * weights + 12 * samples * activations) + 8 * variables * parameter.element_size()
     fitting = max(1, min(cap, int(budget // max(per_trial, 1))))
     return 1 << (fitting.bit_length() - 1)
 

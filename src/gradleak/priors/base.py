@@ -34,14 +34,22 @@ class Prior(ABC):
 class WeightedPriors:
     """The sum of priors with their weights, as the paper's alpha R (Eq. 1)."""
 
-    def __init__(self, weights: Mapping[str, float], updates: Sequence[SharedUpdate]) -> None:
-        self._terms = [(weight, PRIORS[name](updates)) for name, weight in sorted(weights.items()) if weight]
+    def __init__(
+        self, weights: Mapping[str, float] | Sequence[Mapping[str, float]], updates: Sequence[SharedUpdate]
+    ) -> None:
+        """`weights`: one mapping of prior to weight for all T trials, or one each."""
+        weights = [weights] * len(updates) if isinstance(weights, Mapping) else weights
+        names = sorted({name for trial in weights for name, weight in trial.items() if weight})
+        self._terms = [([trial.get(name, 0.0) for trial in weights], PRIORS[name](updates)) for name in names]
+        self._tensors: list[Tensor] = []
 
     def __call__(self, images: Tensor, moments: Moments) -> Tensor:
         """Weighted penalty per trial (T,), in the images' precision."""
+        if not self._tensors:  # made once: a captured iteration must not copy from the host
+            self._tensors = [torch.tensor(weights).to(images) for weights, _ in self._terms]
         total = torch.zeros(len(images), dtype=images.dtype, device=images.device)
-        for weight, prior in self._terms:
-            total = total + weight * prior(images, moments)
+        for weights, (_, prior) in zip(self._tensors, self._terms, strict=True):
+            total = total + weights * prior(images, moments)
         return total
 
 

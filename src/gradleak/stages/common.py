@@ -6,19 +6,20 @@ from safetensors.torch import load_file
 
 from gradleak.cell import Cell
 from gradleak.config import Config
-from gradleak.data.base import ImageDataset, open_dataset
+from gradleak.data.base import ImageDataset
+from gradleak.data.view import open_view
 from gradleak.errors import UserError
 from gradleak.models.base import Classifier, build_model, set_bn_mode
 from gradleak.plan import checkpoint_id
 
 
 def dataset_of(cell: Cell, config: Config) -> ImageDataset:
-    """The data set that a cell's victims come from."""
-    return open_dataset(cell.dataset.name, cell.dataset.resolution, config.data, config.cache)
+    """The images that a cell's victims come from: those of its chosen classes, with the labels that its model has."""
+    return open_view(cell.dataset, config.data, config.cache)
 
 
 def initial_model(cell: Cell, dataset: ImageDataset) -> Classifier:
-    """The cell's model at round 0, for the classes of its data set.
+    """The cell's model at round 0, for the classes and normalisation of `dataset` (see `dataset_of`).
 
     Raises UserError for a later round.
     """

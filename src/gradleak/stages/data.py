@@ -3,32 +3,35 @@
 import json
 from pathlib import Path
 
+from gradleak.data.base import open_dataset
+from gradleak.data.view import open_view
 from gradleak.errors import UserError
 from gradleak.files import write_text
-from gradleak.plan import Plan
-from gradleak.stages.common import dataset_of
+from gradleak.plan import Plan, check_victim, highest_victims
 
 
 def record_dataset(plan: Plan, name: str, out: Path) -> None:
     """Fetch data set `name` of a plan and write its sizes, classes and fingerprint as JSON.
 
-    Raises UserError if the plan does not use it, if it is missing and cannot be fetched, or if a victim index is
-    beyond its test split.
+    What is recorded is the whole data set, whichever classes cells choose. Raises UserError if the plan does not use
+    its images (as a label space it needs none), if it is missing and cannot be fetched, or if a victim index is beyond
+    the test images of the chosen classes.
     """
     cells = [cell for cell in plan.cells.values() if cell.dataset.name == name]
-    if not cells:
+    specs = [cell.dataset for cell in cells]
+    specs += [a.dataset for a in plan.auxiliaries.values() if a.dataset.name == name]
+    if not specs:
         raise UserError(f"data set '{name}' is not used by study '{plan.study}'")
-    dataset = dataset_of(cells[0], plan.config)
+    sources, cache = plan.config.data, plan.config.cache
+    dataset = open_dataset(name, specs[0].resolution, sources, cache)
     dataset.fetch()
-    size = dataset.size("test")
-    highest = max(max(cell.victims) for cell in cells)
-    if highest >= size:
-        raise UserError(f"victim index {highest}: the test split of data set '{name}' has {size} images")
+    for spec, top in highest_victims(cells):
+        check_victim(spec, top, open_view(spec, sources, cache).size("test"))
     content = {
         "name": name,
         "classes": list(dataset.class_names),
         "train": dataset.size("train"),
-        "test": size,
+        "test": dataset.size("test"),
         "fingerprint": dataset.fingerprint(),
     }
     write_text(out, json.dumps(content, indent=1) + "\n")

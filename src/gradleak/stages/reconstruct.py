@@ -8,13 +8,14 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gradleak.attacks.base import ATTACKS, Reconstruction, RunContext
+from gradleak.attacks.base import ATTACKS, Reconstruction, RunContext, Trial
 from gradleak.cell import Cell
 from gradleak.engine.device import device_name
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.files import atomic, write_provenance
 from gradleak.plan import Plan
 from gradleak.stages.common import global_model
+from gradleak.stages.pretrain import auxiliary_loader
 from gradleak.stages.update import read_updates
 
 Progress = Callable[[int], None]
@@ -25,6 +26,7 @@ def write_reconstructions(
     batch: str,
     updates: Path,
     checkpoints: Path,
+    auxiliaries: Path,
     out: Path,
     device: str,
     progress: Callable[[str, int], Progress] | None = None,
@@ -47,6 +49,7 @@ def write_reconstructions(
             state=state / family[0].family,
             save_every_s=plan.config.jobs.save_every_s,
             progress=progress(_label(family), family[0].attack.total_iterations) if progress else None,
+            auxiliary=auxiliary_loader(plan.config, auxiliaries),
         )
         found = attack_family(family, shared, context)
         for index, cell in enumerate(family):
@@ -63,8 +66,8 @@ def write_reconstructions(
 def attack_family(family: list[Cell], shared: list[SharedUpdate], context: RunContext) -> Reconstruction:
     """Attack the updates of one family; every random draw is seeded by its cell's id."""
     attack = ATTACKS[family[0].attack.name]
-    seeds = [int(cell.id, 16) for cell in family]
-    return attack.run(family[0].attack, shared, seeds, context)
+    trials = [Trial(cell.attack, update, int(cell.id, 16)) for cell, update in zip(family, shared, strict=True)]
+    return attack.run(trials, context)
 
 
 def _label(family: list[Cell]) -> str:

@@ -14,13 +14,16 @@ from gradleak.files import atomic
 from gradleak.metrics.backbone import fetch_backbone
 from gradleak.metrics.base import Scorer
 from gradleak.models.base import set_bn_mode
+from gradleak.plan import auxiliary_id
 from gradleak.stages.common import dataset_of, initial_model
+from gradleak.stages.pretrain import auxiliary_loader, write_auxiliary
 from gradleak.stages.reconstruct import attack_family
 from gradleak.stages.score import score_cell
 from gradleak.stages.tables import write_parquet
 from gradleak.stages.update import InMemory, pack_update, unpack_update
 
 _TILE = 160
+Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def run_cell(
@@ -28,7 +31,7 @@ def run_cell(
     config: Config,
     out: Path,
     device: str,
-    progress: Callable[[str, int], Callable[[int], None]],
+    progress: Progress,
 ) -> str:
     """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`; returns a line of metrics."""
     dataset = dataset_of(cell, config)
@@ -38,7 +41,13 @@ def run_cell(
     scorer = Scorer(fetch_backbone(config.cache).parent)
     content = InMemory(pack_update(cell, model, images, labels))
     shared = unpack_update(cell, content, set(content), model)
-    context = RunContext(device=device, progress=progress(cell.attack.name, cell.attack.total_iterations))
+    folder = config.cache / "auxiliary"
+    train_missing(cell, config, folder, device, progress)
+    context = RunContext(
+        device=device,
+        progress=progress(cell.attack.name, cell.attack.total_iterations),
+        auxiliary=auxiliary_loader(config, folder),
+    )
     found = attack_family([cell], [shared], context)
     rows, pictures = score_cell(cell, images, labels, found.images[0], found.objective[0], found.iterations[0], scorer)
     frame = pd.DataFrame(rows)
@@ -49,6 +58,14 @@ def run_cell(
         _picture(pictures, chosen).save(temporary, format="PNG")
     means = ", ".join(f"{name} {chosen[name].mean():.4f}" for name in ("lpips", "psnr", "ssim", "mse"))
     return f"cell {cell.id}: {means}, objective {chosen['objective'].iloc[0]:.5f} -> {out / 'picture.png'}"
+
+
+def train_missing(cell: Cell, config: Config, folder: Path, device: str, progress: Progress) -> None:
+    """Train the auxiliary models of a cell's attack that a folder lacks."""
+    for auxiliary in cell.attack.auxiliaries():
+        path = folder / f"{auxiliary_id(auxiliary, config)}.safetensors"
+        if not path.exists():
+            write_auxiliary(auxiliary, config, path, device, progress)
 
 
 def _picture(pictures: list[dict[str, object]], rows: pd.DataFrame) -> Image.Image:

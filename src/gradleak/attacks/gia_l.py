@@ -1,0 +1,130 @@
+"""GIA-L: gradient inversion in the latent space of a generator (Definition 2, Eq. 2), then in its weights.
+
+Two stages as in Jeon et al. 2021 (Appx. B.I of the paper): the latent vectors are searched with the generator fixed,
+then the generator's weights are optimised with the latent vectors fixed. Every trial has its own copy of the weights.
+"""
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from gradleak.attacks.base import ATTACKS, AttackConfig, RunContext
+from gradleak.attacks.latent_search import LatentDescent, LatentEvolution, LatentSpace
+from gradleak.attacks.matching import Found, MatchingAttack, MatchingConfig, Problem
+from gradleak.auxiliary.base import AUXILIARIES, AUXILIARY_LEVEL, AnyAuxiliary, AuxiliaryConfig, Generator
+from gradleak.engine.descent import DescentConfig
+from gradleak.errors import UserError
+
+
+class GiaLConfig(MatchingConfig):
+    """The generator, and both stages; without `weights`, stage two is left out."""
+
+    name: Literal["gia-l"] = "gia-l"
+    generator: AnyAuxiliary
+    latent: Annotated[LatentDescent | LatentEvolution, Field(discriminator="method")] = LatentDescent()
+    weights: DescentConfig | None = DescentConfig(iterations=6000, lr=1e-3, signed=False)
+
+    @property
+    def total_iterations(self) -> int:
+        """Iterations of one restart, both stages."""
+        return self.latent.iterations + (self.weights.iterations if self.weights else 0)
+
+    def origins(self) -> list[str]:
+        """Modules of the objective, the priors and the generator."""
+        return [*super().origins(), AUXILIARIES.origin(self.generator.name)]
+
+    def auxiliaries(self) -> list[AuxiliaryConfig]:
+        """The generator."""
+        return [self.generator]
+
+    def cost_factor(self) -> float:
+        """Several starts or a population multiply the cost of stage one."""
+        stage_two = self.weights.iterations if self.weights else 0
+        return (self.latent.evaluations() + stage_two) / self.total_iterations
+
+
+@ATTACKS.register("gia-l")
+class GiaL(MatchingAttack):
+    """Optimises latent vectors, then generator weights, of T x R candidates at once."""
+
+    Config = GiaLConfig
+
+    @classmethod
+    def level(cls, config: AttackConfig) -> int:
+        """At least 2: the generator is trained on data like the client's."""
+        assert isinstance(config, GiaLConfig)
+        return max(AUXILIARY_LEVEL, config.matching_level())
+
+    @classmethod
+    def variables(cls, config: AttackConfig, context: RunContext) -> int:
+        """Weights of the generator, if they are optimised."""
+        assert isinstance(config, GiaLConfig)
+        generator = context.auxiliary(config.generator)
+        return sum(parameter.numel() for parameter in generator.parameters()) if config.weights else 0
+
+    @classmethod
+    def attack_pass(cls, problem: Problem) -> Found:
+        """Both stages; the better one of both ends is returned, by the objective."""
+        config = problem.trials[0].config
+        assert isinstance(config, GiaLConfig)
+        generator = _generator(config, problem)
+        latents, objective, iterations = config.latent.search(problem, generator)
+        if config.weights is None:
+            images = LatentSpace(generator, problem.labels).decode(latents)
+            return Found(images.cpu(), objective, iterations)
+        space = WeightSpace(generator, latents, problem.labels)
+        outcome = problem.descend("weights", space.start, space, [config.weights] * len(latents), generator)
+        with torch.no_grad():
+            images = space.decode(outcome.variables.to(latents.device))
+        return Found(images.cpu(), outcome.objective, iterations + outcome.iterations)
+
+
+class WeightSpace:
+    """Weights (T, P) of a generator, one copy per trial, with fixed latent vectors (T, N, d)."""
+
+    def __init__(self, generator: Generator, latents: Tensor, labels: Tensor) -> None:
+        self._generator, self._latents, self._labels = generator, latents.detach(), labels
+        parameters = dict(generator.named_parameters())
+        self._shapes = {name: value.shape for name, value in parameters.items()}
+        flat = torch.cat([value.detach().flatten() for value in parameters.values()])
+        self.start = flat.expand(len(latents), -1).clone()
+
+    def decode(self, variables: Tensor) -> Tensor:
+        """Images (T, N, 3, H, W) in [0, 1]."""
+        parts = variables.split([shape.numel() for shape in self._shapes.values()], dim=1)
+        weights = {
+            name: part.view(len(variables), *shape)
+            for part, (name, shape) in zip(parts, self._shapes.items(), strict=True)
+        }
+        if variables.is_cuda and len(variables) > 1:
+            return vmap(self._image)(weights, self._latents, self._labels)
+        # On a CPU a loop beats one grouped convolution: the weights of a single trial stay in the cache.
+        rows = zip(self._latents, self._labels, strict=True)
+        own = ({name: value[trial] for name, value in weights.items()} for trial in range(len(variables)))
+        return torch.stack([self._image(w, *row) for w, row in zip(own, rows, strict=True)])
+
+    def _image(self, weights: dict[str, Tensor], latents: Tensor, labels: Tensor) -> Tensor:
+        return functional_call(self._generator, weights, (latents, labels))
+
+    def project(self, variables: Tensor) -> Tensor:
+        """Weights have no bounds."""
+        return variables
+
+
+def _generator(config: GiaLConfig, problem: Problem) -> Generator:
+    generator = problem.context.auxiliary(config.generator)
+    if not isinstance(generator, Generator):
+        raise UserError(f"attack.generator: '{config.generator.name}' is not a generator")
+    size = problem.image_shape[-1]
+    if generator.resolution != size:
+        raise UserError(f"attack.generator makes {generator.resolution} pixels, the client's images have {size}")
+    return _frozen(generator).to(next(problem.model.parameters()))
+
+
+def _frozen(generator: Generator) -> Generator:
+    module: nn.Module = generator.eval().requires_grad_(False)
+    assert isinstance(module, Generator)
+    return module

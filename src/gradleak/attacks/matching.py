@@ -1,0 +1,204 @@
+"""Gradient matching, which all optimisation-based attacks share: configuration, passes over trials, the problem."""
+
+import hashlib
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from pydantic import field_validator
+from torch import Tensor, nn
+
+from gradleak.attacks.base import Attack, AttackConfig, Reconstruction, RunContext, Trial
+from gradleak.attacks.labels import infer_labels
+from gradleak.engine import activation
+from gradleak.engine.activation import ActivationMatcher
+from gradleak.engine.base import Matcher, Targets
+from gradleak.engine.descent import Descent, DescentConfig, Outcome, SearchSpace
+from gradleak.engine.device import halve_on_oom, trials_that_fit
+from gradleak.engine.functional import FunctionalMatcher
+from gradleak.errors import UserError
+from gradleak.federated.shared_update import LocalTraining, SharedUpdate
+from gradleak.models.base import Classifier
+from gradleak.objectives.base import OBJECTIVES
+from gradleak.priors.base import PRIORS, WeightedPriors, prior_level
+from gradleak.resume import StateFile
+
+
+class MatchingConfig(AttackConfig):
+    """Objective (Eq. 1's Dist) and weighted priors (alpha R)."""
+
+    objective: str = "cosine"
+    priors: Mapping[str, float] = {}
+
+    def origins(self) -> list[str]:
+        """Modules of the objective and the priors."""
+        return [OBJECTIVES.origin(self.objective), *(PRIORS.origin(name) for name in self.priors)]
+
+    def matching_level(self) -> int:
+        """Level 0 for matching alone, 1 with p_TV, 3 if it simulates the client, 4 with p_BN."""
+        return max(prior_level(self.priors), 3 if self.knowledge == "wst" else 0)
+
+    @field_validator("objective")
+    @classmethod
+    def _known_objective(cls, name: str) -> str:
+        OBJECTIVES[name]  # raises if unknown
+        return name
+
+    @field_validator("priors")
+    @classmethod
+    def _known_priors(cls, weights: Mapping[str, float]) -> Mapping[str, float]:
+        for name, weight in weights.items():
+            PRIORS[name]  # raises if unknown
+            if weight < 0 or not math.isfinite(weight):
+                raise ValueError(f"weight of prior '{name}' is {weight}; it must be a finite number from 0 up")
+        return dict(sorted(weights.items()))
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a pass over T trials finds, on the CPU: images (T, N, 3, H, W) in [0, 1], objective and iterations (T,)."""
+
+    images: Tensor
+    objective: Tensor
+    iterations: Tensor
+
+
+class MatchingAttack(Attack):
+    """Expands trials into restarts and attacks them in passes that fit into the device's memory."""
+
+    @classmethod
+    @abstractmethod
+    def attack_pass(cls, problem: "Problem") -> Found:
+        """Attack all trials of a problem at once."""
+
+    @classmethod
+    def variables(cls, config: AttackConfig, context: RunContext) -> int:
+        """Numbers per trial that are optimised beside the images."""
+        return 0
+
+    @classmethod
+    def run(cls, trials: Sequence[Trial], context: RunContext) -> Reconstruction:
+        """See `Attack.run`."""
+        restarts = trials[0].config.restarts
+        expanded = [replace(trial, seed=trial.seed + restart) for trial in trials for restart in range(restarts)]
+        first = trials[0].update
+        model = first.model
+        assert isinstance(model, Classifier)
+        model = model.to(context.device)
+
+        def attack(size: int) -> list[Found]:
+            passes = [expanded[start : start + size] for start in range(0, len(expanded), size)]
+            return [cls.attack_pass(Problem(part, model, context, f"{i}-{size}")) for i, part in enumerate(passes)]
+
+        training = simulated_training(trials[0])
+        steps = training.epochs * -(-first.samples // training.batch_size) if training else 1
+        extra = cls.variables(trials[0].config, context)
+        parts = halve_on_oom(
+            attack, min(len(expanded), trials_that_fit(model, first.image_shape, first.samples, steps, extra))
+        )
+        images = torch.cat([part.images for part in parts])
+        shape = (len(trials), restarts)
+        return Reconstruction(
+            images.view(*shape, *images.shape[1:]),
+            torch.cat([part.objective for part in parts]).view(shape),
+            torch.cat([part.iterations for part in parts]).view(shape),
+        )
+
+
+class Problem:
+    """The gradient-matching problem of T trials that share one global model.
+
+    `labels`: int64 (T, N), known or inferred; `evaluate` and `priors`: what `Descent` minimises.
+    """
+
+    def __init__(self, trials: Sequence[Trial], model: Classifier, context: RunContext, label: str) -> None:
+        self.trials, self.model, self.context = trials, model, context
+        self._label = label
+        configs = [_matching(trial) for trial in trials]
+        self.targets = Targets.stack([t.update for t in trials], [_labels(t) for t in trials], context.device)
+        self.labels = self.targets.labels
+        updates = [_on_device(trial.update, context.device) for trial in trials]
+        self.priors = WeightedPriors([config.priors for config in configs], updates)
+        self.evaluate = matcher(configs[0], model, self.targets, trials[0])
+        self.image_shape = (trials[0].update.samples, *trials[0].update.image_shape)
+
+    def tensor(self, *values: Tensor) -> Tensor:
+        """Stack one tensor per trial in the precision and on the device of the model."""
+        return torch.stack(values).to(next(self.model.parameters()))
+
+    def generators(self) -> list[torch.Generator]:
+        """One CPU generator per trial, seeded by the trial."""
+        return [torch.Generator().manual_seed(trial.seed % 2**63) for trial in self.trials]
+
+    def descend(
+        self, stage: str, start: Tensor, space: SearchSpace, configs: Sequence[DescentConfig], *parts: nn.Module
+    ) -> Outcome:
+        """Minimise over the variables of a search space; resumes where a killed run of this stage was.
+
+        `parts` are models that the space uses: a state saved with other weights is ignored.
+        """
+        descent = Descent(start, space, self.evaluate, self.priors, configs)
+        return descent.run(self.store(stage, *parts), self.context.progress)
+
+    def store(self, stage: str, *parts: nn.Module) -> StateFile | None:
+        """Where a stage keeps its state; None where nothing is kept."""
+        folder = self.context.state
+        if folder is None:
+            return None
+        identity = _identity(self.trials, [self.model, *parts])
+        return StateFile(folder / f"{self._label}-{stage}.safetensors", identity, self.context.save_every_s)
+
+
+def matcher(config: MatchingConfig, model: Classifier, targets: Targets, trial: Trial) -> Matcher:
+    """The fast matcher where it can be used, else the general one."""
+    objective = OBJECTIVES[config.objective]
+    training = simulated_training(trial)
+    if training is None and activation.supports(model):
+        return ActivationMatcher(model, targets, objective)
+    return FunctionalMatcher(model, targets, objective, training)
+
+
+def simulated_training(trial: Trial) -> LocalTraining | None:
+    """The local training that case `wst` simulates; None in case `bst`, which takes the update for one gradient."""
+    if trial.config.knowledge == "bst":
+        return None
+    if trial.update.training is None:
+        name = trial.config.name
+        raise UserError(f"attack '{name}' with knowledge 'wst' needs the training details (knowledge level 3)")
+    return trial.update.training
+
+
+def _matching(trial: Trial) -> MatchingConfig:
+    assert isinstance(trial.config, MatchingConfig)
+    return trial.config
+
+
+def _labels(trial: Trial) -> Tensor:
+    if trial.config.labels == "inferred" or trial.update.labels is None:
+        return infer_labels(trial.update)
+    return trial.update.labels
+
+
+def _on_device(update: SharedUpdate, device: str) -> SharedUpdate:
+    if update.batch_statistics is None:
+        return update
+    statistics = [(mean.to(device), variance.to(device)) for mean, variance in update.batch_statistics]
+    return replace(update, batch_statistics=statistics)
+
+
+def _identity(trials: Sequence[Trial], modules: Sequence[nn.Module]) -> str:
+    """Hash of all that decides a pass: a saved state belongs to it or is ignored."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for value in module.state_dict().values():
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    for trial in trials:
+        update = trial.update
+        digest.update(f"{trial.config.model_dump_json()} {trial.seed} {update.training}".encode())
+        statistics = [value for pair in update.batch_statistics or [] for value in pair]
+        labels = [] if update.labels is None else [update.labels]
+        for value in [*update.update.values(), *labels, *statistics]:
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

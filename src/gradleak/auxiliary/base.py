@@ -1,0 +1,142 @@
+"""What an auxiliary model declares: its configuration, its training on public images, and how it is built."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import torch
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from torch import Tensor, nn
+
+from gradleak.cell import DatasetSpec, digest
+from gradleak.registry import Registry
+
+if TYPE_CHECKING:
+    from gradleak.data.roles import PublicImages, TuningImages
+    from gradleak.metrics.base import PerImage
+
+AUXILIARIES: Registry[type["Auxiliary"]] = Registry("auxiliary model", "gradleak.auxiliary")
+
+#: Knowledge of the data distribution (Sec. 2.2, level 2): what any attack with an auxiliary model needs.
+AUXILIARY_LEVEL = 2
+
+
+class AuxiliaryConfig(BaseModel):
+    """What decides the weights of an auxiliary model; a kind adds its own keys in a subclass named `Config`.
+
+    `dataset` are the public images: those of its `train` split that are not set aside for tuning, never a victim.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    dataset: DatasetSpec
+    seed: int = Field(0, ge=0)
+
+    @property
+    def id(self) -> str:
+        """Hash of the whole content (16 hexadecimal digits)."""
+        return digest(self.model_dump(mode="json"))
+
+    @property
+    def title(self) -> str:
+        """A short name for files: kind, data set and resolution."""
+        return f"{self.name}-{self.dataset.name}-{self.dataset.resolution}"
+
+    def training_cost(self) -> float:
+        """Estimated floating-point operations of the training (0 where there is none)."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class TrainContext:
+    """Where and how to train: device, file of the state for resuming, and a callback that counts steps."""
+
+    device: str = "cpu"
+    state: Path | None = None
+    save_every_s: float = 60.0
+    progress: Callable[[int], None] | None = None
+
+
+class Auxiliary(ABC):
+    """One kind of auxiliary model."""
+
+    Config: ClassVar[type[AuxiliaryConfig]]
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: AuxiliaryConfig, num_classes: int) -> nn.Module:
+        """The model without learned weights, in evaluation mode."""
+
+    @classmethod
+    @abstractmethod
+    def train(cls, config: AuxiliaryConfig, public: "PublicImages", context: TrainContext) -> nn.Module:
+        """Train on public images and return the model, in evaluation mode, on the CPU."""
+
+    @classmethod
+    @abstractmethod
+    def samples(cls, config: AuxiliaryConfig, model: nn.Module, public: "PublicImages", count: int) -> "Samples":
+        """Pictures that show what the model has learned."""
+
+    @classmethod
+    @abstractmethod
+    def quality(
+        cls,
+        config: AuxiliaryConfig,
+        model: nn.Module,
+        public: "PublicImages",
+        tuning: "TuningImages",
+        lpips: "PerImage",
+    ) -> dict[str, float]:
+        """How good the model is, in numbers that a reader can judge, against images that it was not trained on."""
+
+    @classmethod
+    @abstractmethod
+    def steps(cls, config: AuxiliaryConfig) -> int:
+        """Training steps, for the progress bar."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images (n, 3, H, W) in [0, 1] with a caption each, and labels (n,) that a generator was asked for, or None."""
+
+    images: Tensor
+    captions: list[str]
+    labels: Tensor | None = None
+
+
+class Generator(nn.Module, ABC):
+    """Maps latent vectors to images. `latent_size` is the length of a latent vector, drawn from a standard normal."""
+
+    latent_size: int
+    resolution: int
+
+    @abstractmethod
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        """Images (n, 3, H, W) in [0, 1] of latents (n, latent_size) and labels int64 (n,), which it may ignore."""
+
+
+def draw(generator: torch.Generator, *shape: int) -> Tensor:
+    """Standard normal numbers from a CPU generator, the same on every device."""
+    return torch.randn(shape, generator=generator)
+
+
+def _parse(value: object) -> object:
+    if isinstance(value, AuxiliaryConfig):
+        return value
+    if not isinstance(value, Mapping) or "name" not in value:
+        raise ValueError("needs a 'name'; known: " + ", ".join(AUXILIARIES.names()))
+    return AUXILIARIES[str(value["name"])].Config.model_validate(dict(value))
+
+
+#: A pydantic field that holds the configuration of any registered kind.
+AnyAuxiliary = Annotated[SerializeAsAny[AuxiliaryConfig], BeforeValidator(_parse)]
+
+
+def parse_auxiliary(content: Any) -> AuxiliaryConfig:
+    """A configuration from its JSON form; raises pydantic's ValidationError or UserError."""
+    parsed = _parse(content)
+    assert isinstance(parsed, AuxiliaryConfig)
+    return parsed

@@ -1,0 +1,145 @@
+"""Training of generative adversarial networks: what DCGAN and the conditional generator share."""
+
+import copy
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from gradleak.auxiliary.base import Auxiliary, AuxiliaryConfig, Generator, Samples, TrainContext, draw
+from gradleak.auxiliary.quality import QUALITY_SAMPLES, generator_quality
+from gradleak.data.roles import PublicImages, TuningImages
+from gradleak.metrics.base import PerImage
+from gradleak.resume import StateFile, training_tensors
+
+
+class GanConfig(AuxiliaryConfig):
+    """Settings of a training: Adam with beta1, a moving average of the generator's weights, flipped images.
+
+    The defaults of rates and beta1 are those of Radford et al. 2015.
+    """
+
+    latent_size: int = Field(128, ge=2)
+    channels: int = Field(64, ge=4)
+    steps: int = Field(20_000, ge=1)
+    batch_size: int = Field(64, ge=2)
+    lr: float = Field(2e-4, gt=0)
+    beta1: float = Field(0.5, ge=0, lt=1)
+    average: float = Field(0.995, ge=0, lt=1)
+    flip: bool = True
+
+    def training_cost(self) -> float:
+        """Operations: about a dozen passes of a network of some 0.6 MFLOP per channel squared over 1024 pixels."""
+        pixels = self.dataset.resolution**2 / 1024
+        return 12 * 1e4 * self.channels**2 * pixels * self.batch_size * self.steps
+
+
+class GeneratorAuxiliary(Auxiliary):
+    """What all generators have in common: how samples are drawn and judged."""
+
+    @classmethod
+    def samples(cls, config: AuxiliaryConfig, model: nn.Module, public: PublicImages, count: int) -> Samples:
+        """Images of seeded latents, the public images' classes in turn."""
+        assert isinstance(model, Generator)
+        labels = torch.tensor(public.classes)[torch.arange(count) % len(public.classes)]
+        latents = draw(torch.Generator().manual_seed(config.seed), count, model.latent_size)
+        with torch.no_grad():
+            images = torch.cat([model(*part) for part in zip(latents.split(64), labels.split(64), strict=True)])
+        return Samples(images, [public.class_names[int(label)] for label in labels], labels)
+
+    @classmethod
+    def quality(
+        cls,
+        config: AuxiliaryConfig,
+        model: nn.Module,
+        public: PublicImages,
+        tuning: TuningImages,
+        lpips: PerImage,
+    ) -> dict[str, float]:
+        """See `generator_quality`."""
+        return generator_quality(cls.samples(config, model, public, QUALITY_SAMPLES), public, tuning, lpips)
+
+    @classmethod
+    def steps(cls, config: AuxiliaryConfig) -> int:
+        """Training steps."""
+        assert isinstance(config, GanConfig)
+        return config.steps
+
+
+Loss = Literal["logistic", "hinge"]
+
+
+def train_gan(
+    config: GanConfig,
+    generator: Generator,
+    critic: nn.Module,
+    loss: Loss,
+    public: PublicImages,
+    context: TrainContext,
+) -> Generator:
+    """Train both networks and return the moving average of the generator.
+
+    The critic maps images in [0, 1] and labels to one logit per image. Every random draw is seeded by the
+    configuration and the step, so that a resumed training gives the same weights.
+    """
+    device = context.device
+    generator, critic = generator.to(device).train(), critic.to(device).train()
+    average = copy.deepcopy(generator).eval().requires_grad_(False)
+    settings = {"lr": config.lr, "betas": (config.beta1, 0.999)}
+    by_generator = torch.optim.Adam(generator.parameters(), **settings)  # type: ignore[arg-type]
+    by_critic = torch.optim.Adam(critic.parameters(), **settings)  # type: ignore[arg-type]
+    modules = {"generator": generator, "critic": critic, "average": average}
+    tensors = training_tensors(modules, {"by_generator": by_generator, "by_critic": by_critic})
+    store = None if context.state is None else StateFile(context.state, config.id, context.save_every_s)
+    done = store.load(tensors) if store else 0
+    if context.progress is not None:
+        context.progress(done)
+    images, labels = _all_images(public)
+    for step in range(done, config.steps):
+        random = torch.Generator().manual_seed(int(config.id, 16) % 2**32 * 2**24 + step)
+        index = torch.randint(len(images), (config.batch_size,), generator=random)
+        real, wanted = images[index].float().div(255).to(device), labels[index].to(device)
+        if config.flip:
+            mirrored = torch.rand(len(real), generator=random) < 0.5
+            real = torch.where(mirrored.to(device).view(-1, 1, 1, 1), real.flip(-1), real)
+        latents = draw(random, config.batch_size, config.latent_size).to(device)
+        fake = generator(latents, wanted)
+        by_critic.zero_grad()
+        _critic_loss(loss, critic(real, wanted), critic(fake.detach(), wanted)).backward()
+        by_critic.step()
+        by_generator.zero_grad()
+        _generator_loss(loss, critic(fake, wanted)).backward()
+        by_generator.step()
+        _follow(average, generator, min(config.average, (step + 1) / (step + 10)))
+        if context.progress is not None:
+            context.progress(1)
+        if store:
+            store.save_if_due(tensors, step + 1)
+    return average.cpu()
+
+
+def _all_images(public: PublicImages) -> tuple[Tensor, Tensor]:
+    # Kept as bytes: 50,000 images of 32 x 32 pixels are 150 MB.
+    blocks = [range(start, min(start + 1000, public.size)) for start in range(0, public.size, 1000)]
+    images = torch.cat([(public.images(block) * 255).round().byte() for block in blocks])
+    return images, torch.cat([public.labels(block) for block in blocks])
+
+
+def _critic_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
+    if loss == "hinge":
+        return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def _generator_loss(loss: Loss, fake: Tensor) -> Tensor:
+    return -fake.mean() if loss == "hinge" else F.softplus(-fake).mean()
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, model: nn.Module, keep: float) -> None:
+    for mine, its in zip(average.parameters(), model.parameters(), strict=True):
+        mine.lerp_(its, 1 - keep)
+    for own, current in zip(average.buffers(), model.buffers(), strict=True):
+        own.copy_(current)

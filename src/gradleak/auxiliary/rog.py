@@ -1,0 +1,247 @@
+"""What ROG (Yue et al. 2023) learns on public images: a low-dimensional space of images, and an enhancement network."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from gradleak.auxiliary.base import AUXILIARIES, Auxiliary, AuxiliaryConfig, Samples, TrainContext
+from gradleak.data.roles import PublicImages, TuningImages
+from gradleak.metrics.base import PerImage
+from gradleak.resume import StateFile, training_tensors
+
+
+class RogConfig(AuxiliaryConfig):
+    """`space`: images are represented by bicubic down-sampling, or by a learned autoencoder, `factor` times smaller.
+
+    The enhancement network sees decoded codes with noise of standard deviation up to `noise` and learns the image.
+    """
+
+    name: Literal["rog"] = "rog"
+    space: Literal["bicubic", "autoencoder"] = "bicubic"
+    factor: Literal[2, 4] = 2
+    code_channels: int = Field(3, ge=1)
+    channels: int = Field(32, ge=4)
+    blocks: int = Field(4, ge=1)
+    noise: float = Field(0.2, ge=0)
+    steps: int = Field(5000, ge=1)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RogConfig":
+        if self.dataset.resolution % self.factor:
+            raise ValueError(f"resolution {self.dataset.resolution} is not a multiple of factor {self.factor}")
+        if self.space == "bicubic" and self.code_channels != 3:
+            raise ValueError("code_channels must be 3 where space is bicubic")
+        return self
+
+    def training_cost(self) -> float:
+        """Operations: three passes of all convolutions at full resolution."""
+        layers = 2 * self.blocks + 2 + (4 if self.space == "autoencoder" else 0)
+        return 3 * 18 * self.channels**2 * layers * self.dataset.resolution**2 * self.batch_size * self.steps
+
+
+class RogModel(nn.Module):
+    """Codes (n, c, H/f, W/f) to images and back, and the enhancement of images (n, 3, H, W) in [0, 1]."""
+
+    def __init__(self, config: RogConfig) -> None:
+        super().__init__()
+        learned = config.space == "autoencoder"
+        self.code_shape = (config.code_channels, *(2 * [config.dataset.resolution // config.factor]))
+        self.resolution = config.dataset.resolution
+        self.encoder: nn.Module = _encoder(config) if learned else Bicubic(self.resolution, 1 / config.factor)
+        self.decoder: nn.Module = _decoder(config) if learned else Bicubic(self.code_shape[-1], config.factor)
+        self.enhancer = Enhancer(config.channels, config.blocks)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes (n, c, H/f, W/f) of images (n, 3, H, W) in [0, 1]."""
+        return self.encoder(images * 2 - 1)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """Images (n, 3, H, W) of codes; about [0, 1], not clamped: the search needs a gradient everywhere."""
+        return (self.decoder(codes) + 1) / 2
+
+    def enhance(self, images: Tensor) -> Tensor:
+        """Sharper images (n, 3, H, W) in [0, 1]."""
+        return self.enhancer(images.clamp(0, 1)).clamp(0, 1)
+
+
+class Bicubic(nn.Module):
+    """Bicubic interpolation of square images, as matrix products, which are deterministic on every device."""
+
+    matrix: Tensor
+
+    def __init__(self, size: int, factor: float) -> None:
+        super().__init__()
+        self.register_buffer("matrix", _bicubic_matrix(size, factor), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scale (n, c, size, size) to (n, c, size f, size f)."""
+        return self.matrix @ images @ self.matrix.mT
+
+
+def _bicubic_matrix(size: int, factor: float) -> Tensor:
+    identity = torch.eye(size)[None, None]
+    scaled = F.interpolate(
+        identity, size=(round(size * factor), size), mode="bicubic", align_corners=False, antialias=factor < 1
+    )
+    return scaled[0, 0]
+
+
+class Enhancer(nn.Module):
+    """Residual blocks without normalisation, added to their input."""
+
+    def __init__(self, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, channels, 3, padding=1)
+        self.blocks = nn.ModuleList([_Block(channels) for _ in range(blocks)])
+        self.last = nn.Conv2d(channels, 3, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (n, 3, H, W) to the same shape."""
+        x = self.first(images)
+        for block in self.blocks:
+            x = block(x)
+        return images + self.last(x)
+
+
+class _Block(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+def _encoder(config: RogConfig) -> nn.Module:
+    c, halvings = config.channels, config.factor.bit_length() - 1
+    parts: list[nn.Module] = [nn.Conv2d(3, c, 3, padding=1), nn.ReLU()]
+    for _ in range(halvings):
+        parts += [nn.Conv2d(c, c, 4, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*parts, nn.Conv2d(c, config.code_channels, 3, padding=1), nn.Tanh())
+
+
+def _decoder(config: RogConfig) -> nn.Module:
+    c, doublings = config.channels, config.factor.bit_length() - 1
+    parts: list[nn.Module] = [nn.Conv2d(config.code_channels, c, 3, padding=1), nn.ReLU()]
+    for _ in range(doublings):
+        parts += [nn.ConvTranspose2d(c, c, 4, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*parts, nn.Conv2d(c, 3, 3, padding=1), nn.Tanh())
+
+
+@AUXILIARIES.register("rog")
+class Rog(Auxiliary):
+    """Trains the autoencoder, if there is one, then the enhancement network, on the L1 distance."""
+
+    Config = RogConfig
+
+    @classmethod
+    def build(cls, config: AuxiliaryConfig, num_classes: int) -> RogModel:
+        """PyTorch's default initialisation, seeded; the enhancement network starts as the identity."""
+        assert isinstance(config, RogConfig)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model = RogModel(config)
+        nn.init.zeros_(model.enhancer.last.weight)
+        nn.init.zeros_(model.enhancer.last.bias)  # type: ignore[arg-type]
+        return model.eval()
+
+    @classmethod
+    def train(cls, config: AuxiliaryConfig, public: PublicImages, context: TrainContext) -> RogModel:
+        """See `Auxiliary.train`."""
+        assert isinstance(config, RogConfig)
+        model = cls.build(config, public.num_classes).to(context.device).train()
+        if config.space == "autoencoder":
+            parts = [*model.encoder.parameters(), *model.decoder.parameters()]
+            _fit(config, "autoencoder", model, parts, public, context, lambda x, noise: model.decode(model.encode(x)))
+
+        def enhanced(x: Tensor, noise: Tensor) -> Tensor:
+            with torch.no_grad():
+                codes = model.encode(x)
+                level = noise[:, :1, :1, :1].abs().clamp(max=1) * 2 * config.noise
+                coarse = model.decode(codes + level * noise[:, : codes.shape[1], : codes.shape[2], : codes.shape[3]])
+            return model.enhancer(coarse.clamp(0, 1))
+
+        _fit(config, "enhancer", model, list(model.enhancer.parameters()), public, context, enhanced)
+        return model.eval().cpu()
+
+    @classmethod
+    def samples(cls, config: AuxiliaryConfig, model: nn.Module, public: PublicImages, count: int) -> Samples:
+        """Public images beside their decoded noisy codes and the enhanced picture, in turn."""
+        assert isinstance(config, RogConfig)
+        assert isinstance(model, RogModel)
+        chosen = range(min(public.size, -(-count // 3)))
+        images = public.images(chosen)
+        random = torch.Generator().manual_seed(config.seed)
+        with torch.no_grad():
+            codes = model.encode(images)
+            coarse = model.decode(codes + config.noise * torch.randn(codes.shape, generator=random)).clamp(0, 1)
+            fine = model.enhance(coarse)
+        rows = torch.stack([images, coarse, fine], dim=1).flatten(0, 1)
+        return Samples(rows, ["image", "decoded", "enhanced"] * len(images))
+
+    @classmethod
+    def quality(
+        cls,
+        config: AuxiliaryConfig,
+        model: nn.Module,
+        public: PublicImages,
+        tuning: TuningImages,
+        lpips: PerImage,
+    ) -> dict[str, float]:
+        """Mean LPIPS of held-out images to themselves decoded, and decoded and enhanced (no noise)."""
+        assert isinstance(model, RogModel)
+        images = tuning.images(range(min(100, tuning.size)))
+        with torch.no_grad():
+            coarse = model.decode(model.encode(images)).clamp(0, 1)
+            fine = model.enhance(coarse)
+        return {
+            "lpips_decoded": float(lpips(images, coarse).mean()),
+            "lpips_enhanced": float(lpips(images, fine).mean()),
+        }
+
+    @classmethod
+    def steps(cls, config: AuxiliaryConfig) -> int:
+        """Training steps of both networks."""
+        assert isinstance(config, RogConfig)
+        return config.steps * (2 if config.space == "autoencoder" else 1)
+
+
+def _fit(
+    config: RogConfig,
+    stage: str,
+    model: RogModel,
+    parameters: list[nn.Parameter],
+    public: PublicImages,
+    context: TrainContext,
+    output: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    """Minimise the L1 distance of `output(images, noise)` to the images over the given parameters."""
+    optimizer = torch.optim.Adam(parameters, lr=config.lr)
+    tensors = training_tensors({"model": model}, {"optimizer": optimizer})
+    path = None if context.state is None else context.state.with_stem(f"{context.state.stem}-{stage}")
+    store = None if path is None else StateFile(path, f"{config.id} {stage}", context.save_every_s)
+    done = store.load(tensors) if store else 0
+    if context.progress is not None:
+        context.progress(done)
+    for step in range(done, config.steps):
+        random = torch.Generator().manual_seed(int(config.id, 16) % 2**32 * 2**24 + step)
+        images = public.images(torch.randint(public.size, (config.batch_size,), generator=random)).to(context.device)
+        noise = torch.randn(len(images), max(3, config.code_channels), *images.shape[2:], generator=random)
+        optimizer.param_groups[0]["lr"] = config.lr * (1 - step / config.steps)
+        optimizer.zero_grad()
+        (output(images, noise.to(context.device)) - images).abs().mean().backward()
+        optimizer.step()
+        if context.progress is not None:
+            context.progress(1)
+        if store:
+            store.save_if_due(tensors, step + 1)
+    if store:
+        store.save(tensors, config.steps)

@@ -1,0 +1,69 @@
+"""The state of a long computation in a file, so that a killed job goes on where it was and gives the same bytes."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gradleak.files import atomic
+
+
+class StateFile:
+    """Where a loop keeps its tensors.
+
+    `identity` names what the state belongs to; a file with another identity is ignored.
+    """
+
+    def __init__(self, path: Path, identity: str, every_s: float) -> None:
+        self._path, self._identity, self._every_s = path, identity, every_s
+        self._saved = time.monotonic()
+
+    def load(self, tensors: dict[str, Tensor]) -> int:
+        """Fill the tensors from the file and return its iteration, or leave them and return 0."""
+        if not self._path.exists():
+            return 0
+        with safe_open(self._path, framework="pt") as stream:
+            facts = json.loads(stream.metadata()["gradleak"])
+            if facts["identity"] != self._identity:
+                return 0
+            for name, value in tensors.items():
+                value.copy_(stream.get_tensor(name))
+        return int(facts["iteration"])
+
+    def save_if_due(self, tensors: dict[str, Tensor], iteration: int) -> None:
+        """Save if the last save is longer ago than the interval."""
+        if time.monotonic() - self._saved >= self._every_s:
+            self.save(tensors, iteration)
+
+    def save(self, tensors: dict[str, Tensor], iteration: int) -> None:
+        """Save atomically."""
+        facts = json.dumps({"identity": self._identity, "iteration": iteration})
+        with atomic(self._path) as temporary:
+            content = {name: value.cpu().contiguous() for name, value in tensors.items()}
+            save_file(content, temporary, metadata={"gradleak": facts})
+        self._saved = time.monotonic()
+
+
+def training_tensors(modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Adam]) -> dict[str, Tensor]:
+    """All tensors that a training loop needs to go on: parameters and buffers, and Adam's moments, by name.
+
+    They are the live tensors: `StateFile.load` fills them in place. Creates Adam's state where it is not there yet.
+    """
+    found: dict[str, Tensor] = {}
+    for name, module in modules.items():
+        found |= {f"{name}/{key}": value for key, value in module.state_dict().items()}
+    for name, optimizer in optimizers.items():
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for index, parameter in enumerate(parameters):
+            state = optimizer.state[parameter]
+            if not state:
+                state["step"] = torch.zeros(())
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+            found |= {f"{name}/{index}/{key}": value for key, value in state.items()}
+    return found

@@ -1,0 +1,118 @@
+"""Stage `pretrain`: trains what an adversary learns from public images, and shows how good it is."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, TrainContext
+from gradleak.config import Config
+from gradleak.data.roles import PublicImages, TuningImages
+from gradleak.data.sheet import contact_sheet
+from gradleak.data.view import open_view
+from gradleak.engine.device import device_name
+from gradleak.errors import UserError
+from gradleak.files import atomic, write_provenance, write_text
+from gradleak.metrics.lpips import Lpips
+from gradleak.plan import auxiliary_id
+
+_SHOWN = 60
+Progress = Callable[[str, int], Callable[[int], None]]
+
+
+def write_auxiliary(
+    auxiliary: AuxiliaryConfig, config: Config, out: Path, device: str, progress: Progress | None = None
+) -> None:
+    """Train an auxiliary model on public images and write its weights as safetensors.
+
+    State is kept beside the file while the job runs: killed at any moment, a rerun goes on and writes the same bytes.
+    """
+    started = time.time()
+    kind = AUXILIARIES[auxiliary.name]
+    state = out.with_name(out.name + ".state")
+    context = TrainContext(
+        device=device,
+        state=state / "training.safetensors",
+        save_every_s=config.jobs.save_every_s,
+        progress=progress(auxiliary.title, kind.steps(auxiliary)) if progress else None,
+    )
+    dataset = open_view(auxiliary.dataset, config.data, config.cache)
+    model = kind.train(auxiliary, PublicImages(dataset), context)
+    with atomic(out) as temporary:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
+    write_provenance(
+        out,
+        started,
+        auxiliary=auxiliary.model_dump(mode="json"),
+        device=device_name(device),
+        data={auxiliary.dataset.name: dataset.fingerprint()},
+    )
+    for file in state.glob("*"):
+        file.unlink()
+    if state.exists():
+        state.rmdir()
+
+
+def load_auxiliary(auxiliary: AuxiliaryConfig, config: Config, folder: Path) -> nn.Module:
+    """A trained auxiliary model from a folder; raises UserError if its file is missing or does not fit."""
+    path = folder / f"{auxiliary_id(auxiliary, config)}.safetensors"
+    dataset = open_view(auxiliary.dataset, config.data, config.cache)
+    model = AUXILIARIES[auxiliary.name].build(auxiliary, dataset.num_classes)
+    try:
+        model.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: auxiliary model '{auxiliary.title}' is missing; run `gradleak pretrain`") from None
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path}: not the weights of '{auxiliary.title}' ({error})") from None
+    return model.eval()
+
+
+def auxiliary_loader(config: Config, folder: Path) -> Callable[[AuxiliaryConfig], nn.Module]:
+    """What an attack gets its auxiliary models from: `load_auxiliary`, each model read once."""
+    loaded: dict[str, nn.Module] = {}
+
+    def load(auxiliary: AuxiliaryConfig) -> nn.Module:
+        if auxiliary.id not in loaded:
+            loaded[auxiliary.id] = load_auxiliary(auxiliary, config, folder)
+        return loaded[auxiliary.id]
+
+    return load
+
+
+def write_quality(auxiliary: AuxiliaryConfig, config: Config, folder: Path, out: Path, sheet: Path) -> None:
+    """Write how good a trained model is as JSON, and pictures of what it has learned as PNG."""
+    kind = AUXILIARIES[auxiliary.name]
+    dataset = open_view(auxiliary.dataset, config.data, config.cache)
+    public, tuning = PublicImages(dataset), TuningImages(dataset)
+    model = load_auxiliary(auxiliary, config, folder)
+    numbers = kind.quality(auxiliary, model, public, tuning, Lpips(config.cache))
+    rounded = {name: round(value, 6) for name, value in numbers.items()}
+    content: dict[str, Any] = {
+        "auxiliary": auxiliary.model_dump(mode="json"),
+        "public_images": public.size,
+        "quality": rounded,
+    }
+    write_text(out, json.dumps(content, indent=1) + "\n")
+    shown = kind.samples(auxiliary, model, public, _SHOWN)
+    picture = contact_sheet(shown.images, shown.captions, columns=12)
+    facts = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in rounded.items())
+    title = f"{auxiliary.title}: {public.size} public images, {kind.steps(auxiliary)} steps"
+    with atomic(sheet) as temporary:
+        _titled(picture, [title, facts]).save(temporary, format="PNG")
+
+
+def _titled(picture: Image.Image, lines: list[str]) -> Image.Image:
+    font = ImageFont.load_default(16)
+    height = 24 * len(lines) + 6
+    canvas = Image.new("RGB", (picture.width, picture.height + height), "white")
+    canvas.paste(picture, (0, height))
+    draw = ImageDraw.Draw(canvas)
+    for index, line in enumerate(lines):
+        draw.text((6, 6 + 24 * index), line, fill="black", font=font)
+    return canvas

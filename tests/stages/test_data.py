@@ -1,0 +1,58 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from gradleak.cell import Cell
+from gradleak.config import Config
+from gradleak.data.base import DATASETS
+from gradleak.errors import UserError
+from gradleak.stages.common import dataset_of, initial_model
+from gradleak.stages.data import record_dataset
+
+CONTENT = {
+    "model": {"name": "convnet", "options": {"channels": 4, "stages": 2, "layers": 1}},
+    "attack": {"name": "gia-o"},
+}
+MAPPED = {"classes": {"rocket": "airplane"}, "label_space": "cifar10"}
+
+
+def cell_of(victim, **dataset):
+    content = {"dataset": {"name": "photos10", "resolution": 16} | dataset, "victims": [victim]}
+    return Cell.parse(CONTENT | content, "here")
+
+
+def plan_of(tmp_path, *cells):
+    config = Config(device="cpu", cache=tmp_path / "cache")
+    return SimpleNamespace(study="mine", config=config, cells={cell.id: cell for cell in cells}, auxiliaries={})
+
+
+def test_the_whole_data_set_is_recorded_whichever_classes_cells_choose(tmp_path):
+    plan = plan_of(tmp_path, cell_of(49, classes=["rocket"]), cell_of(49, **MAPPED), cell_of(499))
+    record_dataset(plan, "photos10", tmp_path / "data.json")
+    content = json.loads((tmp_path / "data.json").read_text())
+    assert (content["name"], content["train"], content["test"]) == ("photos10", 2000, 500)
+    assert "chelsea" in content["classes"]
+
+
+@pytest.mark.parametrize("chosen", [{"classes": ["rocket"]}, MAPPED])
+def test_victims_are_checked_for_each_choice_of_classes(tmp_path, chosen):
+    plan = plan_of(tmp_path, cell_of(499), cell_of(0, **chosen), cell_of(50, **chosen))
+    with pytest.raises(UserError, match=r"victim index 50: .* has 50 images of its chosen classes"):
+        record_dataset(plan, "photos10", tmp_path / "data.json")
+    assert not (tmp_path / "data.json").exists()
+
+
+def test_a_label_space_has_no_images_to_record(tmp_path):
+    with pytest.raises(UserError, match="data set 'cifar10' is not used by study 'mine'"):
+        record_dataset(plan_of(tmp_path, cell_of(0, **MAPPED)), "cifar10", tmp_path / "data.json")
+
+
+def test_the_model_has_the_classes_and_normalisation_of_the_label_space(tmp_path):
+    config = Config(device="cpu", cache=tmp_path)
+    mapped = {"classes": {"rocket": "apple"}, "label_space": "cifar100"}
+    for cell, name in [(cell_of(0, **mapped), "cifar100"), (cell_of(0, classes=["rocket"]), "photos10")]:
+        model = initial_model(cell, dataset_of(cell, config))
+        assert model.num_classes == DATASETS[name].num_classes
+        assert model.normalise.mean.flatten().tolist() == pytest.approx(list(DATASETS[name].mean))
+        assert model.normalise.std.flatten().tolist() == pytest.approx(list(DATASETS[name].std))

@@ -1,0 +1,54 @@
+"""What adversaries learn from public images before they attack."""
+
+
+rule train_auxiliary:
+    """Train a generator or an enhancement network; a killed job goes on from its last saved state."""
+    input:
+        plan=ancient(PLAN),
+        data=lambda wildcards: f"{RESULTS}/data/{STUDY.plan.auxiliaries[wildcards.auxiliary].dataset.name}.json",
+        code=lambda wildcards: STUDY.auxiliary_code(wildcards.auxiliary),
+    output:
+        f"{RESULTS}/auxiliary/{{auxiliary}}.safetensors",
+    log:
+        f"{RESULTS}/logs/train_auxiliary/{{auxiliary}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_auxiliary/{{auxiliary}}.tsv"
+    retries: STUDY.retries
+    conda:
+        "../../envs/gradleak.yaml"
+    threads: STUDY.threads
+    resources:
+        mem_mb=8000,
+        runtime=auxiliary_minutes,
+        gpu=STUDY.gpus,
+    shell:
+        "gradleak pretrain run --plan {input.plan} --auxiliary {wildcards.auxiliary} --out {output} 2> {log}"
+
+
+rule show_auxiliary:
+    """Measure an auxiliary model on images that it was not trained on, and draw what it makes."""
+    input:
+        plan=ancient(PLAN),
+        weights=rules.train_auxiliary.output[0],
+        backbone=rules.fetch_lpips.output[0],
+        code=lambda wildcards: STUDY.auxiliary_code(wildcards.auxiliary),
+    output:
+        quality=f"{RESULTS}/auxiliary/{{title}}_{{auxiliary}}.json",
+        sheet=report(
+            f"{FIGURES}/auxiliary_{{title}}_{{auxiliary}}.png",
+            caption="../report/auxiliary.rst",
+            category="Auxiliary models",
+        ),
+    log:
+        f"{RESULTS}/logs/show_auxiliary/{{title}}_{{auxiliary}}.log",
+    conda:
+        "../../envs/gradleak.yaml"
+    threads: STUDY.threads
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        folder=lambda wildcards, input: Path(input.weights).parent,
+    shell:
+        "gradleak pretrain show --plan {input.plan} --auxiliary {wildcards.auxiliary} --weights {params.folder}"
+        " --out {output.quality} --sheet {output.sheet} 2> {log}"
