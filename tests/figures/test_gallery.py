@@ -16,6 +16,7 @@ from gradleak.cli.figures import figures
 from gradleak.errors import UserError
 from gradleak.figures import style
 from gradleak.figures.gallery import GallerySpec, draw_gallery, gallery_pairs
+from gradleak.figures.gallery_lines import VICTIM
 from gradleak.tables.plan import Experiment, StudyData
 from gradleak.tables.present import render_stage
 
@@ -52,7 +53,7 @@ def check_room(figure: Figure) -> None:
 def test_first_victims_that_all_columns_share(data: StudyData, make_experiment: Make) -> None:
     pairs = gallery_pairs(ABOVE, make_experiment(), data)
     assert len(pairs) == 3 * 3 * 2
-    assert pairs.groupby("victim")["image"].unique().map(list).to_dict() == {0: [10], 1: [9]}
+    assert pairs.groupby(VICTIM)["image"].unique().map(list).to_dict() == {0: [10], 1: [9]}
     assert pairs["lpips"].iloc[0] == pytest.approx(0.05)
     one = gallery_pairs(ABOVE.model_copy(update={"victims": 1}), make_experiment(), data)
     assert set(one["image"]) == {10}
@@ -144,6 +145,106 @@ def test_long_texts_have_room(data: StudyData, make_experiment: Make, columns: i
     figure = drawn(spec, make_experiment(cells=cells), data)
     check_room(figure)
     assert figure.get_size_inches()[0] <= style.WIDTHS["page"] + 0.05
+
+
+def centre(axes) -> tuple[float, float]:
+    box = axes.get_window_extent()
+    return (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+
+
+def test_victims_beside_each_reconstruction(data: StudyData, make_experiment: Make) -> None:
+    spec = ABOVE.model_copy(update={"place": "beside", "victims": 1})
+    figure = drawn(spec, make_experiment(), data)
+    check_room(figure)
+    assert "Victim" not in texts(figure)
+    # Three variants at three resolutions, each a victim and a reconstruction.
+    assert len(figure.axes) == 3 * 3 * 2
+    assert data.images is not None
+    first = data.images.iloc[0]
+    for column, png in (("truth_png", 0), ("reconstruction_png", 1)):
+        line = sorted(figure.axes, key=lambda axes: (-round(centre(axes)[1]), centre(axes)[0]))
+        with Image.open(io.BytesIO(first[column])) as picture:
+            assert np.array_equal(line[png].images[0].get_array(), np.asarray(picture))
+    # The LPIPS stands under the reconstruction.
+    score = next(text for text in figure.texts if text.get_text() == "0.0500").get_window_extent()
+    assert (score.x0 + score.x1) / 2 == pytest.approx(centre(line[1])[0], abs=1)
+    files = render_stage("figures", make_experiment(GALLERY | {"place": "beside"}), data)
+    assert files["exp_gallery.txt"].startswith(b"Test data. Victims beside their reconstructions")
+
+
+@pytest.mark.parametrize("place", ["auto", "beside"])
+def test_panels_stand_side_by_side(data: StudyData, make_experiment: Make, place: str) -> None:
+    cells = make_experiment().cells.to_dict("records")
+    labelled = [
+        {"cell_id": cell["cell_id"], "labels": {"variant": cell["variant"], "size": f"{cell['cell_id'][4:6]} pixels"}}
+        for cell in cells
+    ]
+    spec = GallerySpec(panels="size", columns="variant", victims=3, place=place)
+    figure = drawn(spec, make_experiment(cells=labelled), data)
+    check_room(figure)
+    found = texts(figure)
+    assert [text for text in found if "pixels" in text] == ["32 pixels", "64 pixels", "12 pixels"]
+    assert found.count("$G_L$") == 3
+    assert found.count("Victim") == (3 if place == "auto" else 0)
+    lines = {round(centre(axes)[1]) for axes in figure.axes}
+    assert len(lines) == 3
+    assert len(figure.axes) == 3 * 3 * (4 if place == "auto" else 6)
+    assert figure.get_size_inches()[0] <= style.WIDTHS["page"] + 0.05
+
+
+def test_panels_have_their_own_columns_and_share_row_labels(data: StudyData, make_experiment: Make) -> None:
+    cells = []
+    for cell in make_experiment().cells["cell_id"]:
+        variant, resolution, trial = cell.split("-")
+        if trial != "t2" and resolution == "r32" and variant != "v2":
+            domain = {"v0": "ID", "v1": "OOD"}[variant]
+            labels = {"domain": domain, "pair": f"pair {trial}", "source": {"t0": "Places", "t1": "Styles"}[trial]}
+            cells.append({"cell_id": cell, "labels": labels})
+    spec = GallerySpec(panels="source", rows=("domain",), columns="pair", place="beside", caption="source")
+    figure = drawn(spec, make_experiment(cells=cells), data)
+    check_room(figure)
+    found = texts(figure)
+    assert (found.count("ID"), found.count("OOD"), found.count("pair t0")) == (1, 1, 1)
+    # As the title of its panel, and under two victims.
+    assert found.count("Places") == found.count("Styles") == 3
+    assert len(figure.axes) == 8
+
+
+def test_caption_under_each_victim(data: StudyData, make_experiment: Make) -> None:
+    spec = ASIDE.model_copy(update={"caption": "dataset_resolution", "names": {"64": "sixty-four"}})
+    figure = drawn(spec, make_experiment(), data)
+    check_room(figure)
+    # Under two victims, and at their row group.
+    assert texts(figure).count("sixty-four") == 3
+    above = ABOVE.model_copy(update={"caption": "dataset_resolution", "victims": 1, "column_label": "Size"})
+    figure = drawn(above, make_experiment(), data)
+    check_room(figure)
+    # Under the victim that the variants share, and over its column.
+    assert texts(figure).count("32") == 2
+
+
+def test_labels_may_be_called_as_this_module_calls_its_own(data: StudyData, make_experiment: Make) -> None:
+    cells = [
+        {"cell_id": cell, "labels": {"victim": cell[-2:], "trial": cell[:2], "caption": "c"}}
+        for cell in make_experiment().cells["cell_id"]
+        if "r32" in cell
+    ]
+    spec = GallerySpec(rows=("victim",), columns="trial", caption="caption")
+    figure = drawn(spec, make_experiment(cells=cells), data)
+    assert {"t0", "t1", "t2", "v0", "v1", "v2", "c"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"panels": "variant"}, "panels, rows and columns must not repeat a name"),
+        ({"panels": "a", "column_label": "b"}, "column_label stands where panels have their names"),
+        ({"place": "below"}, "place: .*found 'below'"),
+    ],
+)
+def test_wrong_specs(make_experiment: Make, change: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_experiment(GALLERY | change)
 
 
 def test_same_bytes_twice_and_small(data: StudyData, make_experiment: Make) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from gradleak.data.base import open_dataset
 from gradleak.errors import UserError
-from gradleak.metrics.lpips import Lpips
+from gradleak.metrics.lpips import Lpips, measure
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +39,33 @@ def test_chunks_do_not_change_values(distance, crops):
     assert torch.allclose(values[[0, 63, 64, 129]], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("spatial", [False, True])
+def test_equal_to_the_lpips_package(distance, crops, spatial):
+    network = distance._network
+    network.spatial = spatial
+    theirs = network(crops, crops.flip(0), normalize=True)[:, 0]
+    network.spatial = False
+    values, maps = distance.with_maps(crops, crops.flip(0))
+    ours, theirs = (maps, theirs) if spatial else (values, theirs[:, 0, 0])
+    assert ours.shape == theirs.shape
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_an_error_in_the_detail_is_one_of_the_detail(cache):
+    # Right half: stripes, which the reconstruction has grey. Left half: a flat colour, which it has exactly.
+    truth = torch.full((1, 3, 128, 128), 0.5)
+    truth[..., 64:] = (torch.arange(128).div(4, rounding_mode="floor") % 2).view(1, 1, 128, 1).expand(-1, -1, -1, 64)
+    values = measure(cache)(truth, torch.full_like(truth, 0.5))
+    assert values["lpips_background"].item() < 0.5 * values["lpips_detail"].item()
+    assert values["lpips_background"] < values["lpips"] < values["lpips_detail"]
+
+
 @pytest.mark.parametrize("size", [8, 16, 31, 32])
 def test_small_images(distance, size):
     images = open_dataset("photos10", size, {}).images("test", range(2))
     assert torch.isfinite(distance(images, images.flip(0))).all()
     assert (distance(images, images.flip(0)) > 0.01).all()
+    assert distance.with_maps(images, images.flip(0))[1].shape == (2, size, size)
 
 
 def test_construction_is_silent_and_leaves_the_generator_alone(cache, capfd):

@@ -133,6 +133,21 @@ def test_a_table_wider_than_the_page_is_shrunk(make_experiment: Make, data: Stud
     assert r"\usepackage{graphicx}" in tex
 
 
+def test_knowledge_level_beside_published_values(make_experiment: Make, data: StudyData) -> None:
+    data.results["attack_level"] = data.results["cell_id"].str[0].map({"a": 1, "b": 1, "c": 2})
+    table, tex = render(make_experiment(TABLE | {"rows": ["dataset", "attack", "attack_level"]}), data)
+    check_structure(tex)
+    assert table[["attack", "attack_level"]].to_numpy().tolist() == [["O", 1], ["O", 1], ["L", 2], ["L", 2]]
+    # As without the level, which the paper's table does not have.
+    assert table["published"].tolist() == [0.0189, 0.1231, 0.0750, 0.0952]
+    assert r"Dataset & Attack & Level & 1 & 2 \\" in tex
+    assert r"CIFAR10 & O & 1 & 0.0700" in tex
+    _, tex = render(
+        make_experiment(TABLE | {"rows": ["attack", "attack_level"], "headings": {"attack_level": "K"}}), data
+    )
+    assert r"Attack & K & 1 & 2 \\" in tex
+
+
 PHOTOS = {cell: {"attack": "O", "dataset": "photos10", "paper": "CIFAR10"} for cell in ("a1", "a2", "b1", "b2")}
 
 

@@ -1,15 +1,16 @@
 """The presentation `gallery`: victims beside (or above) their reconstructions."""
 
 import io
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import pandas as pd
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gradleak.errors import UserError
 from gradleak.figures import style
-from gradleak.figures.gallery_layout import draw, shared, to_lines
+from gradleak.figures.gallery_layout import draw
+from gradleak.figures.gallery_lines import CAPTION, VICTIM, Panel, Place, shared, to_lines
 from gradleak.tables.plan import Experiment, StudyData
 from gradleak.tables.spec import PRESENTATIONS, Presentation, PresentationSpec
 from gradleak.tables.summary import cell_table, ordered
@@ -17,30 +18,52 @@ from gradleak.tables.summary import cell_table, ordered
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_TRIAL = "place in the plan"
+
 
 class GallerySpec(PresentationSpec):
     """A gallery: reconstructions by combination of `rows` (a row group) and value of `columns`, LPIPS below each.
 
     victims: number of different victims that a row group shows at most. column_label: text over the columns
-    (default: the heading of `columns`). Where the columns of a row group attack the same victim, it stands once,
-    to the left of its reconstructions; where they do not in some row group (other data set or resolution), every
-    reconstruction has its victim above it.
+    (default: the heading of `columns`). panels: a label or column; each value gets a panel of its own, side by side
+    under its name, with the columns and row groups that it has. caption: a label or column whose value stands below
+    each victim.
+
+    place, of the victims: `auto` or `beside`. Auto: where the columns of a row group attack the same victim, it
+    stands once, to the left of its reconstructions; where they do not in some row group (other data set or
+    resolution), every reconstruction has its victim above it. Beside: each reconstruction has its victim to its left.
     """
 
     kind: Literal["gallery"] = "gallery"
     rows: tuple[str, ...] = ()
     columns: str
+    panels: str | None = None
     column_label: str | None = None
+    caption: str | None = None
     victims: int = Field(2, ge=1)
+    place: Literal["auto", "beside"] = "auto"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.keys)) != len(self.keys):
+            raise ValueError("panels, rows and columns must not repeat a name")
+        if self.panels and self.column_label:
+            raise ValueError("column_label stands where panels have their names: give one of them")
+        return self
+
+    @property
+    def groups(self) -> list[str]:
+        """Panel and row labels together: what makes a row group."""
+        return [*([self.panels] if self.panels else []), *self.rows]
 
     @property
     def keys(self) -> list[str]:
-        """Row labels and column together."""
-        return [*self.rows, self.columns]
+        """Panel, row labels and column together."""
+        return [*self.groups, self.columns]
 
     def columns_used(self) -> list[str]:
-        """Row labels and column together."""
-        return self.keys
+        """Panel, row labels and column, and the caption."""
+        return list(dict.fromkeys([*self.keys, *([self.caption] if self.caption else [])]))
 
 
 @PRESENTATIONS.register("gallery")
@@ -59,9 +82,9 @@ class Gallery(Presentation):
         with style.theme():
             figure = draw_gallery(spec, pairs)
             files = {"_gallery.pdf": style.file_bytes(figure, "pdf"), "_gallery.png": style.small_png(figure)}
-        place = "to the left of" if shared(pairs, list(spec.rows)) else "above"
+        where = {"aside": "to the left of", "above": "above", "beside": "beside"}[victim_place(spec, pairs)]
         caption = (
-            f"{experiment.title.rstrip('.')}. Victims {place} their reconstructions, LPIPS below these. Victims are "
+            f"{experiment.title.rstrip('.')}. Victims {where} their reconstructions, LPIPS below these. Victims are "
             "chosen by their place, not by how well they were reconstructed: the first of the first batch among those "
             f"that the most columns share. All images come from study {data.study}.\n"
         )
@@ -71,25 +94,26 @@ class Gallery(Presentation):
 def gallery_pairs(spec: GallerySpec, experiment: Experiment, data: StudyData) -> pd.DataFrame:
     """The pairs to show: up to `spec.victims` for each combination of rows and column.
 
-    Columns: the spec's keys, `victim` (0, 1, ... within the combination), `image`, `truth_png`,
-    `reconstruction_png`, `lpips`. Of the images that occur in the most columns of a row group the first ones are
-    taken, by trial in the plan's order and position in the batch; a column that lacks one of them shows its own
-    first images instead. Of several trials with the same image the first counts. Raises UserError naming a cell
+    Columns: the spec's keys, `VICTIM` (0, 1, ... within the combination), `image`, `truth_png`, `reconstruction_png`,
+    `lpips`, `CAPTION` (text, may be empty). Of the images that occur in the most columns of a row group the first
+    ones are taken, by trial in the plan's order and position in the batch; a column that lacks one of them shows its
+    own first images instead. Of several trials with the same image the first counts. Raises UserError naming a cell
     without images, or with one that is not a PNG.
     """
     where = f"experiment '{experiment.name}'"
     if data.images is None:
         raise UserError(f"{where}: a gallery needs images.parquet (--images)")
-    cells = cell_table(data.results, experiment, spec.keys, [])
+    cells = cell_table(data.results, experiment, spec.columns_used(), [])
     images = data.images[data.images["cell_id"].isin(cells["cell_id"])]
     images = images[["cell_id", "image", "position", "truth_png", "reconstruction_png", "lpips"]]
     missing = sorted(set(cells["cell_id"]) - set(images["cell_id"]))
     if missing:
         raise UserError(f"{where}: no images for cell {missing[0]}")
-    pool = cells.assign(trial=range(len(cells))).merge(images, on="cell_id", suffixes=("", "_of_image"))
-    pool = pool.sort_values(["trial", "position"], kind="stable")
+    pool = cells.assign(**{_TRIAL: range(len(cells))}).merge(images, on="cell_id", suffixes=("", "_of_image"))
+    pool = pool.sort_values([_TRIAL, "position"], kind="stable")
+    pool[CAPTION] = pool[spec.caption].map(spec.shown) if spec.caption else ""
     chosen = []
-    for _, group in pool.groupby(list(spec.rows), sort=False) if spec.rows else [((), pool)]:
+    for _, group in pool.groupby(spec.groups, sort=False) if spec.groups else [((), pool)]:
         spread = group.groupby("image", sort=False)[spec.columns].nunique()
         common = list(spread.index[spread == spread.max()][: spec.victims])
         for _, entry in group.groupby(spec.columns, sort=False):
@@ -99,25 +123,39 @@ def gallery_pairs(spec: GallerySpec, experiment: Experiment, data: StudyData) ->
                 image = image if image in first.index else next(iter(own), None)
                 if image is not None:
                     own = [other for other in own if other != image]
-                    chosen.append({**first.loc[image].to_dict(), "victim": victim})
+                    chosen.append({**first.loc[image].to_dict(), VICTIM: victim})
     for pair in chosen:
         for column in ("truth_png", "reconstruction_png"):
             _check_png(pair[column], f"{where}: {column} of cell {pair['cell_id']}")
-    keep = [*spec.keys, "victim", "image", "truth_png", "reconstruction_png", "lpips"]
-    return pd.DataFrame(chosen)[keep].reset_index(drop=True)
+    keep = dict.fromkeys([*spec.keys, VICTIM, "image", "truth_png", "reconstruction_png", "lpips", CAPTION])
+    return pd.DataFrame(chosen)[list(keep)].reset_index(drop=True)
+
+
+def victim_place(spec: GallerySpec, pairs: pd.DataFrame) -> Place:
+    """Where victims stand in the whole gallery; pairs as from `gallery_pairs`."""
+    if spec.place == "beside":
+        return "beside"
+    return "aside" if shared(pairs, spec.groups) else "above"
 
 
 def draw_gallery(spec: GallerySpec, pairs: pd.DataFrame) -> "Figure":
     """The figure; pairs as from `gallery_pairs`. Draw inside `style.theme()`."""
+    place = victim_place(spec, pairs)
+    if spec.panels is None:
+        return draw([_panel(spec, spec.column_label or spec.heading(spec.columns), pairs, place)])
+    values = ordered(pairs[spec.panels])
+    parts = [(spec.named(spec.panels, value), pairs[pairs[spec.panels] == value]) for value in values]
+    return draw([_panel(spec, title, part, place) for title, part in parts])
+
+
+def _panel(spec: GallerySpec, title: str, pairs: pd.DataFrame, place: Place) -> Panel:
     columns = ordered(pairs[spec.columns])
     names = {
         row: ", ".join(spec.named(key, value) for key, value in zip(spec.rows, row, strict=True))
         for row in zip(*(pairs[key] for key in spec.rows), strict=True)
     }
-    lines = to_lines(pairs, list(spec.rows), spec.columns, columns, names)
-    return draw(
-        lines, columns, [spec.shown(column) for column in columns], spec.column_label or spec.heading(spec.columns)
-    )
+    lines = to_lines(pairs, list(spec.rows), spec.columns, columns, names, place)
+    return Panel(title, columns, [spec.shown(column) for column in columns], lines)
 
 
 def _check_png(png: object, where: str) -> None:

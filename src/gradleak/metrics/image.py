@@ -5,7 +5,7 @@ import torch
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from gradleak.metrics.base import METRICS, Metric, check_pair
+from gradleak.metrics.base import METRICS, check_pair, one_column
 
 PSNR_CAP = 100.0
 """dB. Identical images have no finite PSNR; the cap keeps tables finite, above what 8-bit images reach."""
@@ -60,6 +60,6 @@ def _arrays(images: Tensor) -> np.ndarray:
     return images.detach().double().cpu().numpy()
 
 
-METRICS.register("mse")(Metric("mse", "MSE", "lower", lambda cache: mse))
-METRICS.register("psnr")(Metric("psnr", "PSNR (dB)", "higher", lambda cache: psnr))
-METRICS.register("ssim")(Metric("ssim", "SSIM", "higher", lambda cache: ssim))
+METRICS.register("mse")(one_column("mse", "MSE", "lower", lambda cache: mse))
+METRICS.register("psnr")(one_column("psnr", "PSNR (dB)", "higher", lambda cache: psnr))
+METRICS.register("ssim")(one_column("ssim", "SSIM", "higher", lambda cache: ssim))

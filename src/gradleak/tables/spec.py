@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 PRESENTATIONS: Registry[type["Presentation"]] = Registry("kind of presentation", "gradleak.figures")
 
 
+#: Text shown for a column where neither a spec nor its own name says it well.
+HEADINGS = {"attack_level": "Level"}
+
+
 class PresentationSpec(BaseModel):
     """Keys of one entry of an experiment's `show` list that every kind has.
 
@@ -31,11 +35,11 @@ class PresentationSpec(BaseModel):
 
     def heading(self, column: str) -> str:
         """Text shown for a label or column."""
-        return self.headings.get(column, column.replace("_", " ").capitalize())
+        return self.headings.get(column) or HEADINGS.get(column) or column.replace("_", " ").capitalize()
 
     def shown(self, value: object) -> str:
         """Text shown for one value of a label or column; whole floats lose their fraction."""
-        text = f"{value:g}" if isinstance(value, float) else str(value)
+        text = as_text(value)
         return self.names.get(text, text)
 
     def named(self, key: str, value: object) -> str:
@@ -47,6 +51,11 @@ class PresentationSpec(BaseModel):
     def columns_used(self) -> list[str]:
         """Labels or columns that this presentation groups by: what a plan can check before anything runs."""
         return []
+
+
+def as_text(value: object) -> str:
+    """One value of a label or column as text; whole floats lose their fraction."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class Presentation(ABC):

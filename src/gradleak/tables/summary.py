@@ -115,7 +115,7 @@ def _key(rows: pd.DataFrame, experiment: Experiment, key: str) -> pd.Series:
             )
         found = experiment.cells["cell_id"].map(per_cell.set_index("cell_id")[key])
     else:
-        raise _unknown(rows, experiment, key)
+        raise unknown_column(rows, experiment, key)
     empty = experiment.cells["cell_id"][found.isna()]
     if len(empty):
         raise UserError(f"experiment '{experiment.name}': cell {empty.iloc[0]} has no value for '{key}'")
@@ -132,7 +132,7 @@ def _value(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
         except (TypeError, ValueError):
             raise UserError(f"experiment '{experiment.name}': label '{name}' is not numeric") from None
     if name not in rows.columns:
-        raise _unknown(rows, experiment, name)
+        raise unknown_column(rows, experiment, name)
     if not pd.api.types.is_numeric_dtype(rows[name]) or pd.api.types.is_bool_dtype(rows[name]):
         raise UserError(f"experiment '{experiment.name}': column '{name}' is not numeric")
     chosen = rows[rows["chosen"].astype(bool)]
@@ -152,7 +152,8 @@ def _rate(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
         raise UserError(f"experiment '{experiment.name}': '{name}' cannot be computed ({error})") from None
 
 
-def _unknown(rows: pd.DataFrame, experiment: Experiment, name: str) -> UserError:
+def unknown_column(rows: pd.DataFrame, experiment: Experiment, name: str) -> UserError:
+    """The error for a name that is neither a label of the experiment nor a column of the results."""
     columns = [str(column) for column in rows.columns if column != "cell_id"]
     return UserError(
         f"experiment '{experiment.name}': unknown column '{name}'; "

@@ -1,0 +1,164 @@
+"""The spec of a `contrast`, and the comparisons of images that an experiment then has."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+import pandas as pd
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from gradleak.errors import UserError
+from gradleak.tables.compare import Comparison, compare_groups, compare_pairs
+from gradleak.tables.images import UNIT, image_table
+from gradleak.tables.plan import Experiment, StudyData
+from gradleak.tables.spec import PresentationSpec, as_text
+
+LOWER, UPPER = "lower half", "upper half"
+
+Text = Annotated[str, BeforeValidator(as_text)]
+
+
+def _listed(value: object) -> object:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+class Between(BaseModel):
+    """Values of a label or column: each of `against` (one or a list) is compared with `baseline`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    baseline: Text
+    against: Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len({self.baseline, *self.against}) != 1 + len(self.against):
+            raise ValueError("baseline and against must not repeat a value")
+        return self
+
+
+class MetricPair(BaseModel):
+    """Two metrics of the same images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    baseline: str
+    against: str
+
+
+class ContrastSpec(PresentationSpec):
+    """Comparisons of images: one for each combination of `rows`, of each value that is named against a baseline.
+
+    What is compared is named by exactly one key. `between`: images whose label or column has one value with those
+    that have another, in each of `values` (metrics); paired by the labels or columns `pair_by`, where there are any,
+    after averaging what has the same ones. `metrics` (one or a list): two metrics of the same images, paired by
+    image. `halves`: images by a numeric column, such as `detail`: those above its median with those below (of an odd
+    number, the middle one is above).
+
+    The unit is the image, in the restart that the objective chose: attacks on the same image (trials, settings)
+    that fall into one sample are averaged first, because they are not independent.
+    """
+
+    kind: Literal["contrast"] = "contrast"
+    rows: tuple[str, ...] = ()
+    values: tuple[str, ...] = Field(("lpips",), min_length=1)
+    between: Between | None = None
+    metrics: Annotated[tuple[MetricPair, ...], BeforeValidator(_listed)] = ()
+    halves: str | None = None
+    pair_by: tuple[str, ...] = ()
+    wide: bool = True
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if [self.between is not None, bool(self.metrics), self.halves is not None].count(True) != 1:
+            raise ValueError("needs exactly one of between, metrics, halves")
+        if self.metrics and "values" in self.model_fields_set:
+            raise ValueError("metrics names what is compared: values must be absent")
+        if self.pair_by and self.between is None:
+            raise ValueError("pair_by needs between")
+        used = self.columns_used()
+        if len(set(used)) != len(used) or len(set(self.values)) != len(self.values):
+            raise ValueError("rows, between.label, pair_by and values must not repeat a name")
+        return self
+
+    def columns_used(self) -> list[str]:
+        """Row labels, the label that is compared, and those that pair."""
+        return [*self.rows, *([self.between.label] if self.between else []), *self.pair_by]
+
+    @property
+    def paired(self) -> bool:
+        """Whether values are compared in pairs."""
+        return bool(self.metrics or self.pair_by)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One comparison: the row's values; what is compared with what; the metric (of `against`)."""
+
+    row: tuple[object, ...]
+    baseline: str
+    against: str
+    metric: str
+    result: Comparison
+
+
+def contrasts(spec: ContrastSpec, experiment: Experiment, data: StudyData) -> list[Contrast]:
+    """The comparisons in reading order.
+
+    Raises UserError for an unknown column, a cell without results, a value that no image of a row has, and an
+    image without partner: no comparison ever runs over survivors.
+    """
+    compared = [name for pair in spec.metrics for name in (pair.baseline, pair.against)] or list(spec.values)
+    values = [*dict.fromkeys([*compared, *([spec.halves] if spec.halves else [])])]
+    table = image_table(data.results, experiment, spec.columns_used(), values)
+    groups = table.groupby(list(spec.rows), sort=False) if spec.rows else [((), table)]
+    found: list[Contrast] = []
+    for row, images in groups:
+        named = ", ".join(f"{key} '{value}'" for key, value in zip(spec.rows, row, strict=True))
+        where = f"experiment '{experiment.name}'" + (f", {named}" if named else "")
+        found += [Contrast(row, *rest) for rest in _of_row(spec, images, where)]
+    return found
+
+
+def _of_row(spec: ContrastSpec, images: pd.DataFrame, where: str) -> Iterator[tuple[str, str, str, Comparison]]:
+    if spec.between:
+        yield from _between(spec, spec.between, images, where)
+        return
+    units = images.groupby(UNIT, sort=False).mean(numeric_only=True)
+    for pair in spec.metrics:
+        yield pair.baseline, pair.against, pair.against, compare_pairs(units[pair.baseline], units[pair.against])
+    if spec.halves:
+        if len(units) < 2:
+            raise UserError(f"{where}: halves by '{spec.halves}' need two images (found {len(units)})")
+        units = units.sort_values(spec.halves, kind="stable")
+        middle = len(units) // 2
+        for metric in spec.values:
+            yield LOWER, UPPER, metric, compare_groups(units[metric][:middle], units[metric][middle:])
+
+
+def _between(
+    spec: ContrastSpec, between: Between, images: pd.DataFrame, where: str
+) -> Iterator[tuple[str, str, str, Comparison]]:
+    texts = images[between.label].map(as_text)
+    keys = list(spec.pair_by) or [UNIT]
+    sides: dict[str, pd.DataFrame] = {}
+    for value in (between.baseline, *between.against):
+        if not (texts == value).any():
+            has = ", ".join(dict.fromkeys(texts))
+            raise UserError(f"{where}: no image has {between.label} '{value}'; they have: {has}")
+        sides[value] = images[texts == value].groupby(keys, sort=False)[list(spec.values)].mean()
+    first = sides[between.baseline]
+    for against in between.against:
+        second = sides[against]
+        if spec.pair_by:
+            alone = first.index.symmetric_difference(second.index)
+            if len(alone):
+                pair = alone[0] if isinstance(alone[0], tuple) else (alone[0],)
+                named = ", ".join(f"{key} '{value}'" for key, value in zip(keys, pair, strict=True))
+                lacking = against if alone[0] in first.index else between.baseline
+                raise UserError(f"{where}: pair {named} has no image with {between.label} '{lacking}'")
+            second = second.loc[first.index]
+        compare = compare_pairs if spec.pair_by else compare_groups
+        for metric in spec.values:
+            yield between.baseline, against, metric, compare(first[metric], second[metric])
