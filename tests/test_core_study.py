@@ -143,3 +143,92 @@ def test_a_study_without_experiments_is_refused(tmp_path):
 def test_a_seed_or_victims_outside_trials_are_refused_not_ignored(tmp_path, block):
     with pytest.raises(UserError, match="trials"):
         study_of(tmp_path, block)
+
+
+TUNED = {
+    "attack": {"name": "gia-o", "objective": "euclidean", "priors": {"tv": 0.2, "tv_sum": 0.3}, "descent": {"lr": 0.7}}
+}
+ATTACK = {"name": "gia-o", "tuned": "best", "descent": {"iterations": 10}}
+
+
+def tuned_attacks(tmp_path, *blocks, attack=ATTACK, tuned=TUNED):
+    for folder in ("studies", "tuned"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / "tuned" / "best.yaml").write_text(yaml.safe_dump(tuned))
+    cells = cells_of(tmp_path / "studies", *blocks, defaults=DEFAULTS | {"attack": attack})
+    return [cell.attack for cell, _ in cells]
+
+
+def test_tuned_settings_are_those_of_a_cell_that_says_nothing_else(tmp_path):
+    (found,) = tuned_attacks(tmp_path, {})
+    plain = {key: value for key, value in ATTACK.items() if key != "tuned"}
+    (same,) = tuned_attacks(tmp_path, {"set": {"attack.descent.lr": 0.7}}, attack=plain | TUNED["attack"] | plain)
+    assert found.descent.lr == 0.7
+    assert found.descent.iterations == 10
+    assert dict(found.priors) == {"tv": 0.2, "tv_sum": 0.3}
+    assert found == same
+
+
+def test_explicit_keys_win_over_tuned_ones(tmp_path):
+    explicit = ATTACK | {"objective": "cosine", "priors": {"tv": 0.9}, "descent": {"lr": 0.5}}
+    (found,) = tuned_attacks(tmp_path, {}, attack=explicit)
+    assert (found.objective, found.descent.lr, dict(found.priors)) == ("cosine", 0.5, {"tv": 0.9, "tv_sum": 0.3})
+    (found,) = tuned_attacks(tmp_path, {}, attack=ATTACK | {"priors": {}})
+    assert dict(found.priors) == {}
+
+
+def test_what_a_point_sets_replaces_tuned_values_as_it_does_others(tmp_path):
+    block = {"axes": [{"attack.priors": [{}, {"tv": 0.1}]}, {"attack.descent.lr": [0.1, 0.2]}]}
+    found = tuned_attacks(tmp_path, block)
+    assert [dict(attack.priors) for attack in found] == [{}, {}, {"tv": 0.1}, {"tv": 0.1}]
+    assert [attack.descent.lr for attack in found] == [0.1, 0.2, 0.1, 0.2]
+    assert {attack.objective for attack in found} == {"euclidean"}
+
+
+def test_a_block_chooses_tuned_settings_replaces_the_attack_or_does_without(tmp_path):
+    plain = {"name": "gia-o", "descent": {"iterations": 10}}
+    chosen, whole, unnamed = tuned_attacks(
+        tmp_path,
+        {"set": {"attack.tuned": "best"}},
+        {"set": {"attack": {"name": "gia-o", "tuned": "best", "init": "grey"}}},
+        {"set": {"attack": {"tuned": "best"}}},
+        attack=plain,
+    )
+    assert (chosen.descent.lr, chosen.descent.iterations) == (0.7, 10)
+    assert (whole.descent.lr, whole.descent.iterations, whole.init) == (0.7, 1000, "grey")
+    assert (unnamed.name, unnamed.descent.lr) == ("gia-o", 0.7)
+    without, other = tuned_attacks(tmp_path, {"set": {"attack.tuned": None}}, {"set": {"attack": plain}})
+    assert without.descent.lr == other.descent.lr == 0.1
+    assert without.objective == other.objective == "cosine"
+
+
+def test_a_cell_does_not_depend_on_where_its_values_come_from(tmp_path):
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    tuned_attacks(tmp_path / "a", {})
+    tuned = cells_of(tmp_path / "a" / "studies", {}, defaults=DEFAULTS | {"attack": ATTACK})
+    plain = {key: value for key, value in TUNED["attack"].items()} | {"descent": {"lr": 0.7, "iterations": 10}}
+    assert tuned[0][0].id == cells_of(tmp_path / "b", {}, defaults=DEFAULTS | {"attack": plain})[0][0].id
+
+
+@pytest.mark.parametrize(
+    ("attack", "tuned", "message"),
+    [
+        ({"tuned": "bets"}, TUNED, "experiments.one: attack.tuned: unknown tuned settings 'bets'; known: best"),
+        ({"tuned": 3}, TUNED, "unknown tuned settings 3; known: best"),
+        ({"tuned": "../tuned/best"}, TUNED, "unknown tuned settings '../tuned/best'"),
+        ({}, {"attack": {"name": "rog"}}, "'best' holds settings of attack 'rog', but attack.name is 'gia-o'"),
+        ({}, {"attack": {"descent": {}}}, "best.yaml: attack must be a mapping with a 'name'"),
+        ({}, {"result": 1}, "best.yaml: attack must be a mapping with a 'name' .found None"),
+        ({}, {"attack": {"name": "gia-o", "lr": 1}}, "lr: unknown key"),
+    ],
+)
+def test_mistakes_with_tuned_settings_are_one_line(tmp_path, attack, tuned, message):
+    with pytest.raises(UserError, match=message) as caught:
+        tuned_attacks(tmp_path, {}, attack=ATTACK | attack, tuned=tuned)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_study_without_a_folder_of_tuned_settings_says_so(tmp_path):
+    (tmp_path / "studies").mkdir()
+    with pytest.raises(UserError, match=r"unknown tuned settings 'best'; known: none in .*tuned$"):
+        cells_of(tmp_path / "studies", {}, defaults=DEFAULTS | {"attack": ATTACK})

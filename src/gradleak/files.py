@@ -50,12 +50,19 @@ def write_provenance(path: Path, started: float, **facts: object) -> None:
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "host": socket.gethostname(),
         "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("gradleak", "torch", "torchvision", "numpy", "lpips")},
-        "commit": _commit(),
+        **software(),
         **facts,
     }
     write_text(path.with_name(path.name + ".provenance.json"), json.dumps(content, indent=1, sort_keys=True))
+
+
+def software(*more: str) -> dict[str, object]:
+    """Versions of Python, of the packages that decide a result and of `more` packages, and the commit if known."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("gradleak", "torch", "torchvision", "numpy", "lpips", *more)},
+        "commit": _commit(),
+    }
 
 
 def _commit() -> str | None:

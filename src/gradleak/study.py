@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gradleak.cell import Cell, Scalar
 from gradleak.config import read_yaml
 from gradleak.errors import UserError, first_error
+from gradleak.nested import assign, copied
+from gradleak.tuned import TunedSettings
 
 
 class _Strict(BaseModel):
@@ -90,29 +92,35 @@ class Study:
 
 
 def load_study(path: Path) -> Study:
-    """Read, validate and expand a study file; raises UserError naming the file, the experiment and the key."""
+    """Read, validate and expand a study file; raises UserError naming the file, the experiment and the key.
+
+    Where `attack.tuned` names a search's output, `../tuned/<name>.yaml` beside the study's folder, its settings are
+    put under those that the study gives.
+    """
     try:
         spec = StudySpec.model_validate(read_yaml(path))
     except ValidationError as error:
         raise UserError(f"{path}: {first_error(error)}") from None
     experiments = {}
+    tuned = TunedSettings(path.parent / ".." / "tuned")
     for name, experiment in spec.experiments.items():
-        cells = [pair for block in experiment.cells for pair in _expand(spec, block, f"{path}: experiments.{name}")]
+        where = f"{path}: experiments.{name}"
+        cells = [pair for block in experiment.cells for pair in _expand(spec, block, tuned, where)]
         if not cells:
             raise UserError(f"{path}: experiments.{name}: has no cells")
         experiments[name] = Experiment(experiment.title, experiment.paper, experiment.show, cells)
     return Study(path.stem, spec.title, experiments)
 
 
-def _expand(spec: StudySpec, block: Block, where: str) -> Iterator[tuple[Cell, dict[str, Scalar]]]:
+def _expand(
+    spec: StudySpec, block: Block, tuned: TunedSettings, where: str
+) -> Iterator[tuple[Cell, dict[str, Scalar]]]:
     axes = [_points(axis, where) for axis in block.axes]
     for combination in itertools.product(*axes):
-        content: dict[str, Any] = _copy(spec.defaults)
         labels: dict[str, Scalar] = dict(block.labels)
-        _assign(content, block.set, where)
         for point in combination:
-            _assign(content, point.set, where)
             labels |= point.labels
+        content = _content(spec.defaults, [block.set, *(point.set for point in combination)], tuned, where)
         trials = block.trials or spec.trials
         for key in ("victims", "seed"):
             if key in content:
@@ -131,6 +139,34 @@ def _expand(spec: StudySpec, block: Block, where: str) -> Iterator[tuple[Cell, d
                 yield Cell.parse(cell, f"{where} ({labels})"), labels
 
 
+def _content(defaults: dict[str, Any], steps: list[dict[str, Any]], tuned: TunedSettings, where: str) -> dict[str, Any]:
+    """The keys of a cell: `defaults`, then each step's settings in turn.
+
+    Tuned settings go under the mapping `attack` that the study starts from, so that a path set later replaces what it
+    names, as everywhere.
+    """
+    content: dict[str, Any] = copied(defaults)
+    for step in steps:
+        assign(content, step, where)
+    attack = content.get("attack")
+    if not isinstance(attack, dict) or "tuned" not in attack:
+        return content
+    name, family = attack.pop("tuned"), attack.get("name")
+    if name is None:
+        return content
+
+    def under(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return tuned.under(value if family is None else {**value, "name": family}, name, where)
+
+    content = copied(defaults) | {"attack": under(defaults.get("attack", {}))}
+    for step in steps:
+        assign(content, {path: under(value) if path == "attack" else value for path, value in step.items()}, where)
+    content["attack"].pop("tuned", None)
+    return content
+
+
 def _points(axis: dict[str, list[Any]] | list[Point], where: str) -> list[Point]:
     if isinstance(axis, list):
         return axis
@@ -138,20 +174,3 @@ def _points(axis: dict[str, list[Any]] | list[Point], where: str) -> list[Point]
         raise UserError(f"{where}: an axis names one key, found {sorted(axis)}; use a list of points for several")
     ((key, values),) = axis.items()
     return [Point(set={key: value}) for value in values]
-
-
-def _assign(content: dict[str, Any], settings: dict[str, Any], where: str) -> None:
-    for path, value in settings.items():
-        *parents, leaf = path.split(".")
-        node = content
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise UserError(f"{where}: key '{path}' goes through '{parent}', which is not a mapping")
-        node[leaf] = _copy(value)
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in value.items()}
-    return list(value) if isinstance(value, list) else value

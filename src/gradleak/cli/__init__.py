@@ -13,6 +13,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Stages of a study, in order": {
         "plan": "cells, trials, jobs and estimated hours of a study, before anything runs",
         "data": "list, look at and download data sets",
+        "pretrain": "generators and enhancement networks that adversaries train on public images",
         "train": "global model of a federated round as a checkpoint",
         "update": "local training of the victim clients: what the server sees",
         "reconstruct": "run the attacks of a batch on the shared updates",
@@ -23,6 +24,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "Tools": {
         "attack": "run one cell alone, from update to picture",
+        "tune": "search for the settings of an attack on images that are no victims",
         "metrics": "LPIPS, PSNR, SSIM and MSE between two images",
     },
 }

@@ -11,15 +11,7 @@ _auxiliary_option = click.option("--auxiliary", required=True, help="Id of an au
 
 @click.group()
 def pretrain() -> None:
-    """Train what adversaries learn from public images: generators, enhancement networks.
-
-    \b
-    Examples:
-      gradleak pretrain run --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
-        --out results/quick/auxiliary/0123456789abcdef.safetensors
-      gradleak pretrain show --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
-        --weights results/quick/auxiliary --out quality.json --sheet samples.png
-    """
+    """Train what adversaries learn from public images: generators, enhancement networks."""
 
 
 @pretrain.command()
@@ -27,7 +19,13 @@ def pretrain() -> None:
 @_auxiliary_option
 @out_option
 def run(plan_path: Path, auxiliary: str, out: Path) -> None:
-    """Train one model on the public images of its data set; a killed training goes on."""
+    """Train one model on the public images of its data set; a killed training goes on.
+
+    \b
+    Example:
+      gradleak pretrain run --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
+        --out results/quick/auxiliary/0123456789abcdef.safetensors
+    """
     from gradleak.cli.options import prepare, progress_bar
     from gradleak.plan import Plan
     from gradleak.stages.pretrain import write_auxiliary
@@ -46,7 +44,13 @@ def run(plan_path: Path, auxiliary: str, out: Path) -> None:
 @click.option("--sheet", type=PATH, required=True, help="PNG with samples to write.")
 @out_option
 def show(plan_path: Path, auxiliary: str, weights: Path, sheet: Path, out: Path) -> None:
-    """Write how good a trained model is (JSON) and what it makes (PNG)."""
+    """Write how good a trained model is (JSON) and what it makes (PNG).
+
+    \b
+    Example:
+      gradleak pretrain show --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
+        --weights results/quick/auxiliary --out quality.json --sheet samples.png
+    """
     from gradleak.cli.options import prepare
     from gradleak.plan import Plan
     from gradleak.stages.pretrain import write_quality
