@@ -25,7 +25,7 @@ class GiaLConfig(MatchingConfig):
     name: Literal["gia-l"] = "gia-l"
     generator: AnyAuxiliary
     latent: Annotated[LatentDescent | LatentEvolution, Field(discriminator="method")] = LatentDescent()
-    weights: DescentConfig | None = DescentConfig(iterations=6000, lr=1e-3, signed=False)
+    weights: DescentConfig | None = DescentConfig(iterations=6000, lr=1e-3)
 
     @property
     def total_iterations(self) -> int:

@@ -132,8 +132,15 @@ class LatentEvolution(Frozen):
         import cma
 
         start = _draw(problem, generator, problem.generators()[trial]).numpy().astype(np.float64).ravel()
-        seed = problem.trials[trial].seed % (2**31 - 2) + 1  # 0 would mean: by the clock
-        options = {"popsize": self.population, "CMA_diagonal": True, "verbose": -9, "seed": seed}
+        random = np.random.default_rng(problem.trials[trial].seed)
+        options = {
+            "popsize": self.population,
+            "CMA_diagonal": True,
+            "verbose": -9,
+            # Numbers of its own: by default all evolutions would draw from NumPy's one global generator.
+            "seed": np.nan,
+            "randn": lambda *shape: random.standard_normal(shape),
+        }
         return cma.CMAEvolutionStrategy(start, self.sigma, options)
 
 

@@ -15,9 +15,11 @@ from gradleak.registry import Registry
 
 if TYPE_CHECKING:
     from gradleak.data.roles import PublicImages, TuningImages
-    from gradleak.metrics.base import PerImage
 
 AUXILIARIES: Registry[type["Auxiliary"]] = Registry("auxiliary model", "gradleak.auxiliary")
+
+#: A distance: (n, 3, H, W) and (n, 3, H, W) in [0, 1] to (n,).
+PerImage = Callable[[Tensor, Tensor], Tensor]
 
 #: Knowledge of the data distribution (Sec. 2.2, level 2): what any attack with an auxiliary model needs.
 AUXILIARY_LEVEL = 2
@@ -88,7 +90,7 @@ class Auxiliary(ABC):
         model: nn.Module,
         public: "PublicImages",
         tuning: "TuningImages",
-        lpips: "PerImage",
+        lpips: PerImage,
     ) -> dict[str, float]:
         """How good the model is, in numbers that a reader can judge, against images that it was not trained on."""
 
@@ -121,6 +123,11 @@ class Generator(nn.Module, ABC):
 def draw(generator: torch.Generator, *shape: int) -> Tensor:
     """Standard normal numbers from a CPU generator, the same on every device."""
     return torch.randn(shape, generator=generator)
+
+
+def some(count: int, size: int) -> list[int]:
+    """At most `count` of `size` indices, ascending, drawn at random: data may lie class by class."""
+    return sorted(torch.randperm(size, generator=torch.Generator().manual_seed(0))[:count].tolist())
 
 
 def _parse(value: object) -> object:

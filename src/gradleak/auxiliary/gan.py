@@ -8,10 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from gradleak.auxiliary.base import Auxiliary, AuxiliaryConfig, Generator, Samples, TrainContext, draw
+from gradleak.auxiliary.base import Auxiliary, AuxiliaryConfig, Generator, PerImage, Samples, TrainContext, draw
 from gradleak.auxiliary.quality import QUALITY_SAMPLES, generator_quality
 from gradleak.data.roles import PublicImages, TuningImages
-from gradleak.metrics.base import PerImage
 from gradleak.resume import StateFile, training_tensors
 
 

@@ -4,9 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gradleak.auxiliary.base import Samples
+from gradleak.auxiliary.base import PerImage, Samples, some
 from gradleak.data.roles import PublicImages, TuningImages
-from gradleak.metrics.base import PerImage
 from gradleak.models.convnet import ConvNet
 
 QUALITY_SAMPLES = 100
@@ -22,18 +21,20 @@ def generator_quality(
     `nearest_lpips`: mean LPIPS to the public image with the least squared error (near 0: copies; far above
     `nearest_lpips_real`: not like data). `classifier_accuracy` (only for a conditional generator): share of samples
     that a small classifier, trained on public images, assigns to the class that was asked for. `classes_seen`: how
-    many of the classes it assigns to any sample, as a share.
+    many of the classes it assigns to any sample, as a share of those that so many samples could show.
     """
-    held_out = torch.arange(min(len(samples.images), tuning.size))
+    held_out = some(len(samples.images), tuning.size)
     real, real_labels = tuning.images(held_out), tuning.labels(held_out)
-    compared = public.images(range(min(_COMPARED, public.size)))
-    classifier = _classifier(public)
+    pool = some(_COMPARED, public.size)
+    compared = public.images(pool)
+    classifier = _classifier(public, compared, public.labels(pool))
     with torch.no_grad():
         found, found_real = (classifier(images).argmax(dim=1) for images in (samples.images, real))
+    seen = set(found.tolist()) & set(public.classes)
     quality = {
         "nearest_lpips": _nearest(samples.images, compared, lpips),
         "nearest_lpips_real": _nearest(real, compared, lpips),
-        "classes_seen": len(set(found.tolist())) / len(public.classes),
+        "classes_seen": len(seen) / min(len(public.classes), len(found)),
         "classifier_accuracy_real": float((found_real == real_labels).float().mean()),
     }
     if samples.labels is not None:
@@ -46,14 +47,12 @@ def _nearest(images: Tensor, candidates: Tensor, lpips: PerImage) -> float:
     return float(lpips(images.clamp(0, 1), candidates[nearest]).mean())
 
 
-def _classifier(public: PublicImages) -> nn.Module:
+def _classifier(public: PublicImages, images: Tensor, labels: Tensor) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = ConvNet(public.num_classes, public.resolution, channels=16, layers=1, norm=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     random = torch.Generator().manual_seed(0)
-    pool = range(min(_COMPARED, public.size))
-    images, labels = public.images(pool), public.labels(pool)
     for _ in range(_CLASSIFIER_STEPS):
         index = torch.randint(len(images), (64,), generator=random)
         optimizer.zero_grad()

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from gradleak.auxiliary.base import AUXILIARIES, Auxiliary, AuxiliaryConfig, Samples, TrainContext
+from gradleak.auxiliary.base import AUXILIARIES, Auxiliary, AuxiliaryConfig, PerImage, Samples, TrainContext, some
 from gradleak.data.roles import PublicImages, TuningImages
-from gradleak.metrics.base import PerImage
 from gradleak.resume import StateFile, training_tensors
+
+_JUDGED = 100
 
 
 class RogConfig(AuxiliaryConfig):
@@ -165,8 +166,7 @@ class Rog(Auxiliary):
         def enhanced(x: Tensor, noise: Tensor) -> Tensor:
             with torch.no_grad():
                 codes = model.encode(x)
-                level = noise[:, :1, :1, :1].abs().clamp(max=1) * 2 * config.noise
-                coarse = model.decode(codes + level * noise[:, : codes.shape[1], : codes.shape[2], : codes.shape[3]])
+                coarse = model.decode(codes + noise)
             return model.enhancer(coarse.clamp(0, 1))
 
         _fit(config, "enhancer", model, list(model.enhancer.parameters()), public, context, enhanced)
@@ -198,7 +198,7 @@ class Rog(Auxiliary):
     ) -> dict[str, float]:
         """Mean LPIPS of held-out images to themselves decoded, and decoded and enhanced (no noise)."""
         assert isinstance(model, RogModel)
-        images = tuning.images(range(min(100, tuning.size)))
+        images = tuning.images(some(_JUDGED, tuning.size))
         with torch.no_grad():
             coarse = model.decode(model.encode(images)).clamp(0, 1)
             fine = model.enhance(coarse)
@@ -223,7 +223,7 @@ def _fit(
     context: TrainContext,
     output: Callable[[Tensor, Tensor], Tensor],
 ) -> None:
-    """Minimise the L1 distance of `output(images, noise)` to the images over the given parameters."""
+    """Minimise the L1 distance of `output(images, noise for their codes)` to the images over the given parameters."""
     optimizer = torch.optim.Adam(parameters, lr=config.lr)
     tensors = training_tensors({"model": model}, {"optimizer": optimizer})
     path = None if context.state is None else context.state.with_stem(f"{context.state.stem}-{stage}")
@@ -234,7 +234,8 @@ def _fit(
     for step in range(done, config.steps):
         random = torch.Generator().manual_seed(int(config.id, 16) % 2**32 * 2**24 + step)
         images = public.images(torch.randint(public.size, (config.batch_size,), generator=random)).to(context.device)
-        noise = torch.randn(len(images), max(3, config.code_channels), *images.shape[2:], generator=random)
+        level = config.noise * torch.rand(len(images), 1, 1, 1, generator=random)
+        noise = level * torch.randn(len(images), *model.code_shape, generator=random)
         optimizer.param_groups[0]["lr"] = config.lr * (1 - step / config.steps)
         optimizer.zero_grad()
         (output(images, noise.to(context.device)) - images).abs().mean().backward()

@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import save_file
 
 from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, TrainContext
 from gradleak.config import Config
@@ -17,10 +15,9 @@ from gradleak.data.roles import PublicImages, TuningImages
 from gradleak.data.sheet import contact_sheet
 from gradleak.data.view import open_view
 from gradleak.engine.device import device_name
-from gradleak.errors import UserError
 from gradleak.files import atomic, write_provenance, write_text
 from gradleak.metrics.lpips import Lpips
-from gradleak.plan import auxiliary_id
+from gradleak.stages.auxiliaries import load_auxiliary
 
 _SHOWN = 60
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -59,32 +56,6 @@ def write_auxiliary(
         state.rmdir()
 
 
-def load_auxiliary(auxiliary: AuxiliaryConfig, config: Config, folder: Path) -> nn.Module:
-    """A trained auxiliary model from a folder; raises UserError if its file is missing or does not fit."""
-    path = folder / f"{auxiliary_id(auxiliary, config)}.safetensors"
-    dataset = open_view(auxiliary.dataset, config.data, config.cache)
-    model = AUXILIARIES[auxiliary.name].build(auxiliary, dataset.num_classes)
-    try:
-        model.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise UserError(f"{path}: auxiliary model '{auxiliary.title}' is missing; run `gradleak pretrain`") from None
-    except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path}: not the weights of '{auxiliary.title}' ({error})") from None
-    return model.eval()
-
-
-def auxiliary_loader(config: Config, folder: Path) -> Callable[[AuxiliaryConfig], nn.Module]:
-    """What an attack gets its auxiliary models from: `load_auxiliary`, each model read once."""
-    loaded: dict[str, nn.Module] = {}
-
-    def load(auxiliary: AuxiliaryConfig) -> nn.Module:
-        if auxiliary.id not in loaded:
-            loaded[auxiliary.id] = load_auxiliary(auxiliary, config, folder)
-        return loaded[auxiliary.id]
-
-    return load
-
-
 def write_quality(auxiliary: AuxiliaryConfig, config: Config, folder: Path, out: Path, sheet: Path) -> None:
     """Write how good a trained model is as JSON, and pictures of what it has learned as PNG."""
     kind = AUXILIARIES[auxiliary.name]
@@ -102,7 +73,9 @@ def write_quality(auxiliary: AuxiliaryConfig, config: Config, folder: Path, out:
     shown = kind.samples(auxiliary, model, public, _SHOWN)
     picture = contact_sheet(shown.images, shown.captions, columns=12)
     facts = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in rounded.items())
-    title = f"{auxiliary.title}: {public.size} public images, {kind.steps(auxiliary)} steps"
+    steps = kind.steps(auxiliary)
+    origin = f"{public.size} public images, {steps} steps" if steps else "weights that others published"
+    title = f"{auxiliary.title}: {origin}"
     with atomic(sheet) as temporary:
         _titled(picture, [title, facts]).save(temporary, format="PNG")
 

@@ -14,8 +14,8 @@ from gradleak.engine.device import device_name
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.files import atomic, write_provenance
 from gradleak.plan import Plan
+from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import global_model
-from gradleak.stages.pretrain import auxiliary_loader
 from gradleak.stages.update import read_updates
 
 Progress = Callable[[int], None]

@@ -15,8 +15,9 @@ from gradleak.metrics.backbone import fetch_backbone
 from gradleak.metrics.base import Scorer
 from gradleak.models.base import set_bn_mode
 from gradleak.plan import auxiliary_id
+from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import dataset_of, initial_model
-from gradleak.stages.pretrain import auxiliary_loader, write_auxiliary
+from gradleak.stages.pretrain import write_auxiliary
 from gradleak.stages.reconstruct import attack_family
 from gradleak.stages.score import score_cell
 from gradleak.stages.tables import write_parquet
