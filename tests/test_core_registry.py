@@ -93,31 +93,31 @@ def test_a_prior_and_an_objective_of_ones_own_run_by_their_names(extensible, cac
             seen.append(tuple(images.shape))
             return images.mean(dim=(1, 2, 3, 4))
 
-    @OBJECTIVES.register("half_euclidean")
-    def half_euclidean(inner, norm2, target_norm2):
-        return 0.5 * (norm2 - 2 * inner + target_norm2)
+    @OBJECTIVES.register("small_euclidean")
+    def small_euclidean(inner, norm2, target_norm2):
+        return 0.01 * (norm2 - 2 * inner + target_norm2)
 
     assert PRIORS.origin("dark") == __name__
     frames = {
         name: run_alone(cell_of(**attack), cache, tmp_path / name)
         for name, attack in {
             "plain": {"objective": "euclidean"},
-            "half": {"objective": "half_euclidean"},
-            "dark": {"objective": "half_euclidean", "priors": {"dark": 1000.0}},
+            "small": {"objective": "small_euclidean"},
+            "dark": {"objective": "small_euclidean", "priors": {"dark": 1000.0}},
         }.items()
     }
     assert set(seen) == {(1, 2, 3, 16, 16)}
     assert (frames["dark"]["attack_priors_dark"] == 1000.0).all()
-    assert (frames["dark"]["attack_objective"] == "half_euclidean").all()
-    # The objective is in use: half the distance. The prior is in use: what comes out is black.
-    assert 0 < frames["half"]["objective"].iloc[0] < frames["plain"]["objective"].iloc[0]
+    assert (frames["dark"]["attack_objective"] == "small_euclidean").all()
+    # The objective is in use: a hundredth of the distance. The prior is in use: what comes out is black.
+    assert 0 < frames["small"]["objective"].iloc[0] < frames["plain"]["objective"].iloc[0]
 
     def brightness(name):
         (png,) = pd.read_parquet(tmp_path / name / "images.parquet").query("position == 0")["reconstruction_png"]
         return sum(Image.open(io.BytesIO(png)).convert("L").tobytes()) / 256
 
     assert brightness("dark") < 5
-    assert brightness("half") > 50
+    assert brightness("small") > 50
 
 
 def test_an_unknown_prior_or_objective_lists_a_registered_one_too(extensible):

@@ -153,7 +153,7 @@ BAD_CELLS = [
     ({"client.steps": 7}, "steps U is 7, but N=2, B=2, E=1 give U=1"),
     ({"victims": [1]}, "victims lists 1 images, but client.samples N is 2"),
     ({"victims": [0, 500]}, "500"),
-    ({"attack.name": "gia-x"}, "unknown attack 'gia-x'; known: gia-o"),
+    ({"attack.name": "gia-x"}, "unknown attack 'gia-x'; known: gia-l, gia-o"),
     ({"attack.objective": "l1"}, "unknown objective 'l1'; known: cosine, euclidean"),
     ({"attack.priors": {"tvv": 1}}, "unknown prior 'tvv'; known: bn, tv, tv_sum"),
     ({"attack.priors": {"bn": 1.0}}, "needs knowledge level 4, but knowledge_level grants 1"),
@@ -204,7 +204,7 @@ BAD_STUDIES = [
     ({"defaults.client.batch_size": 5}, {}, "batch_size B is 5, but the client has only N=2 samples"),
     ({"defaults.client.steps": 7}, {}, "steps U is 7, but N=2, B=2, E=1 give U=1"),
     ({"defaults.client.lr": "fast"}, {}, "client.lr: "),
-    ({"defaults.attack.name": "gia-x"}, {}, "unknown attack 'gia-x'; known: gia-o"),
+    ({"defaults.attack.name": "gia-x"}, {}, "unknown attack 'gia-x'; known: gia-l, gia-o"),
     ({"defaults.attack.objective": "l1"}, {}, "unknown objective 'l1'; known: cosine, euclidean"),
     ({"defaults.attack.priors": {"x": 1}}, {}, "unknown prior 'x'; known: bn, tv, tv_sum"),
     ({"defaults.attack.knowledge": "wst"}, {}, "needs knowledge level 3, but knowledge_level grants 1"),
@@ -237,7 +237,9 @@ def test_plan_prints_a_summary_and_writes_the_plan_the_same_each_time(tmp_path, 
     for name in ("a.json", "b.json"):
         ran = gradleak("plan", "--config", config, "--study", study, "--out", tmp_path / name)
         assert ran.code == 0, ran.err
-        assert "1 cells (2 trials in 1 families), 1 checkpoints, 1 attack jobs" in " ".join(ran.out.split())
+        assert "1 cells (2 trials in 1 families), 1 checkpoints, 0 auxiliary models, 1 attack jobs" in " ".join(
+            ran.out.split()
+        )
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     assert len(Plan.read(tmp_path / "a.json").cells) == 1
 

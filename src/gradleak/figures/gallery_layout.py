@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from gradleak.errors import UserError
 from gradleak.figures import style
 from gradleak.figures.gallery_lines import Panel
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # line of text.
 TILE, GAP, NEAR, ASIDE, BETWEEN, APART, FOOT, LABEL, TEXT = 0.66, 0.05, 0.02, 0.14, 0.08, 0.16, 0.16, 1.25, 0.13
 _SIZE, _SCORE_SIZE, _LEAST_SIZE = 8.0, 7.0, 5.0
+_LEAST_TILE = 0.15
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,9 @@ def _scale(panels: list[Panel], room: float) -> _Scale:
     block = 2 * TILE + NEAR if beside else TILE
     pitch = min(max(block, word + 0.02) + gap, room / sum(len(panel.columns) for panel in panels))
     tile = min(TILE, (pitch - gap - NEAR) / 2 if beside else pitch - gap)
+    if tile < _LEAST_TILE:
+        count = sum(len(panel.columns) for panel in panels)
+        raise UserError(f"a gallery of {count} columns does not fit on a page; show fewer (swap rows and columns)")
     points = max(_LEAST_SIZE, min(_SIZE, _SIZE * (pitch - 0.02) / word))
     return _Scale(tile, 2 * tile + NEAR if beside else tile, pitch, points)
 
