@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -24,10 +24,15 @@ class StateFile:
         self._saved = time.monotonic()
 
     def load(self, tensors: dict[str, Tensor]) -> int:
-        """Fill the tensors from the file and return its iteration, or leave them and return 0."""
-        if not self._path.exists():
+        """Fill the tensors from the file and return its iteration, or leave them and return 0.
+
+        A file that cannot be read is ignored: what it held can be computed again.
+        """
+        try:
+            stream = safe_open(self._path, framework="pt")
+        except (OSError, SafetensorError):
             return 0
-        with safe_open(self._path, framework="pt") as stream:
+        with stream:
             facts = json.loads(stream.metadata()["gradleak"])
             if facts["identity"] != self._identity:
                 return 0

@@ -68,6 +68,7 @@ class GeneratorAuxiliary(Auxiliary):
 
 
 Loss = Literal["logistic", "hinge"]
+_POOL_BYTES = 2 << 30
 
 
 def train_gan(
@@ -95,11 +96,11 @@ def train_gan(
     done = store.load(tensors) if store else 0
     if context.progress is not None:
         context.progress(done)
-    images, labels = _all_images(public)
+    pool = _Pool(public)
     for step in range(done, config.steps):
         random = torch.Generator().manual_seed(int(config.id, 16) % 2**32 * 2**24 + step)
-        index = torch.randint(len(images), (config.batch_size,), generator=random)
-        real, wanted = images[index].float().div(255).to(device), labels[index].to(device)
+        real, wanted = pool.take(torch.randint(public.size, (config.batch_size,), generator=random))
+        real, wanted = real.to(device), wanted.to(device)
         if config.flip:
             mirrored = torch.rand(len(real), generator=random) < 0.5
             real = torch.where(mirrored.to(device).view(-1, 1, 1, 1), real.flip(-1), real)
@@ -119,11 +120,28 @@ def train_gan(
     return average.cpu()
 
 
-def _all_images(public: PublicImages) -> tuple[Tensor, Tensor]:
-    # Kept as bytes: 50,000 images of 32 x 32 pixels are 150 MB.
-    blocks = [range(start, min(start + 1000, public.size)) for start in range(0, public.size, 1000)]
-    images = torch.cat([(public.images(block) * 255).round().byte() for block in blocks])
-    return images, torch.cat([public.labels(block) for block in blocks])
+class _Pool:
+    """Public images by index: kept in memory as bytes if there is room for them, else read when asked for.
+
+    50,000 images of 32 x 32 pixels are 150 MB.
+    """
+
+    def __init__(self, public: PublicImages) -> None:
+        self._public = public
+        self._kept: tuple[Tensor, Tensor] | None = None
+        if 3 * public.resolution**2 * public.size <= _POOL_BYTES:
+            blocks = [range(start, min(start + 1000, public.size)) for start in range(0, public.size, 1000)]
+            self._kept = torch.cat([self._bytes(block) for block in blocks]), public.labels(range(public.size))
+
+    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Images float32 (n, 3, H, W) in [0, 1], in steps of 1/255, and labels (n,)."""
+        if self._kept is not None:
+            images, labels = self._kept
+            return images[index].float().div(255), labels[index]
+        return self._bytes(index).float().div(255), self._public.labels(index)
+
+    def _bytes(self, index: range | Tensor) -> Tensor:
+        return (self._public.images(index) * 255).round().byte()
 
 
 def _critic_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
