@@ -73,6 +73,7 @@ def test_both_strategies_give_the_reference_answer_in_every_layer(monkeypatch, o
         for implicit in (True, False):
             # The implicit strategy is only for ungrouped convolutions.
             monkeypatch.setattr(TappedConv, "_implicit", property(lambda s, i=implicit: i and s.args.groups == 1))
+            monkeypatch.setattr(TappedLinear, "_implicit", implicit)
             found, matcher = evaluate(problem, objective)
             assert any(strategies(matcher)) == implicit
             assert distance(found.objective[:, None], expected.objective[:, None]) < 1e-9

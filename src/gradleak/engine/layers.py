@@ -183,7 +183,7 @@ class TappedConv(nn.Module):
 
 
 class TappedLinear(nn.Module):
-    """A linear layer on (N * T, features) that pairs per-trial gradients explicitly."""
+    """A linear layer on (N * T, features) that pairs per-trial gradients, explicitly or implicitly by cost."""
 
     def __init__(self, layer: nn.Linear, trials: int) -> None:
         super().__init__()
@@ -197,23 +197,43 @@ class TappedLinear(nn.Module):
         self.y = F.linear(x, self.weight, self.bias)
         return self.y
 
+    @property
+    def _implicit(self) -> bool:
+        samples, (out, features) = len(self.x) // self.trials, self.weight.shape
+        return samples * (features + out) < out * features
+
     def first(self, d: Tensor, target: list[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Pairing`."""
-        d_t, x_t = _per_trial(d, self.trials), _per_trial(self.x, self.trials)
-        self._gradient = [torch.einsum("nto,nti->toi", d_t, x_t)]
-        if self.bias is not None:
-            self._gradient.append(d_t.sum(dim=0))
-        return _dot(self._gradient, target), _dot(self._gradient, self._gradient)
+        # Per trial, with samples as rows: x (T, N, features), d (T, N, out).
+        self._x, self._d = (_per_trial(value, self.trials).transpose(0, 1) for value in (self.x, d))
+        self._by_bias = [] if self.bias is None else [self._d.sum(dim=1)]
+        if self._implicit:
+            self._gram_x, self._gram_d = self._x @ self._x.mT, self._d @ self._d.mT
+            self._paired = self._x @ target[0].mT
+            inner, norm2 = _dot([self._d], [self._paired]), _dot([self._gram_d], [self._gram_x])
+        else:
+            self._gradient = self._d.mT @ self._x
+            inner, norm2 = _dot([self._gradient], target[:1]), _dot([self._gradient], [self._gradient])
+        if self._by_bias:
+            inner, norm2 = inner + _dot(self._by_bias, target[1:]), norm2 + _dot(self._by_bias, self._by_bias)
+        return inner, norm2
 
     def second(self, d: Tensor, target: list[Tensor], by_inner: Tensor, by_norm2: Tensor) -> tuple[Tensor, Tensor]:
         """See `Pairing`."""
-        v = _cotangent(self._gradient, target, by_inner, by_norm2)
-        del self._gradient
-        d_t, x_t = _per_trial(d, self.trials), _per_trial(self.x, self.trials)
-        by_d = torch.einsum("nti,toi->nto", x_t, v[0])
-        if self.bias is not None:
-            by_d = by_d + v[1]
-        return by_d.reshape(d.shape), torch.einsum("nto,toi->nti", d_t, v[0]).reshape(self.x.shape)
+        if self._implicit:
+            a, b2 = _like(by_inner, d).view(-1, 1, 1), _like(2 * by_norm2, d).view(-1, 1, 1)
+            by_d = torch.baddbmm(self._paired * a, self._gram_x * b2, self._d)
+            by_x = torch.baddbmm((self._d * a) @ target[0], self._gram_d * b2, self._x)
+            del self._gram_x, self._gram_d, self._paired
+        else:
+            (v,) = _cotangent([self._gradient], target[:1], by_inner, by_norm2)
+            by_d, by_x = self._x @ v.mT, self._d @ v
+            del self._gradient
+        if self._by_bias:
+            (v_bias,) = _cotangent(self._by_bias, target[1:], by_inner, by_norm2)
+            by_d = by_d + v_bias[:, None]
+        del self._x, self._d, self._by_bias
+        return by_d.transpose(0, 1).reshape(d.shape), by_x.transpose(0, 1).reshape(self.x.shape)
 
 
 class TappedBatchNorm(nn.Module):
