@@ -7,7 +7,7 @@ from torch import nn
 
 from gradleak.engine import layers
 from gradleak.engine.activation import ActivationMatcher
-from gradleak.engine.layers import ConvArgs, TappedConv, conv_per_trial, input_gradient_per_trial
+from gradleak.engine.layers import ConvArgs, TappedConv, TappedLinear, conv_per_trial, input_gradient_per_trial
 from gradleak.engine.reference import ReferenceMatcher
 from gradleak.objectives.base import OBJECTIVES
 
