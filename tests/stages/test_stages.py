@@ -80,8 +80,8 @@ class Place:
         return self
 
     def reconstruct(self, name="reconstructions.safetensors", progress=None):
-        arguments = (self.plan, self.batch, self["updates.safetensors"], self["checkpoints"], self[name], "cpu")
-        write_reconstructions(*arguments, progress)
+        read = (self["updates.safetensors"], self["checkpoints"], self["auxiliary"])
+        write_reconstructions(self.plan, self.batch, *read, self[name], "cpu", progress)
 
     def finished(self):
         self.trained().reconstruct()
@@ -299,7 +299,7 @@ def test_a_missing_input_is_one_line_that_names_the_file_and_the_command(done, t
     calls = {
         "checkpoint": lambda: write_updates(done.plan, done.batch, tmp_path, tmp_path / "out"),
         "updates": lambda: write_reconstructions(
-            done.plan, done.batch, missing, done["checkpoints"], tmp_path / "out", "cpu"
+            done.plan, done.batch, missing, done["checkpoints"], done["auxiliary"], tmp_path / "out", "cpu"
         ),
         "reconstructions": lambda: write_scores(done.plan, done.batch, missing, tmp_path / "out", tmp_path / "images"),
         "shard": lambda: collect(done.plan, [missing], tmp_path / "out"),
@@ -323,7 +323,7 @@ def test_a_damaged_input_is_a_user_error(done, tmp_path, what, damage):
     else:
         save_file({name.replace(done.cells[0].id, "0" * 16): value for name, value in load_file(path).items()}, path)
     stages = {
-        "updates": (write_reconstructions, path, done["checkpoints"], tmp_path / "out", "cpu"),
+        "updates": (write_reconstructions, path, done["checkpoints"], done["auxiliary"], tmp_path / "out", "cpu"),
         "reconstructions": (write_scores, path, tmp_path / "out", tmp_path / "images"),
     }
     stage, *arguments = stages[what]
@@ -336,7 +336,9 @@ def test_updates_of_other_cells_are_refused(done, tmp_path):
     content = load_file(done["updates.safetensors"])
     save_file({name: value for name, value in content.items() if name.startswith(done.cells[0].id)}, path)
     with pytest.raises(UserError, match=f"the update of cell {done.cells[1].id} is missing"):
-        write_reconstructions(done.plan, done.batch, path, done["checkpoints"], tmp_path / "out", "cpu")
+        write_reconstructions(
+            done.plan, done.batch, path, done["checkpoints"], done["auxiliary"], tmp_path / "out", "cpu"
+        )
 
 
 def test_a_file_that_is_no_parquet_is_a_user_error(tmp_path):
