@@ -4,10 +4,10 @@ Two stages as in Jeon et al. 2021 (Appx. B.I of the paper): the latent vectors a
 then the generator's weights are optimised with the latent vectors fixed. Every trial has its own copy of the weights.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
@@ -26,6 +26,11 @@ class GiaLConfig(MatchingConfig):
     generator: AnyAuxiliary
     latent: Annotated[LatentDescent | LatentEvolution, Field(discriminator="method")] = LatentDescent()
     weights: DescentConfig | None = DescentConfig(iterations=6000, lr=1e-3)
+
+    @field_validator("latent", mode="before")
+    @classmethod
+    def _by_gradient_unless_said(cls, value: Any) -> Any:
+        return {"method": "gradient", **value} if isinstance(value, dict) else value
 
     @property
     def total_iterations(self) -> int:
