@@ -69,10 +69,11 @@ class Problem:
     candidates: Tensor
 
 
-def problem_of(model: nn.Module, trials: int, samples: int, client: ClientSpec | None = None) -> Problem:
-    resolution = 16
+def problem_of(
+    model: nn.Module, trials: int, samples: int, client: ClientSpec | None = None, resolution: int = 16
+) -> Problem:
     client = client or ClientSpec(samples=samples)
-    victims, labels = images_of(trials, samples, seed=10), labels_of(trials, samples, seed=11)
+    victims, labels = images_of(trials, samples, resolution=resolution, seed=10), labels_of(trials, samples, seed=11)
     updates = [
         SharedUpdate(
             update=local_update(model, victims[t], labels[t], client),
@@ -88,7 +89,7 @@ def problem_of(model: nn.Module, trials: int, samples: int, client: ClientSpec |
         for t in range(trials)
     ]
     targets = Targets.stack(updates, list(labels), "cpu")
-    return Problem(model, updates, targets, victims, images_of(trials, samples, seed=12))
+    return Problem(model, updates, targets, victims, images_of(trials, samples, resolution=resolution, seed=12))
 
 
 def no_priors(images: Tensor, moments: Callable[[], object]) -> Tensor:

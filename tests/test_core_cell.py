@@ -42,7 +42,7 @@ OTHER = {
     "dataset.label_space": {"dataset.label_space": "cifar10", "dataset.classes": {"rocket": "airplane"}},
     "model.name": {"model.name": "resnet34"},
     "model.width": {"model.width": 0.5},
-    "model.round": {"model.round": 1},
+    "model.round": {"model.round": 1, "model.training": {}},
     "model.init_seed": {"model.init_seed": 1},
     "model.options.stem": {"model.options": {"stem": "imagenet"}},
     "client.samples": {"client.samples": 3, "client.batch_size": 2, "client.steps": 2, "victims": [0, 1, 2]},
@@ -118,6 +118,51 @@ def test_local_training_that_the_adversary_cannot_see_is_no_border_between_famil
         assert (other.family == base.family) == (level < 3), factor
     for factor in ("client.samples", "client.bn_mode"):
         assert cell_of(OTHER[factor] | {"knowledge_level": level}).family != base.family
+
+
+#: The same for the training, of a cell that attacks round 3.
+TRAINED = {"model.round": 3, "model.training": {}}
+TRAINING = {
+    "clients": 6,
+    "sampled": 4,
+    "rounds": 101,
+    "split": "dirichlet",
+    "protocol": "fedsgd",
+    "epochs": 9,
+    "batch_size": 127,
+    "lr": 0.02,
+    "momentum": 0.9,
+    "images": 1000,
+    "evaluate": 100,
+    "augment": "flip",
+    "seed": 1,
+    "precision": "mixed",
+}
+
+
+def test_each_setting_of_a_training_changes_the_id_and_the_checkpoint_but_its_length():
+    base = cell_of(TRAINED)
+    assert base.training != cell_of(TRAINED | {"model.width": 0.5}).training
+    assert {"alpha", *TRAINING} == set(base.model.training.model_dump())
+    cells = [cell_of(TRAINED | {"model.training": {key: value}}) for key, value in TRAINING.items()]
+    cells.append(cell_of(TRAINED | {"model.training": {"split": "dirichlet", "alpha": 0.1}}))
+    assert len({cell.id for cell in [base, *cells]}) == len({cell.family for cell in [base, *cells]}) == len(cells) + 1
+    longer = cells[list(TRAINING).index("rounds")]
+    assert (longer.checkpoint, longer.training) == (base.checkpoint, base.training)
+    assert len({cell.checkpoint for cell in [base, *cells]}) == len({cell.training for cell in [base, *cells]}) == 15
+
+
+def test_rounds_of_one_training_differ_in_checkpoint_and_family():
+    cells = [cell_of(TRAINED | {"model.round": number}) for number in (1, 2, 100)]
+    assert len({cell.training for cell in cells}) == 1
+    assert len({cell.checkpoint for cell in cells}) == len({cell.family for cell in cells}) == 3
+    # Equal however it was written; and at round 0 nothing has been trained.
+    stated = {"clients": 5, "sampled": 5, "epochs": 10, "alpha": None}
+    assert cell_of({"model.round": 1, "model.training": stated}) == cells[0]
+    assert Cell.parse(cells[0].model_dump(mode="json"), "here") == cells[0]
+    assert cell_of(TRAINED | {"model.round": 0}) == cell_of()
+    assert "model_training_clients" not in cell_of().factors()
+    assert cells[2].factors()["model_training_rounds"] == 100
 
 
 def test_all_changed_cells_have_distinct_ids():
@@ -226,6 +271,20 @@ MISTAKES = {
     "B-above-N": ({"client.batch_size": 3}, "client: batch_size B is 3, but the client has only N=2 samples"),
     "impossible-U": ({"client.steps": 5}, "client: steps U is 5, but N=2, B=2, E=1 give U=1"),
     "bn-mode": ({"client.bn_mode": "frozen"}, "client.bn_mode: .*'eval' or 'train' (found 'frozen')"),
+    "round-without-training": ({"model.round": 3}, "model: round is 3, but there is no training"),
+    "round-beyond": (
+        {"model.round": 3, "model.training": {"rounds": 2}},
+        "model: round is 3, but training.rounds is 2",
+    ),
+    "unknown-training-key": ({"model.training": {"batch": 3}}, "model.training.batch: unknown key"),
+    "too-many-sampled": ({"model.training": {"sampled": 6}}, "sampled is 6, but there are only 5 clients"),
+    "too-few-images": ({"model.training": {"images": 4}}, "images is 4, but each of the 5 clients needs one"),
+    "alpha-of-iid": ({"model.training": {"alpha": 0.5}}, "alpha is 0.5, but split is 'iid'"),
+    "epochs-of-fedsgd": ({"model.training": {"protocol": "fedsgd", "epochs": 2}}, "epochs is 2, but a client of"),
+    "momentum-of-fedsgd": (
+        {"model.training": {"protocol": "fedsgd", "momentum": 0.5}},
+        "momentum is 0.5, but a client of",
+    ),
     "too-many-victims": ({"victims": [0, 1, 2]}, "victims lists 3 images, but client.samples N is 2"),
     "no-victims": ({"victims": []}, "victims lists 0 images, but client.samples N is 2"),
     "victim-twice": ({"victims": [4, 4]}, "victims must be distinct indices from 0 up, found .4, 4."),

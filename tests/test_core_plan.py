@@ -9,8 +9,9 @@ import yaml
 
 from gradleak.cell import Cell, ModelSpec
 from gradleak.config import Config, parse_config
+from gradleak.cost import cost, federated_cost, forward_flops, throughput
 from gradleak.errors import UserError
-from gradleak.plan import Plan, cost, forward_flops, make_plan, plan_summary, study_path, throughput
+from gradleak.plan import Plan, make_plan, plan_summary, study_path
 from gradleak.study import load_study
 
 DEFAULTS = {
@@ -142,6 +143,7 @@ def test_plan_file_round_trips_and_is_the_same_bytes_each_time(tmp_path):
         "experiments",
         "batches",
         "checkpoints",
+        "trainings",
         "auxiliaries",
         "cells",
     }
@@ -203,6 +205,59 @@ def test_a_checkpoint_is_shared_by_all_images_that_are_labelled_alike(tmp_path):
     assert moved.checkpoints.keys() < plan.checkpoints.keys()
 
 
+TRAINED = {"model.training": {"clients": 2, "rounds": 9, "images": 40, "epochs": 1}}
+
+
+def rounds_of(*rounds, **settings):
+    return {"a": experiment({"set": TRAINED | settings, "axes": [{"model.round": list(rounds)}]})}
+
+
+def test_all_rounds_of_a_training_are_made_by_one_training(tmp_path):
+    plan = plan_of(tmp_path, rounds_of(7, 0, 2))
+    assert len(plan.checkpoints) == 3
+    (training,) = plan.trainings
+    assert list(plan.rounds(training)) == [2, 7]
+    assert plan.training_cell(training).model.round == 7
+    assert set(plan.trainings[training]) < set(plan.checkpoints)
+    longer = plan_of(tmp_path, rounds_of(7, 0, 2, 9))
+    assert list(longer.trainings) == [training]
+    assert set(plan.checkpoints) < set(longer.checkpoints)
+    several = plan_of(tmp_path, rounds_of(1) | {"b": rounds_of(1, **{"model.training.lr": 0.5})["a"]})
+    assert len(several.trainings) == 2
+    assert plan_of(tmp_path, RATES).trainings == {}
+    path = tmp_path / "plan.json"
+    plan.write(path)
+    assert Plan.read(path) == plan
+    with pytest.raises(UserError, match="training 'nosuch' is not in the plan of study 'mine'"):
+        plan.rounds("nosuch")
+
+
+def test_a_training_that_wants_too_many_images_is_refused(tmp_path):
+    plan_of(tmp_path, rounds_of(1, **{"model.training.images": 2000, "model.training.evaluate": 500}))
+    wanted = [("images", 2001, "train", 2000), ("evaluate", 501, "test", 500), ("clients", 2001, "train", 2000)]
+    for key, count, split, size in wanted:
+        settings = {"model.training.images": None, f"model.training.{key}": count}
+        message = rf"^model\.training\.{key} is {count}, but split '{split}' of data set 'photos10' has {size} images$"
+        with pytest.raises(UserError, match=message):
+            plan_of(tmp_path, rounds_of(1, **settings))
+    empty = parse_config({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
+    plan_of(tmp_path, rounds_of(1, **{"dataset.name": "cifar10", "model.training.images": 60_000}), empty)
+
+
+def test_a_training_costs_its_passes_over_the_images(tmp_path):
+    def operations(**settings):
+        plan = plan_of(tmp_path, rounds_of(4, **{f"model.training.{key}": value for key, value in settings.items()}))
+        return federated_cost(plan.training_cell(next(iter(plan.trainings))), plan.config)
+
+    forward = forward_flops(cell_of().model, 16)
+    assert operations() == 4 * forward * (3 * 40 + 500)
+    assert operations(epochs=5, evaluate=10) == 4 * forward * (3 * 200 + 10)
+    assert operations(clients=4, sampled=1, evaluate=10) == 4 * forward * (3 * 10 + 10)
+    fedsgd = {"protocol": "fedsgd", "evaluate": 10}
+    assert operations(**fedsgd) == 4 * forward * (3 * 40 + 10)
+    assert operations(**fedsgd, batch_size=8) == 4 * forward * (3 * 16 + 10)
+
+
 def test_an_unknown_data_set_and_a_missing_path_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"unknown data set 'photos11'; known: .*photos10"):
         plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "photos11"}})})
@@ -257,7 +312,10 @@ def test_summary_counts_cells_images_and_jobs(tmp_path):
     text = console.export_text()
     row = next(line for line in text.splitlines() if "rates" in line.split())
     assert row.split()[:3] == ["rates", "9", "36"]
-    assert "9 cells (18 trials in 3 families), 1 checkpoints, 0 auxiliary models, 1 attack jobs" in text
+    assert (
+        "9 cells (18 trials in 3 families), 1 checkpoints, 0 federated trainings, 0 auxiliary models, 1 attack jobs"
+        in text
+    )
 
 
 def test_an_unknown_study_lists_what_there_is(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import time
 import torch
 
 from gradleak.config import Config
+from gradleak.cost import forward_flops, operations
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Targets
 from gradleak.engine.device import prepare_device, resolve_device
@@ -12,14 +13,13 @@ from gradleak.federated.client import local_update
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.models.base import build_model
 from gradleak.objectives.base import OBJECTIVES
-from gradleak.plan import forward_flops, operations
 from gradleak.priors.base import WeightedPriors
 
 _SECONDS = 3.0
 
 
 def measured_throughput(config: Config) -> float:
-    """Operations per second, in the units of `plan.cost`, of the engine on a narrow ResNet-18, N=4, 16 trials."""
+    """Operations per second, in the units of `cost.cost`, of the engine on a narrow ResNet-18, N=4, 16 trials."""
     from gradleak.cell import ClientSpec, ModelSpec
 
     device = resolve_device(config.device)

@@ -20,6 +20,7 @@ from pydantic import (
 
 from gradleak.attacks.base import ATTACKS, AttackConfig
 from gradleak.errors import UserError, first_error
+from gradleak.federated.spec import FederatedSpec
 
 Scalar = str | int | float | bool | None
 
@@ -93,7 +94,9 @@ class DatasetSpec(Frozen):
 class ModelSpec(Frozen):
     """Which model: a registered architecture, its variant, and the checkpoint's federated round.
 
-    Round 0 is PyTorch's default initialisation. `options` are keyword arguments of the architecture.
+    Round 0 is PyTorch's default initialisation; a later one needs the `training` that it is a round of. At round 0 a
+    given training is dropped, so that a study may vary the round from 0 on. `options` are keyword arguments of the
+    architecture.
     """
 
     name: str = "resnet18"
@@ -101,6 +104,18 @@ class ModelSpec(Frozen):
     round: int = Field(0, ge=0)
     init_seed: int = Field(0, ge=0)
     options: dict[str, Scalar] = {}
+    # Left out of the content where there is none: ids of untrained models do not depend on it.
+    training: FederatedSpec | None = Field(None, exclude_if=lambda value: value is None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.round == 0:
+            object.__setattr__(self, "training", None)
+        elif self.training is None:
+            raise ValueError(f"round is {self.round}, but there is no training (model.training: clients, rounds, ...)")
+        elif self.round > self.training.rounds:
+            raise ValueError(f"round is {self.round}, but training.rounds is {self.training.rounds}")
+        return self
 
 
 class ClientSpec(Frozen):
@@ -211,10 +226,27 @@ class Cell(Frozen):
 
     @property
     def checkpoint(self) -> str:
-        """Hash of what decides the model's weights: data set of its labels, resolution, architecture, round, seed."""
+        """Hash of what decides the model's weights: data set of its labels, resolution, model, training and round."""
+        return digest(self._weights())
+
+    @property
+    def training(self) -> str:
+        """Hash of what decides a federated training: as the checkpoint's, without the round."""
+        content = self._weights()
+        del content["model"]["round"]
+        return digest(content)
+
+    @property
+    def training_data(self) -> DatasetSpec:
+        """The images that the clients of the federated training have: of the data set of the model's labels, whole."""
+        return DatasetSpec(name=self.dataset.labels_of, resolution=self.dataset.resolution)
+
+    def _weights(self) -> dict[str, Any]:
         content = self.model_dump(mode="json", include={"dataset": {"resolution"}, "model": True})
         content["dataset"]["name"] = self.dataset.labels_of
-        return digest(content)
+        if self.model.training is not None:
+            del content["model"]["training"]["rounds"]  # round r is the same however long the training goes on
+        return content
 
     def factors(self) -> dict[str, Scalar]:
         """Every factor as one column: `client_samples`, `attack_descent_iterations`, ..., joined by an underscore."""
@@ -222,14 +254,15 @@ class Cell(Frozen):
         content["dataset"]["classes"] = self.dataset.classes_text
         content["client"]["protocol"] = self.client.protocol
         content["attack"]["level"] = ATTACKS[self.attack.name].level(self.attack)
-        return dict(_flatten(content, ""))
+        return dict(flatten(content))
 
 
-def _flatten(content: dict[str, Any], prefix: str) -> list[tuple[str, Scalar]]:
+def flatten(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Scalar]]:
+    """Nested content as pairs of column and value; keys are joined by underscores, lists are text."""
     rows: list[tuple[str, Scalar]] = []
     for key, value in content.items():
         if isinstance(value, dict):
-            rows += _flatten(value, f"{prefix}{key}_")
+            rows += flatten(value, f"{prefix}{key}_")
         elif isinstance(value, list):
             rows.append((prefix + key, ", ".join(str(item) for item in value)))
         else:

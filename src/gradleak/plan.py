@@ -2,36 +2,24 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
 from pydantic import ValidationError
 from rich.console import Group
 from rich.table import Table as RichTable
-from torch.utils.flop_counter import FlopCounterMode
 
 from gradleak.auxiliary.base import AuxiliaryConfig, parse_auxiliary
-from gradleak.cell import Cell, DatasetSpec, ModelSpec, digest
+from gradleak.cell import Cell, digest
+from gradleak.checks import check_trainings, check_victims
 from gradleak.config import Config, parse_config
-from gradleak.data.base import DATASETS
-from gradleak.data.view import chosen_labels, open_view
+from gradleak.cost import cost, federated_cost, recorded_throughput, throughput
+from gradleak.data.view import chosen_labels
 from gradleak.errors import UserError
 from gradleak.files import write_text
-from gradleak.models.base import build_model
 from gradleak.study import Study
 
-# One evaluation costs about seven forward passes: forward, backward, the weights' gradient or its pairing, and the
-# four products of the second differentiation.
-_PASSES = 7.0
-# Simulating the client costs more than its passes: every step's weights differ per trial. Measured on ResNet-18 at a
-# quarter of its width, B=1, U=2 to 6.
-_SIMULATION = 3.5
 _JOB_START_S = 10.0
 
 
@@ -48,13 +36,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that the stages need to know of a study, as `plan.json` holds it."""
+    """Everything that the stages need to know of a study, as `plan.json` holds it.
+
+    `checkpoints` names a cell that attacks each. `trainings` lists the checkpoints of each federated training.
+    """
 
     study: str
     config: Config
     cells: dict[str, Cell]
     batches: dict[str, Batch]
     checkpoints: dict[str, str]
+    trainings: dict[str, list[str]]
     auxiliaries: dict[str, AuxiliaryConfig]
     experiments: dict[str, Any]
 
@@ -63,6 +55,17 @@ class Plan:
         if batch not in self.batches:
             raise UserError(f"batch '{batch}' is not in the plan of study '{self.study}'; run `gradleak plan`")
         return [self.cells[cell] for cell in self.batches[batch].cells]
+
+    def training_cell(self, training: str) -> Cell:
+        """A cell that attacks the last needed round of a federated training; raises UserError for an unknown id."""
+        if training not in self.trainings:
+            raise UserError(f"training '{training}' is not in the plan of study '{self.study}'; run `gradleak plan`")
+        return self.cells[self.checkpoints[self.trainings[training][-1]]]
+
+    def rounds(self, training: str) -> dict[int, str]:
+        """The needed rounds of a federated training, ascending, with the ids of their checkpoints."""
+        self.training_cell(training)
+        return {self.cells[self.checkpoints[name]].model.round: name for name in self.trainings[training]}
 
     def auxiliary(self, auxiliary: str) -> AuxiliaryConfig:
         """The configuration of an auxiliary model; raises UserError for an unknown id."""
@@ -85,6 +88,7 @@ class Plan:
             "experiments": self.experiments,
             "batches": {key: batch.__dict__ for key, batch in self.batches.items()},
             "checkpoints": self.checkpoints,
+            "trainings": self.trainings,
             "auxiliaries": {key: value.model_dump(mode="json") for key, value in self.auxiliaries.items()},
             "cells": {key: cell.model_dump(mode="json") for key, cell in self.cells.items()},
         }
@@ -106,6 +110,7 @@ class Plan:
                 cells,
                 {key: Batch(**value) for key, value in content["batches"].items()},
                 content["checkpoints"],
+                content["trainings"],
                 {key: parse_auxiliary(value) for key, value in content["auxiliaries"].items()},
                 content["experiments"],
             )
@@ -122,7 +127,7 @@ def make_plan(study: Study, config: Config) -> Plan:
     attack, so that adding an attack to a study leaves the other batches, and their results, as they are.
     """
     cells = {cell.id: cell for cell in study.cells()}
-    _check_victims(list(cells.values()), config)
+    check_victims(list(cells.values()), config)
     groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
     for cell in cells.values():
         groups[cell.dataset.name, cell.model.name, cell.attack.name].append(cell)
@@ -134,6 +139,7 @@ def make_plan(study: Study, config: Config) -> Plan:
         for batch in _pack(sorted(group, key=lambda cell: order[cell.family]), config, rate):
             batches[batch.id] = batch
     checkpoints = {checkpoint_id(cell, config): cell.id for cell in cells.values()}
+    trainings = _trainings(cells, checkpoints, config)
     experiments = {
         name: {
             "title": experiment.title,
@@ -147,7 +153,7 @@ def make_plan(study: Study, config: Config) -> Plan:
     auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
     for auxiliary in auxiliaries.values():
         chosen_labels(auxiliary.dataset, config.data, config.cache)
-    return Plan(study.name, config, cells, batches, checkpoints, auxiliaries, experiments)
+    return Plan(study.name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments)
 
 
 def study_path(study: str) -> Path:
@@ -175,14 +181,16 @@ def plan_summary(plan: Plan, rate: float | None = None) -> Group:
         table.add_row(name, str(len(ids)), str(images), f"{sum(seconds[i] for i in ids) / 3600:.2f}")
     trials = sum(cell.attack.restarts for cell in plan.cells.values())
     families = len({cell.family for cell in plan.cells.values()})
-    training = sum(a.training_cost() for a in plan.auxiliaries.values()) / (rate or throughput(plan.config))
+    operations = sum(a.training_cost() for a in plan.auxiliaries.values())
+    operations += sum(federated_cost(plan.training_cell(name), plan.config) for name in plan.trainings)
+    training = operations / (rate or throughput(plan.config))
     hours = (sum(seconds.values()) + training + _JOB_START_S * len(plan.batches)) / 3600
     kind = "cuda" if plan.config.device == "cuda" else "cpu"
     basis = "measured on this machine" if rate else _basis(kind)
     total = (
         f"{len(plan.cells)} cells ({trials} trials in {families} families), {len(plan.checkpoints)} checkpoints, "
-        f"{len(plan.auxiliaries)} auxiliary models, {len(plan.batches)} attack jobs, "
-        f"about {hours:.2f} device hours ({kind}; {basis})"
+        f"{len(plan.trainings)} federated trainings, {len(plan.auxiliaries)} auxiliary models, "
+        f"{len(plan.batches)} attack jobs, about {hours:.2f} device hours ({kind}; {basis})"
     )
     return Group(table, total)
 
@@ -197,54 +205,15 @@ def checkpoint_id(cell: Cell, config: Config) -> str:
     return digest([cell.checkpoint, _source(cell.dataset.labels_of, config)])
 
 
+def training_id(cell: Cell, config: Config) -> str:
+    """Id of the federated training whose round a cell attacks: its content and where its images come from."""
+    return digest([cell.training, _source(cell.training_data.name, config)])
+
+
 def auxiliary_id(auxiliary: AuxiliaryConfig, config: Config) -> str:
     """Id of an auxiliary model: its content and where its public images come from."""
     names = sorted({auxiliary.dataset.name, auxiliary.dataset.labels_of})
     return digest([auxiliary.id, [_source(name, config) for name in names]])
-
-
-def cost(cell: Cell) -> float:
-    """Estimated floating-point operations of a cell's attack."""
-    attack = cell.attack
-    passes = _SIMULATION * cell.client.epochs if attack.knowledge == "wst" else 1
-    iterations = attack.total_iterations
-    forward = forward_flops(cell.model, cell.dataset.resolution)
-    return operations(forward, cell.client.samples) * passes * iterations * attack.restarts * attack.cost_factor()
-
-
-def operations(forward: float, samples: int) -> float:
-    """Operations of one evaluation of N images whose forward pass takes `forward` operations each."""
-    return _PASSES * forward * samples
-
-
-def throughput(config: Config) -> float:
-    """Operations per second of one job on the configured device, from the recorded benchmarks."""
-    recorded = recorded_throughput()
-    kind = "cuda" if config.device == "cuda" else "cpu"
-    return float(recorded[kind]["flops_per_s"])
-
-
-def recorded_throughput() -> dict[str, Any]:
-    """The benchmarks that estimates rest on: `resources/throughput.yaml`."""
-    text = resources.files("gradleak.resources").joinpath("throughput.yaml").read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
-    return content
-
-
-@cache
-def _flops_of(model: str, resolution: int) -> float:
-    spec = ModelSpec.model_validate_json(model)
-    with torch.device("meta"):
-        network = build_model(spec, 10, resolution, (0.5,) * 3, (0.5,) * 3)
-        images = torch.zeros(1, 3, resolution, resolution)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(images)
-    return float(counter.get_total_flops())
-
-
-def forward_flops(model: ModelSpec, resolution: int) -> float:
-    """Floating-point operations of one image's forward pass."""
-    return _flops_of(model.model_dump_json(exclude={"round", "init_seed"}), resolution)
 
 
 def _source(name: str, config: Config) -> object:
@@ -276,35 +245,11 @@ def _batch(cells: list[Cell], seconds: float, config: Config) -> Batch:
     return Batch(name, ids, checkpoints, list(dict.fromkeys(needed)), round(seconds + _JOB_START_S, 1))
 
 
-def highest_victims(cells: Iterable[Cell]) -> list[tuple[DatasetSpec, int]]:
-    """The highest victim index for each data set with its choice of classes (sizes do not depend on resolution)."""
-    highest: dict[str, tuple[DatasetSpec, int]] = {}
-    for cell in cells:
-        key = cell.dataset.model_dump_json(exclude={"resolution"})
-        top = max(cell.victims)
-        if key not in highest or top > highest[key][1]:
-            highest[key] = (cell.dataset, top)
-    return list(highest.values())
-
-
-def check_victim(spec: DatasetSpec, top: int, size: int) -> None:
-    """Raises UserError if victim index `top` is beyond a data set whose chosen classes have `size` test images."""
-    if top >= size:
-        chosen = "" if spec.classes is None else f" of its chosen classes ({spec.classes_text})"
-        allowed = f" (0 to {size - 1})" if size else ""
-        raise UserError(
-            f"victim index {top}: the test split of data set '{spec.name}' has {size} images{chosen}{allowed}"
-        )
-
-
-def _check_victims(cells: list[Cell], config: Config) -> None:
-    for spec, top in highest_victims(cells):
-        # First, because a misspelt class is found even if the images are not downloaded yet.
-        chosen_labels(spec, config.data, config.cache)
-        try:
-            size = open_view(spec, config.data, config.cache).size("test")
-        except UserError:
-            if spec.name in DATASETS and spec.name not in config.data:
-                continue  # not downloaded yet: the data stage looks again before anything is computed
-            raise
-        check_victim(spec, top, size)
+def _trainings(cells: dict[str, Cell], checkpoints: dict[str, str], config: Config) -> dict[str, list[str]]:
+    """The checkpoints of later rounds by training, in the order of rounds."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, cell in sorted(checkpoints.items(), key=lambda item: cells[item[1]].model.round):
+        if cells[cell].model.round:
+            found[training_id(cells[cell], config)].append(name)
+    check_trainings([cells[checkpoints[names[0]]] for names in found.values()], config)
+    return dict(found)

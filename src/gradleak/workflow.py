@@ -10,10 +10,11 @@ from gradleak.auxiliary.base import AUXILIARIES
 from gradleak.cell import Cell, DatasetSpec
 from gradleak.code import code_files, resource_files
 from gradleak.config import Config, parse_config
+from gradleak.cost import federated_cost, throughput
 from gradleak.data.base import DATASETS
 from gradleak.metrics.base import METRICS
 from gradleak.models.base import MODELS
-from gradleak.plan import Plan, make_plan, study_path, throughput
+from gradleak.plan import Plan, make_plan, study_path
 from gradleak.study import load_study
 from gradleak.tables.plan import Experiment, parse_experiment
 from gradleak.tables.present import stage_files
@@ -77,9 +78,30 @@ class Workflow:
         modules = [AUXILIARIES.origin(config.name), *_data_modules(config.dataset)]
         return code_files(["gradleak.stages.pretrain", *modules])
 
+    @cached_property
+    def untrained(self) -> str:
+        """Pattern that matches the ids of the checkpoints of round 0 only."""
+        names = [name for name, cell in self.plan.checkpoints.items() if self.plan.cells[cell].model.round == 0]
+        return "|".join(names) or "none"
+
+    def training_runtime_min(self, training: str) -> int:
+        """Minutes that a federated training may take: twice the estimate and ten."""
+        operations = federated_cost(self.plan.training_cell(training), self.plan.config)
+        return 10 + math.ceil(2 * operations / throughput(self.plan.config) / 60)
+
+    def training_code(self, training: str) -> list[str]:
+        """Files that a federated training runs."""
+        cell = self.plan.training_cell(training)
+        modules = [MODELS.origin(cell.model.name), *_data_modules(cell.training_data)]
+        return code_files(["gradleak.stages.federate", *modules])
+
     def checkpoint_cell(self, checkpoint: str) -> Cell:
         """A cell that attacks a checkpoint."""
         return self.plan.cells[self.plan.checkpoints[checkpoint]]
+
+    def datasets(self, batch: str) -> list[str]:
+        """Names of the data sets whose images the cells of a batch attack."""
+        return sorted({cell.dataset.name for cell in self.plan.batch_cells(batch)})
 
     def runtime_min(self, batch: str) -> int:
         """Minutes that an attack job may take: twice the estimate and ten."""

@@ -175,11 +175,11 @@ def test_attack_refuses_a_bad_cell_with_one_line_and_writes_nothing(tmp_path, co
     assert_refused(ran, message, tmp_path, before)
 
 
-def test_attack_refuses_a_round_that_it_cannot_give(tmp_path, config):
+def test_attack_refuses_a_round_of_no_training(tmp_path, config):
     cell = write_yaml(tmp_path / "cell.yaml", changed({"model.round": 3}))
     before = sorted(tmp_path.rglob("*"))
     ran = gradleak("attack", cell, "--out", tmp_path / "out", "--config", config)
-    assert_refused(ran, "model.round is 3", tmp_path, before)
+    assert_refused(ran, "model: round is 3, but there is no training", tmp_path, before)
 
 
 def test_attack_refuses_a_config_that_does_not_exist(tmp_path, cache, monkeypatch):
@@ -237,8 +237,9 @@ def test_plan_prints_a_summary_and_writes_the_plan_the_same_each_time(tmp_path, 
     for name in ("a.json", "b.json"):
         ran = gradleak("plan", "--config", config, "--study", study, "--out", tmp_path / name)
         assert ran.code == 0, ran.err
-        assert "1 cells (2 trials in 1 families), 1 checkpoints, 0 auxiliary models, 1 attack jobs" in " ".join(
-            ran.out.split()
+        assert (
+            "1 cells (2 trials in 1 families), 1 checkpoints, 0 federated trainings, 0 auxiliary models, 1 attack jobs"
+            in " ".join(ran.out.split())
         )
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     assert len(Plan.read(tmp_path / "a.json").cells) == 1

@@ -188,7 +188,7 @@ def test_a_gradient_view_of_whole_layers_is_matched_and_one_that_splits_a_layer_
     expected = ReferenceMatcher(problem.model, view(names), OBJECTIVES["cosine"])(problem.candidates, no_priors)
     for fast in FAST.values():
         assert_same(fast(problem.model, view(names), OBJECTIVES["cosine"])(problem.candidates, no_priors), expected)
-    with pytest.raises(ValueError, match=r"'network\.fc' is taken in part"):
+    with pytest.raises(ValueError, match=r"a gradient view takes whole layers; of network\.fc\.weight"):
         ActivationMatcher(problem.model, view([*names, "network.fc.bias"]), OBJECTIVES["cosine"])
 
 

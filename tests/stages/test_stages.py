@@ -80,8 +80,8 @@ class Place:
         return self
 
     def reconstruct(self, name="reconstructions.safetensors", progress=None):
-        read = (self["updates.safetensors"], self["checkpoints"], self["auxiliary"])
-        write_reconstructions(self.plan, self.batch, *read, self[name], "cpu", progress)
+        folders = (self["updates.safetensors"], self["checkpoints"], self["auxiliary"])
+        write_reconstructions(self.plan, self.batch, *folders, self[name], "cpu", progress)
 
     def finished(self):
         self.trained().reconstruct()
@@ -263,15 +263,11 @@ def test_each_knowledge_level_reads_no_more_than_it_grants(done):
         assert list(seen.update) == [name for name, _ in model.named_parameters()]
 
 
-def test_a_checkpoint_is_the_seeded_model_and_round_0_only(done, tmp_path):
+def test_a_checkpoint_is_the_seeded_model(done, tmp_path):
     other = done.cells[0].model_copy(update={"model": done.cells[0].model.model_copy(update={"init_seed": 1})})
     first = load_file(done["checkpoints"] / f"{done.checkpoint}.safetensors")
     write_checkpoint(other, done.config, tmp_path / "other.safetensors")
     assert not torch.equal(load_file(tmp_path / "other.safetensors")["network.fc.weight"], first["network.fc.weight"])
-    later = done.cells[0].model_copy(update={"model": done.cells[0].model.model_copy(update={"round": 5})})
-    with pytest.raises(UserError, match=r"model\.round is 5; this version has round 0"):
-        write_checkpoint(later, done.config, tmp_path / "later.safetensors")
-    assert not (tmp_path / "later.safetensors").exists()
 
 
 def test_a_missing_cell_fails_the_collection_and_leaves_no_file(done, results, tmp_path):
@@ -299,7 +295,7 @@ def test_a_missing_input_is_one_line_that_names_the_file_and_the_command(done, t
     calls = {
         "checkpoint": lambda: write_updates(done.plan, done.batch, tmp_path, tmp_path / "out"),
         "updates": lambda: write_reconstructions(
-            done.plan, done.batch, missing, done["checkpoints"], done["auxiliary"], tmp_path / "out", "cpu"
+            done.plan, done.batch, missing, done["checkpoints"], tmp_path, tmp_path / "out", "cpu"
         ),
         "reconstructions": lambda: write_scores(done.plan, done.batch, missing, tmp_path / "out", tmp_path / "images"),
         "shard": lambda: collect(done.plan, [missing], tmp_path / "out"),
@@ -323,7 +319,7 @@ def test_a_damaged_input_is_a_user_error(done, tmp_path, what, damage):
     else:
         save_file({name.replace(done.cells[0].id, "0" * 16): value for name, value in load_file(path).items()}, path)
     stages = {
-        "updates": (write_reconstructions, path, done["checkpoints"], done["auxiliary"], tmp_path / "out", "cpu"),
+        "updates": (write_reconstructions, path, done["checkpoints"], tmp_path, tmp_path / "out", "cpu"),
         "reconstructions": (write_scores, path, tmp_path / "out", tmp_path / "images"),
     }
     stage, *arguments = stages[what]
@@ -336,9 +332,7 @@ def test_updates_of_other_cells_are_refused(done, tmp_path):
     content = load_file(done["updates.safetensors"])
     save_file({name: value for name, value in content.items() if name.startswith(done.cells[0].id)}, path)
     with pytest.raises(UserError, match=f"the update of cell {done.cells[1].id} is missing"):
-        write_reconstructions(
-            done.plan, done.batch, path, done["checkpoints"], done["auxiliary"], tmp_path / "out", "cpu"
-        )
+        write_reconstructions(done.plan, done.batch, path, done["checkpoints"], tmp_path, tmp_path / "out", "cpu")
 
 
 def test_a_file_that_is_no_parquet_is_a_user_error(tmp_path):

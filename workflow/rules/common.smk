@@ -31,6 +31,11 @@ def checkpoints(wildcards):
     return [f"{folder}/{name}.safetensors" for name in STUDY.plan.batches[wildcards.batch].checkpoints]
 
 
+def datasets(wildcards):
+    """The data sets whose images a batch attacks."""
+    return [f"{RESULTS}/data/{name}.json" for name in STUDY.datasets(wildcards.batch)]
+
+
 def auxiliaries(wildcards):
     """The models trained on public images that the attacks of a batch use."""
     folder = f"{RESULTS}/auxiliary"

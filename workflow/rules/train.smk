@@ -2,7 +2,7 @@
 
 
 rule train_checkpoint:
-    """Write the global model of a federated round."""
+    """Write the untrained global model, round 0."""
     input:
         plan=ancient(PLAN),
         data=lambda wildcards: f"{RESULTS}/data/{STUDY.checkpoint_cell(wildcards.checkpoint).dataset.name}.json",
@@ -13,6 +13,8 @@ rule train_checkpoint:
         f"{RESULTS}/logs/train_checkpoint/{{checkpoint}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_checkpoint/{{checkpoint}}.tsv"
+    wildcard_constraints:
+        checkpoint=STUDY.untrained,
     conda:
         "../../envs/gradleak.yaml"
     threads: STUDY.threads
@@ -21,3 +23,36 @@ rule train_checkpoint:
         runtime=10,
     shell:
         "gradleak train --plan {input.plan} --checkpoint {wildcards.checkpoint} --out {output} 2> {log}"
+
+
+# One rule per training: only so does Snakemake know which checkpoints a job writes.
+for _training in STUDY.plan.trainings:
+
+    rule:
+        name:
+            f"train_federated_{_training}"
+        input:
+            plan=ancient(PLAN),
+            data=f"{RESULTS}/data/{STUDY.plan.training_cell(_training).training_data.name}.json",
+            code=STUDY.training_code(_training),
+        output:
+            accuracy=f"{RESULTS}/trainings/{_training}.parquet",
+            checkpoints=[f"{RESULTS}/checkpoints/{name}.safetensors" for name in STUDY.plan.trainings[_training]],
+        log:
+            f"{RESULTS}/logs/train_federated/{_training}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/train_federated/{_training}.tsv"
+        retries: STUDY.retries
+        conda:
+            "../../envs/gradleak.yaml"
+        threads: STUDY.threads
+        resources:
+            mem_mb=8000,
+            runtime=STUDY.training_runtime_min(_training),
+            gpu=STUDY.gpus,
+        params:
+            training=_training,
+            checkpoints=lambda wildcards, output: Path(output.checkpoints[0]).parent,
+        shell:
+            "gradleak federate --plan {input.plan} --training {params.training} --checkpoints {params.checkpoints}"
+            " --out {output.accuracy} 2> {log}"

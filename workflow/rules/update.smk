@@ -5,6 +5,7 @@ rule compute_updates:
     """Train the victim clients of a batch locally: what the server sees."""
     input:
         plan=ancient(PLAN),
+        data=datasets,
         checkpoints=checkpoints,
         code=lambda wildcards: STUDY.update_code(wildcards.batch),
     output:

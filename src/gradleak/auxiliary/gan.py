@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradleak.auxiliary.base import Auxiliary, AuxiliaryConfig, Generator, PerImage, Samples, TrainContext, draw
 from gradleak.auxiliary.quality import QUALITY_SAMPLES, generator_quality
+from gradleak.data.pool import ImagePool
 from gradleak.data.roles import PublicImages, TuningImages
 from gradleak.resume import StateFile, training_tensors
 
@@ -68,7 +69,6 @@ class GeneratorAuxiliary(Auxiliary):
 
 
 Loss = Literal["logistic", "hinge"]
-_POOL_BYTES = 2 << 30
 
 
 def train_gan(
@@ -96,7 +96,7 @@ def train_gan(
     done = store.load(tensors) if store else 0
     if context.progress is not None:
         context.progress(done)
-    pool = _Pool(public)
+    pool = ImagePool(public)
     for step in range(done, config.steps):
         random = torch.Generator().manual_seed(int(config.id, 16) % 2**32 * 2**24 + step)
         real, wanted = pool.take(torch.randint(public.size, (config.batch_size,), generator=random))
@@ -118,30 +118,6 @@ def train_gan(
         if store:
             store.save_if_due(tensors, step + 1)
     return average.cpu()
-
-
-class _Pool:
-    """Public images by index: kept in memory as bytes if there is room for them, else read when asked for.
-
-    50,000 images of 32 x 32 pixels are 150 MB.
-    """
-
-    def __init__(self, public: PublicImages) -> None:
-        self._public = public
-        self._kept: tuple[Tensor, Tensor] | None = None
-        if 3 * public.resolution**2 * public.size <= _POOL_BYTES:
-            blocks = [range(start, min(start + 1000, public.size)) for start in range(0, public.size, 1000)]
-            self._kept = torch.cat([self._bytes(block) for block in blocks]), public.labels(range(public.size))
-
-    def take(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Images float32 (n, 3, H, W) in [0, 1], in steps of 1/255, and labels (n,)."""
-        if self._kept is not None:
-            images, labels = self._kept
-            return images[index].float().div(255), labels[index]
-        return self._bytes(index).float().div(255), self._public.labels(index)
-
-    def _bytes(self, index: range | Tensor) -> Tensor:
-        return (self._public.images(index) * 255).round().byte()
 
 
 def _critic_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:

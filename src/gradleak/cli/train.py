@@ -12,7 +12,7 @@ from gradleak.cli.options import out_option, plan_option
 @click.option("--checkpoint", required=True, help="Id of a checkpoint in the plan.")
 @out_option
 def train(plan_path: Path, checkpoint: str, out: Path) -> None:
-    """Write the global model of the federated round that a checkpoint names.
+    """Write the untrained global model, round 0, as a checkpoint; `federate` writes those of later rounds.
 
     \b
     Example:

@@ -5,6 +5,9 @@ of a hyper-parameter search. The rest of `train` are `public` images, from which
 enhancers. Which images are set aside is decided by a hash of their number, so that a tenth of every class is, in
 whatever order the data lie. In a view of some classes every image keeps the role that it has in the whole data set, so
 roles stay disjoint between views too.
+
+The clients of a federated training hold images of `train`, whatever their role: victims are new to the global model,
+public and tuning images are not.
 """
 
 import hashlib

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gradleak.engine.base import Evaluation, Priors, Targets, slopes
 from gradleak.engine.layers import TappedBatchNorm, TappedConv, TappedLinear
+from gradleak.errors import UserError
 from gradleak.objectives.base import Objective
 
 Tapped = TappedConv | TappedLinear | TappedBatchNorm
@@ -36,7 +37,9 @@ class ActivationMatcher:
 
     def __init__(self, model: nn.Module, targets: Targets, objective: Objective) -> None:
         trials = len(targets.labels)
-        self._model, self._layers = _tap(model, trials, list(targets.update))
+        self._model, tapped = _tap(model, trials)
+        self._layers = _in_view(tapped, set(targets.update))
+        self._normalisations = [layer for _, layer in tapped if isinstance(layer, TappedBatchNorm)]
         self._targets = [[targets.update[name] for name in names] for names, _ in self._layers]
         self._labels = targets.labels.T.flatten()
         self._norm2 = targets.norm2
@@ -75,22 +78,17 @@ class ActivationMatcher:
 
     def _moments(self, trials: int) -> list[tuple[Tensor, Tensor]]:
         found = []
-        for _, layer in self._layers:
-            if isinstance(layer, TappedBatchNorm):
-                grouped = layer.x.view(-1, trials, *layer.x.shape[1:])
-                variance, mean = torch.var_mean(grouped, dim=(0, 3, 4), correction=0)
-                found.append((mean, variance))
+        for layer in self._normalisations:
+            grouped = layer.x.view(-1, trials, *layer.x.shape[1:])
+            variance, mean = torch.var_mean(grouped, dim=(0, 3, 4), correction=0)
+            found.append((mean, variance))
         return found
 
 
-def _tap(model: nn.Module, trials: int, names: Sequence[str]) -> tuple[nn.Module, list[tuple[list[str], Tapped]]]:
-    """A copy of the model whose layers are tapped, with the parameter names that each layer answers for.
-
-    A layer whose parameters are not all among `names` (a partial gradient view) stays tapped for what it has.
-    """
+def _tap(model: nn.Module, trials: int) -> tuple[nn.Module, list[tuple[list[str], Tapped]]]:
+    """A copy of the model whose layers are tapped, with the parameter names that each layer answers for."""
     tapped = copy.deepcopy(model)
     found: list[tuple[list[str], Tapped]] = []
-    wanted = set(names)
     for path, module in list(tapped.named_modules()):
         if not list(module.parameters(recurse=False)):
             continue
@@ -102,11 +100,18 @@ def _tap(model: nn.Module, trials: int, names: Sequence[str]) -> tuple[nn.Module
         else:
             assert isinstance(module, nn.BatchNorm2d)
             replacement = TappedBatchNorm(module, trials)
-        parameters = [f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)]
         parent, _, leaf = path.rpartition(".")
         setattr(tapped.get_submodule(parent), leaf, replacement)
-        if wanted.issuperset(parameters):
-            found.append((parameters, replacement))
-        elif wanted.intersection(parameters):
-            raise ValueError(f"a gradient view must take whole layers; '{path}' is taken in part")
+        found.append(([f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)], replacement))
     return tapped, found
+
+
+def _in_view(layers: Sequence[tuple[list[str], Tapped]], view: set[str]) -> list[tuple[list[str], Tapped]]:
+    """The layers whose parameters are in a gradient view; raises UserError for a layer that is in it in part."""
+    found = []
+    for names, layer in layers:
+        if view.issuperset(names):
+            found.append((names, layer))
+        elif view.intersection(names):
+            raise UserError(f"a gradient view takes whole layers; of {', '.join(names)} it has some")
+    return found

@@ -1,20 +1,25 @@
-"""Stage `train`: the global model of a federated round as a checkpoint file."""
+"""Stage `train`: the untrained global model as a checkpoint file; `federate` writes those of later rounds."""
 
 import time
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from gradleak.cell import Cell
 from gradleak.config import Config
-from gradleak.files import atomic, write_provenance
-from gradleak.stages.common import dataset_of, initial_model
+from gradleak.errors import UserError
+from gradleak.files import write_provenance
+from gradleak.plan import training_id
+from gradleak.stages.common import dataset_of, initial_model, save_weights
 
 
 def write_checkpoint(cell: Cell, config: Config, out: Path) -> None:
-    """Write the checkpoint that a cell attacks, with parameters and running statistics, as safetensors."""
+    """Write the checkpoint of round 0 that a cell attacks, with parameters and running statistics, as safetensors.
+
+    Raises UserError for a later round: one training makes all of them.
+    """
+    if cell.model.round:
+        raise UserError(
+            f"model.round is {cell.model.round}, not 0: run `gradleak federate --training {training_id(cell, config)}`"
+        )
     started = time.time()
-    model = initial_model(cell, dataset_of(cell, config))
-    with atomic(out) as temporary:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
+    save_weights(initial_model(cell, dataset_of(cell, config)), out)
     write_provenance(out, started, model=cell.model.model_dump(mode="json"))

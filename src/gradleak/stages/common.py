@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from gradleak.cell import Cell
 from gradleak.config import Config
 from gradleak.data.base import ImageDataset
 from gradleak.data.view import open_view
 from gradleak.errors import UserError
+from gradleak.files import atomic
 from gradleak.models.base import Classifier, build_model, set_bn_mode
 from gradleak.plan import checkpoint_id
 
@@ -19,12 +22,10 @@ def dataset_of(cell: Cell, config: Config) -> ImageDataset:
 
 
 def initial_model(cell: Cell, dataset: ImageDataset) -> Classifier:
-    """The cell's model at round 0, for the classes and normalisation of `dataset` (see `dataset_of`).
+    """The cell's model with the weights of round 0, for the classes and normalisation of `dataset` (see `dataset_of`).
 
-    Raises UserError for a later round.
+    Later rounds have the same architecture and other weights: see `global_model`.
     """
-    if cell.model.round:
-        raise UserError(f"model.round is {cell.model.round}; this version has round 0 (initialisation) only")
     return build_model(cell.model, dataset.num_classes, cell.dataset.resolution, dataset.mean, dataset.std)
 
 
@@ -34,11 +35,25 @@ def checkpoint_path(folder: Path, cell: Cell, config: Config) -> Path:
 
 
 def global_model(cell: Cell, config: Config, checkpoints: Path) -> Classifier:
-    """The global model that the client received: the checkpoint's weights, BN in the client's mode."""
+    """The global model that the client received: the checkpoint's weights, BN in the client's mode.
+
+    Raises UserError if the checkpoint is missing or damaged.
+    """
     path = checkpoint_path(checkpoints, cell, config)
-    if not path.exists():
-        raise UserError(f"{path}: checkpoint is missing; run `gradleak train`")
     model = initial_model(cell, dataset_of(cell, config))
-    model.load_state_dict(load_file(path))
+    try:
+        model.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        command = "federate" if cell.model.round else "train"
+        raise UserError(f"{path}: checkpoint is missing; run `gradleak {command}`") from None
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a checkpoint of model '{cell.model.name}' ({reason[:200]})") from None
     set_bn_mode(model, cell.client.bn_mode)
     return model
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's parameters and buffers as a checkpoint, atomically."""
+    with atomic(path) as temporary:
+        save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, temporary)

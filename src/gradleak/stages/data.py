@@ -3,23 +3,27 @@
 import json
 from pathlib import Path
 
+from gradleak.checks import check_training, check_victim, highest_victims
 from gradleak.data.base import open_dataset
 from gradleak.data.view import open_view
 from gradleak.errors import UserError
 from gradleak.files import write_text
-from gradleak.plan import Plan, check_victim, highest_victims
+from gradleak.plan import Plan
 
 
 def record_dataset(plan: Plan, name: str, out: Path) -> None:
     """Fetch data set `name` of a plan and write its sizes, classes and fingerprint as JSON.
 
     What is recorded is the whole data set, whichever classes cells choose. Raises UserError if the plan does not use
-    its images (as a label space it needs none), if it is missing and cannot be fetched, or if a victim index is beyond
-    the test images of the chosen classes.
+    its images (as a label space it needs none), if it is missing and cannot be fetched, if a victim index is beyond
+    the test images of the chosen classes, or a federated training wants more images than there are.
     """
     cells = [cell for cell in plan.cells.values() if cell.dataset.name == name]
     specs = [cell.dataset for cell in cells]
     specs += [a.dataset for a in plan.auxiliaries.values() if a.dataset.name == name]
+    trained = [cell for cell in plan.cells.values() if cell.model.training is not None]
+    trainings = [cell for cell in trained if cell.training_data.name == name]
+    specs += [cell.training_data for cell in trainings]
     if not specs:
         raise UserError(f"data set '{name}' is not used by study '{plan.study}'")
     sources, cache = plan.config.data, plan.config.cache
@@ -27,6 +31,8 @@ def record_dataset(plan: Plan, name: str, out: Path) -> None:
     dataset.fetch()
     for spec, top in highest_victims(cells):
         check_victim(spec, top, open_view(spec, sources, cache).size("test"))
+    for cell in trainings:
+        check_training(cell, dataset)
     content = {
         "name": name,
         "classes": list(dataset.class_names),

@@ -13,10 +13,10 @@ from gradleak.config import Config
 from gradleak.files import atomic
 from gradleak.metrics.backbone import fetch_backbone
 from gradleak.metrics.base import Scorer
-from gradleak.models.base import set_bn_mode
 from gradleak.plan import auxiliary_id
 from gradleak.stages.auxiliaries import auxiliary_loader
-from gradleak.stages.common import dataset_of, initial_model
+from gradleak.stages.common import dataset_of
+from gradleak.stages.federate import model_of
 from gradleak.stages.pretrain import write_auxiliary
 from gradleak.stages.reconstruct import attack_family
 from gradleak.stages.score import score_cell
@@ -34,11 +34,13 @@ def run_cell(
     device: str,
     progress: Progress,
 ) -> str:
-    """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`; returns a line of metrics."""
+    """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`; returns a line of metrics.
+
+    Auxiliary models and the federated round that the cache lacks are trained first.
+    """
     dataset = dataset_of(cell, config)
     images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
-    model = initial_model(cell, dataset)
-    set_bn_mode(model, cell.client.bn_mode)
+    model = model_of(cell, config, config.cache / "checkpoints", device, progress)
     scorer = Scorer(fetch_backbone(config.cache).parent)
     content = InMemory(pack_update(cell, model, images, labels))
     shared = unpack_update(cell, content, set(content), model)

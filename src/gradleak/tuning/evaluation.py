@@ -15,9 +15,9 @@ from gradleak.errors import UserError
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.metrics.lpips import Lpips
 from gradleak.metrics.matching import match
-from gradleak.models.base import set_bn_mode
 from gradleak.stages.auxiliaries import auxiliary_loader
-from gradleak.stages.common import dataset_of, initial_model
+from gradleak.stages.common import dataset_of
+from gradleak.stages.federate import model_of
 from gradleak.stages.update import InMemory, pack_update, unpack_update
 from gradleak.tuning.search import Search
 
@@ -36,9 +36,12 @@ class TuningClient:
     seed: int
 
 
-def tuning_clients(search: Search, config: Config) -> list[TuningClient]:
+def tuning_clients(
+    search: Search, config: Config, device: str = "cpu", progress: Progress | None = None
+) -> list[TuningClient]:
     """The clients of the search, then as many of the validation; their updates are computed as the stage does.
 
+    A federated round that the cache lacks is trained first, on `device`.
     The seed of a client is the same for every candidate. Raises UserError if there are not enough tuning images.
     """
     cell, trials = search.cell, search.spec.trials
@@ -51,8 +54,7 @@ def tuning_clients(search: Search, config: Config) -> list[TuningClient]:
             f"{search.where}: trials: 2 x {trials.count} clients (search, validation) of {samples} images from "
             f"{trials.first} on need {needed} tuning images; data set '{tuning.name}' has {tuning.size}"
         )
-    model = initial_model(cell, dataset)
-    set_bn_mode(model, cell.client.bn_mode)
+    model = model_of(cell, config, config.cache / "checkpoints", device, progress)
     clients = []
     for index in range(count):
         first = trials.first + index * samples

@@ -75,7 +75,7 @@ def tune(
     iterations. Auxiliary models that the folder lacks are trained first.
     """
     fetch_backbone(config.cache)
-    clients = tuning_clients(search, config)
+    clients = tuning_clients(search, config, device, progress)
     fingerprint = dataset_of(search.cell, config).fingerprint()
     state = SearchState(out.with_name(out.name + ".state.json"), _identity(search, config, fingerprint))
     train_missing(search.cell, config, auxiliaries, device, progress or _silent)

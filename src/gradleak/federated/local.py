@@ -1,0 +1,68 @@
+"""Local training of a client in a round: SGD on its mini-batches, batch normalisation in training mode."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gradleak.data.pool import ImagePool
+from gradleak.federated.client import parameters_of
+from gradleak.federated.server import ClientUpdate, running_statistics
+from gradleak.federated.spec import FederatedSpec
+
+
+def train_client(model: nn.Module, pool: ImagePool, rows: Tensor, spec: FederatedSpec, seed: int) -> ClientUpdate:
+    """Train `model`, the client's copy of the global model, in place, and return what the client shares.
+
+    rows: int64 (n,), the client's images in the pool. FedAvg: E epochs, each in a new order; FedSGD: the gradient of
+    the first mini-batch. `seed` decides order, flips and dropout; global generators are restored.
+    """
+    model.train()
+    device = next(model.parameters()).device
+    random = torch.Generator().manual_seed(seed)
+    start = {name: value.clone() for name, value in parameters_of(model).items()}
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)  # dropout layers read the global generator
+        if spec.protocol == "fedsgd":
+            _gradient(model, pool, next(_minibatches(rows, spec, random)), spec, random)
+            gradients = {name: value.grad for name, value in model.named_parameters()}
+            update = {name: torch.zeros_like(start[name]) if g is None else g for name, g in gradients.items()}
+        else:
+            optimizer = torch.optim.SGD(model.parameters(), spec.lr, spec.momentum)
+            for _ in range(spec.local_epochs):
+                for chosen in _minibatches(rows, spec, random):
+                    _gradient(model, pool, chosen, spec, random)
+                    optimizer.step()
+            end = parameters_of(model)
+            update = {name: (start[name] - end[name]) / spec.lr for name in start}
+    statistics = {name: value.clone() for name, value in running_statistics(model).items()}
+    return ClientUpdate(update, statistics, len(rows))
+
+
+def _gradient(model: nn.Module, pool: ImagePool, chosen: Tensor, spec: FederatedSpec, random: torch.Generator) -> None:
+    """Leave the gradient of the mean loss of the chosen images in the model."""
+    parameter = next(model.parameters())
+    images, labels = pool.take(chosen)
+    images, labels = images.to(parameter), labels.to(parameter.device)
+    if spec.augment == "flip":
+        mirrored = torch.rand(len(chosen), generator=random) < 0.5
+        images = torch.where(mirrored.to(images.device).view(-1, 1, 1, 1), images.flip(-1), images)
+    model.zero_grad()
+    with torch.autocast(parameter.device.type, torch.bfloat16, enabled=spec.precision == "mixed"):
+        loss = F.cross_entropy(model(images), labels)
+    loss.backward()
+
+
+def _minibatches(rows: Tensor, spec: FederatedSpec, random: torch.Generator) -> Iterator[Tensor]:
+    """The rows in a random order, cut into mini-batches.
+
+    The last may be smaller, but not a single image: batch normalisation has no variance of one value, so that image
+    joins the mini-batch before.
+    """
+    order = rows[torch.randperm(len(rows), generator=random)]
+    size = min(len(rows), spec.batch_size or len(rows))
+    cuts = list(range(size, len(rows), size))
+    if size > 1 and cuts and len(rows) - cuts[-1] == 1:
+        cuts.pop()
+    yield from torch.tensor_split(order, cuts)

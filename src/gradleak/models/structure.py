@@ -1,0 +1,47 @@
+"""What a built model consists of: named blocks whose gradients can be selected, and its skip connections."""
+
+from typing import Any
+
+from torch import nn
+
+from gradleak.errors import UserError
+from gradleak.models.base import Classifier
+
+# A network says both about itself, where it can: `parts` maps a block's name to the submodules it consists of,
+# `skips` is a number. Neither is required of a new model.
+
+
+def named_blocks(model: nn.Module) -> dict[str, list[str]]:
+    """The model's blocks in forward order: name to prefixes of parameter names.
+
+    Every parameter belongs to exactly one block. A prefix ends in a dot, so `name.startswith(prefix)` is exact. A
+    network without `parts` has one block per child module that has parameters.
+    """
+    network, prefix = _network(model)
+    parts: dict[str, list[str]] | None = getattr(network, "parts", None)
+    if parts is None:
+        parts = {name: [name] for name, child in network.named_children() if any(True for _ in child.parameters())}
+    return {block: [f"{prefix}{path}." for path in paths] for block, paths in parts.items()}
+
+
+def block_parameters(model: nn.Module, block: str) -> list[str]:
+    """Names of the parameters of one block, in the model's order; raises UserError for an unknown block."""
+    blocks = named_blocks(model)
+    if block not in blocks:
+        raise UserError(f"the model has no block '{block}'; it has: {', '.join(blocks)}")
+    return [name for name, _ in model.named_parameters() if name.startswith(tuple(blocks[block]))]
+
+
+def skip_connections(model: nn.Module) -> int:
+    """How many connections between layers that are not neighbours the model has (Sec. 5.2.1, Figure 10).
+
+    ResNet: one per residual block whose shortcut is not cut, identity or projection. DenseNet: within a dense block,
+    one per concatenated input of a layer beyond the output of the layer right before it; the transition (or the
+    classifier) that follows a dense block counts as a layer. Other models have none: the parallel branches of an
+    inception block all leave from the same layer and skip nothing.
+    """
+    return int(getattr(_network(model)[0], "skips", 0))
+
+
+def _network(model: nn.Module) -> tuple[Any, str]:
+    return (model.network, "network.") if isinstance(model, Classifier) else (model, "")

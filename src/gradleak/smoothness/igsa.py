@@ -1,0 +1,59 @@
+"""The paper's estimator of IGSA (Eq. 10): finite differences of the gradient at K random points of a small ball."""
+
+from torch import Tensor, nn
+from torch.func import vmap
+
+from gradleak.errors import UserError
+from gradleak.smoothness.ball import Ball
+from gradleak.smoothness.estimate import Estimate
+from gradleak.smoothness.layers import LayerNorm
+from gradleak.smoothness.problem import Problem
+from gradleak.smoothness.sampling import Draw, estimate
+from gradleak.smoothness.settings import IgsaSettings
+
+_CHECKED = 8
+_TOLERANCE = 0.01
+
+
+def igsa(model: nn.Module, images: Tensor, labels: Tensor, settings: IgsaSettings) -> Estimate:
+    """IGSA of a client with images (N, 3, H, W) in [0, 1] and labels (N,): the higher, the smoother (Eq. 10).
+
+        K / sum_k |(Phi(X) - Phi(X + Delta_k)) . omega|,   |g . omega| = 1/L sum_l omega_l |g_l|_2
+
+    Readings, where the paper leaves room: Phi is the gradient of the client's mean loss, batch normalisation in
+    evaluation mode. Delta is uniform in the l2-ball of radius r around the whole batch X (for N = 1: around the image),
+    in the units of images in [0, 1] and not clipped to them. The norm is not divided by |Delta|, so IGSA is in
+    1 / (gradient's unit), and proportional to 1 / r to first order. Layers and omega: `gradleak.smoothness.layers`.
+
+    In float32 the difference of two nearly equal gradients keeps few digits, and rounding may outweigh it: the first
+    few points are then computed in float64, too, and more than 1 % between the two is an error.
+    Same seed, same draws, on every device; the result is the same up to the rounding of the device's arithmetic.
+    Raises UserError for images or labels of a wrong shape or range, for batch normalisation without running statistics,
+    where the gradient is not finite or does not change, and where float32 is not enough.
+    """
+    if settings.precision == "float32":
+        _check_rounding(model, images, labels, settings)
+    return estimate(_differences, model, images, labels, settings)
+
+
+def _check_rounding(model: nn.Module, images: Tensor, labels: Tensor, settings: IgsaSettings) -> None:
+    few = min(_CHECKED, settings.samples)
+    rounded, exact = (
+        estimate(_differences, model, images, labels, settings.model_copy(update={"samples": few, "precision": name}))
+        for name in ("float32", "float64")
+    )
+    if abs(rounded.igsa / exact.igsa - 1) > _TOLERANCE:
+        raise UserError(
+            f"IGSA: precision is 'float32', where radius {settings.radius:g} gives {rounded.igsa:.4g} instead of "
+            f"{exact.igsa:.4g} from the same {few} points; use 'float64' or a larger radius"
+        )
+
+
+def _differences(problem: Problem, ball: Ball, norm: LayerNorm) -> Draw:
+    here = problem.gradient(problem.images)
+
+    def draw(count: int) -> Tensor:
+        there = vmap(problem.gradient)(problem.images + ball.points(count).to(problem.images))
+        return norm({name: there[name] - here[name] for name in here})
+
+    return draw

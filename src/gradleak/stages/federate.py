@@ -1,0 +1,119 @@
+"""Stage `federate`: a federated training, whose global models of some rounds become checkpoints."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from gradleak.cell import Cell, digest, flatten
+from gradleak.code import code_files
+from gradleak.config import Config
+from gradleak.data.base import DATASETS, ImageDataset
+from gradleak.data.pool import ImagePool, SplitImages
+from gradleak.data.view import open_view
+from gradleak.engine.device import device_name
+from gradleak.federated.spec import FederatedSpec
+from gradleak.federated.training import Accuracy, FederatedTraining
+from gradleak.files import sha256, write_provenance
+from gradleak.models.base import MODELS, Classifier, set_bn_mode
+from gradleak.plan import training_id
+from gradleak.stages.common import checkpoint_path, dataset_of, global_model, initial_model
+from gradleak.stages.rounds import Rounds
+from gradleak.stages.tables import write_parquet
+
+Progress = Callable[[str, int], Callable[[int], None]]
+
+
+def write_training(
+    cell: Cell,
+    rounds: Mapping[int, Path],
+    config: Config,
+    out: Path,
+    device: str,
+    progress: Progress | None = None,
+) -> None:
+    """Run the training of a cell's model and write the checkpoints of some rounds, and accuracies as Parquet to `out`.
+
+    `rounds` says which and where; the training ends with the last of them. Finished rounds are kept in `<out>.state/`,
+    also afterwards: a killed training goes on from its last round, a longer one from where the shorter ended, and both
+    write the same bytes as one that was never interrupted. What is kept is not used once code or data have changed.
+    """
+    started = time.time()
+    spec = cell.model.training
+    assert spec is not None
+    dataset = open_view(cell.training_data, config.data, config.cache)
+    identity = _identity(cell, config, dataset)
+    kept = Rounds(out.with_name(out.name + ".state"), identity)
+    begin, end = kept.start(rounds), max(rounds)
+    model = initial_model(cell, dataset)
+    if begin:
+        kept.load(begin, model)
+    accuracies = kept.accuracies(begin) if begin else []
+    if begin < end:
+        count = progress(f"federated training {cell.model.name}", end * spec.participants) if progress else None
+        if count is not None:
+            count(begin * spec.participants)
+        train, test = _pools(dataset, spec, device)
+        model.to(device)
+        training = FederatedTraining(model, train, spec, cell.training, progress=count)
+        if not begin:
+            accuracies = [training.evaluate(test, 0)]
+        for number in range(begin + 1, end + 1):
+            training.run_round(number)
+            accuracies.append(training.evaluate(test, number))
+            kept.save(number, model, accuracies, rounds)
+    facts = {
+        "device": device_name(device),
+        "data": {dataset.name: dataset.fingerprint()},
+        "training": training_id(cell, config),
+        "model": cell.model.model_dump(mode="json", exclude={"round"}),
+    }
+    for number, path in rounds.items():
+        kept.publish(number, path)
+        write_provenance(path, started, round=number, **facts)
+    write_parquet(_frame(cell, config, accuracies[: end + 1]), out)
+    write_provenance(out, started, first_round=begin + 1, **facts)
+
+
+def model_of(
+    cell: Cell, config: Config, checkpoints: Path, device: str, progress: Progress | None = None
+) -> Classifier:
+    """The global model that the client received; a round that the folder lacks is trained first.
+
+    Round 0 needs no folder. Accuracies go to the folder `trainings` beside it.
+    """
+    if cell.model.round == 0:
+        model = initial_model(cell, dataset_of(cell, config))
+        set_bn_mode(model, cell.client.bn_mode)
+        return model
+    path = checkpoint_path(checkpoints, cell, config)
+    if not path.exists():
+        out = checkpoints.with_name("trainings") / f"{training_id(cell, config)}.parquet"
+        write_training(cell, {cell.model.round: path}, config, out, device, progress)
+    return global_model(cell, config, checkpoints)
+
+
+def _pools(dataset: ImageDataset, spec: FederatedSpec, device: str) -> tuple[ImagePool, ImagePool]:
+    """The images of all clients, and those that accuracy is measured on."""
+    train = SplitImages(dataset, "train", spec.images, spec.seed, "model.training.images")
+    test = SplitImages(dataset, "test", spec.evaluate, spec.seed, "model.training.evaluate")
+    return ImagePool(train, device), ImagePool(test, device)
+
+
+def _identity(cell: Cell, config: Config, dataset: ImageDataset) -> str:
+    """Hash of the training, the data, and the code that computes it."""
+    modules = ["gradleak.stages.federate", MODELS.origin(cell.model.name)]
+    modules += [DATASETS.origin(dataset.name)] if dataset.name in DATASETS else []
+    code = [sha256(Path(path)) for path in code_files(modules)]
+    return digest([training_id(cell, config), dataset.fingerprint(), code])
+
+
+def _frame(cell: Cell, config: Config, accuracies: list[Accuracy]) -> pd.DataFrame:
+    """One row per round: the training's factors, number of test images, accuracy and loss."""
+    content = cell.model_dump(mode="json", include={"model": True})
+    del content["model"]["round"], content["model"]["training"]["rounds"]
+    content["dataset"] = {"name": cell.training_data.name, "resolution": cell.training_data.resolution}
+    factors = {"training_id": training_id(cell, config), **dict(flatten(content))}
+    return pd.DataFrame([{**factors, **asdict(row)} for row in accuracies])

@@ -1,0 +1,65 @@
+"""A federated training as Snakemake sees it: one job makes all rounds, and goes on where a study asks for more."""
+
+import re
+
+import pytest
+from test_workflow import ROOT, checkout  # noqa: F401  # the fixture
+
+from gradleak.config import parse_config
+from gradleak.plan import make_plan
+from gradleak.study import load_study
+from gradleak.workflow import Workflow
+
+STUDY = "tests/workflow/federated.yaml"
+RESULTS = "results/federated"
+
+
+def plan_of(path):
+    return make_plan(load_study(path), parse_config({"device": "cpu"}, "here"))
+
+
+def snakemake(place, *targets):
+    """Run Snakemake; returns the names of the rules that it ran, or would run."""
+    done = place.snakemake(*targets, study=STUDY)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return re.findall(r"rule (\w+):", done.stdout + done.stderr)
+
+
+@pytest.mark.slow
+def test_one_job_makes_all_rounds_and_goes_on_for_more(checkout):  # noqa: F811
+    place = checkout("federated")
+    study = place.folder / STUDY
+    plan = plan_of(study)
+    (training,) = plan.trainings
+    rule, accuracy = f"train_federated_{training}", f"{RESULTS}/trainings/{training}.parquet"
+    log = place.folder / f"{RESULTS}/logs/train_federated/{training}.log"
+    untrained = next(name for name in plan.checkpoints if name not in plan.trainings[training])
+    ran = snakemake(place, accuracy, f"{RESULTS}/checkpoints/{untrained}.safetensors")
+    assert sorted(ran) == ["fetch_data", "train_checkpoint", rule]
+    assert "1 of 4 iterations" in log.read_text()
+    names = plan.rounds(training).values()
+    made = {name: (place.folder / f"{RESULTS}/checkpoints/{name}.safetensors").read_bytes() for name in names}
+    assert len(set(made.values())) == 2
+
+    study.write_text(study.read_text().replace("[0, 1, 2]", "[0, 1, 2, 3]"))
+    longer = plan_of(study)
+    assert list(longer.trainings) == [training]
+    assert snakemake(place, f"{RESULTS}/checkpoints/{longer.rounds(training)[3]}.safetensors") == [rule]
+    assert {name: (place.folder / f"{RESULTS}/checkpoints/{name}.safetensors").read_bytes() for name in made} == made
+    assert "4 of 6 iterations" in log.read_text()
+    assert "1 of 6 iterations" not in log.read_text()  # rounds 1 and 2 were kept
+
+
+def test_what_a_training_runs_makes_it_run_again_and_the_attack_is_no_part_of_it():
+    plan = plan_of(ROOT / STUDY)
+    (training,) = plan.trainings
+    workflow = Workflow(plan)
+    files = workflow.training_code(training)
+    for part in ("federated/server", "federated/local", "federated/split", "models/convnet", "data/photos10"):
+        assert any(file.endswith(f"src/gradleak/{part}.py") for file in files), part
+    assert not any("gia_o" in file or "resnet" in file for file in files)
+    untrained = next(name for name, cell in plan.checkpoints.items() if plan.cells[cell].model.round == 0)
+    assert workflow.untrained == untrained
+    assert not any("federated/training" in file for file in workflow.train_code(untrained))
+    assert workflow.datasets(next(iter(plan.batches))) == ["photos10"]
+    assert workflow.training_runtime_min(training) == 11
