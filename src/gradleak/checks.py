@@ -1,4 +1,4 @@
-"""Whether the images that a study asks for exist: its victims, and what its federated trainings use."""
+"""Whether what a study asks for exists: victims, images of federated trainings, parameters of gradient views."""
 
 from collections.abc import Iterable
 
@@ -7,6 +7,7 @@ from gradleak.config import Config
 from gradleak.data.base import DATASETS, ImageDataset, Split
 from gradleak.data.view import chosen_labels, open_view
 from gradleak.errors import UserError
+from gradleak.models.facts import model_facts
 
 
 def highest_victims(cells: Iterable[Cell]) -> list[tuple[DatasetSpec, int]]:
@@ -63,6 +64,14 @@ def check_victims(cells: Iterable[Cell], config: Config) -> None:
         dataset = _there(spec, config)
         if dataset is not None:
             check_victim(spec, top, dataset.size("test"))
+
+
+def check_views(cells: Iterable[Cell]) -> None:
+    """Raises UserError for a gradient view that names what its model does not have."""
+    for cell in cells:
+        view = cell.attack.matched()
+        if view is not None:
+            model_facts(cell.model, 10, cell.dataset.resolution, view)  # names do not depend on the number of classes
 
 
 def _there(spec: DatasetSpec, config: Config) -> ImageDataset | None:

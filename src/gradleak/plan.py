@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 
 from gradleak.auxiliary.base import AuxiliaryConfig, parse_auxiliary
 from gradleak.cell import Cell, digest
-from gradleak.checks import check_trainings, check_victims
+from gradleak.checks import check_trainings, check_victims, check_views
 from gradleak.config import Config, parse_config
 from gradleak.cost import cost, federated_cost, recorded_throughput, throughput
 from gradleak.data.view import chosen_labels
@@ -128,6 +128,7 @@ def make_plan(study: Study, config: Config) -> Plan:
     """
     cells = {cell.id: cell for cell in study.cells()}
     check_victims(list(cells.values()), config)
+    check_views(cells.values())
     groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
     for cell in cells.values():
         groups[cell.dataset.name, cell.model.name, cell.attack.name].append(cell)

@@ -190,6 +190,8 @@ def test_a_gradient_view_of_whole_layers_is_matched_and_one_that_splits_a_layer_
         assert_same(fast(problem.model, view(names), OBJECTIVES["cosine"])(problem.candidates, no_priors), expected)
     with pytest.raises(ValueError, match=r"a gradient view takes whole layers; of network\.fc\.weight"):
         ActivationMatcher(problem.model, view([*names, "network.fc.bias"]), OBJECTIVES["cosine"])
+    assert supports(problem.model, names)
+    assert not supports(problem.model, [*names, "network.fc.bias"])
 
 
 def test_the_model_is_left_as_it_was(models):

@@ -44,6 +44,10 @@ class AttackConfig(BaseModel):
         """Modules of the registered parts (objectives, priors, ...) that this configuration names."""
         return []
 
+    def matched(self) -> tuple[str, ...] | None:
+        """The gradient view: blocks, modules or parameters that the attack uses; None is the whole update."""
+        return None
+
     def auxiliaries(self) -> "list[AuxiliaryConfig]":
         """Models that the adversary trains on public images beforehand."""
         return []

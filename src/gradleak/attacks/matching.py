@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from gradleak.attacks.base import Attack, AttackConfig, Reconstruction, RunContext, Trial
@@ -21,20 +21,30 @@ from gradleak.engine.functional import FunctionalMatcher
 from gradleak.errors import UserError
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import Classifier
+from gradleak.models.structure import parameters_in
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import PRIORS, WeightedPriors, prior_level
 from gradleak.resume import StateFile
 
 
 class MatchingConfig(AttackConfig):
-    """Objective (Eq. 1's Dist) and weighted priors (alpha R)."""
+    """Objective (Eq. 1's Dist), weighted priors (alpha R), and the gradient view: the parameters that are matched.
+
+    `view` lists blocks (`nin1`), modules or parameters of the model (Table 3); None is the whole update.
+    """
 
     objective: str = "cosine"
     priors: Mapping[str, float] = {}
+    # Left out of the content where there is none: ids of attacks on whole updates do not depend on it.
+    view: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=lambda value: value is None)
 
     def origins(self) -> list[str]:
         """Modules of the objective and the priors."""
         return [OBJECTIVES.origin(self.objective), *(PRIORS.origin(name) for name in self.priors)]
+
+    def matched(self) -> tuple[str, ...] | None:
+        """See `AttackConfig.matched`."""
+        return self.view
 
     def matching_level(self) -> int:
         """Level 0 for matching alone, 1 with p_TV, 3 if it simulates the client, 4 with p_BN."""
@@ -117,7 +127,8 @@ class Problem:
         self.trials, self.model, self.context = trials, model, context
         self._label = label
         configs = [_matching(trial) for trial in trials]
-        self.targets = Targets.stack([t.update for t in trials], [_labels(t) for t in trials], context.device)
+        seen = [_seen(trial, model) for trial in trials]
+        self.targets = Targets.stack(seen, [_labels(trial) for trial in trials], context.device)
         self.labels = self.targets.labels
         updates = [_on_device(trial.update, context.device) for trial in trials]
         self.priors = WeightedPriors([config.priors for config in configs], updates)
@@ -155,7 +166,7 @@ def matcher(config: MatchingConfig, model: Classifier, targets: Targets, trial: 
     """The fast matcher where it can be used, else the general one."""
     objective = OBJECTIVES[config.objective]
     training = simulated_training(trial)
-    if training is None and activation.supports(model):
+    if training is None and activation.supports(model, targets.update):
         return ActivationMatcher(model, targets, objective)
     return FunctionalMatcher(model, targets, objective, training)
 
@@ -173,6 +184,14 @@ def simulated_training(trial: Trial) -> LocalTraining | None:
 def _matching(trial: Trial) -> MatchingConfig:
     assert isinstance(trial.config, MatchingConfig)
     return trial.config
+
+
+def _seen(trial: Trial, model: Classifier) -> SharedUpdate:
+    """The update as far as the attack matches it."""
+    view = _matching(trial).view
+    if view is None:
+        return trial.update
+    return replace(trial.update, update={name: trial.update.update[name] for name in parameters_in(model, view)})
 
 
 def _labels(trial: Trial) -> Tensor:

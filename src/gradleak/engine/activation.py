@@ -5,7 +5,7 @@ images only, each image's backward signal is its own trial's. See `layers` for w
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,15 @@ from gradleak.objectives.base import Objective
 Tapped = TappedConv | TappedLinear | TappedBatchNorm
 
 
-def supports(model: nn.Module) -> bool:
-    """Whether every parameter of the model belongs to a layer that can be tapped."""
-    return all(_tappable(module) for module in model.modules() if list(module.parameters(recurse=False)))
+def supports(model: nn.Module, view: Collection[str] | None = None) -> bool:
+    """Whether every parameter belongs to a layer that can be tapped, and a view (None: all) has each whole or not."""
+    for path, module in model.named_modules():
+        names = {f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)}
+        if names and not _tappable(module):
+            return False
+        if view is not None and 0 < len(names.intersection(view)) < len(names):
+            return False
+    return True
 
 
 def _tappable(module: nn.Module) -> bool:

@@ -1,5 +1,6 @@
 """What a built model consists of: named blocks whose gradients can be selected, and its skip connections."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -30,6 +31,36 @@ def block_parameters(model: nn.Module, block: str) -> list[str]:
     if block not in blocks:
         raise UserError(f"the model has no block '{block}'; it has: {', '.join(blocks)}")
     return [name for name, _ in model.named_parameters() if name.startswith(tuple(blocks[block]))]
+
+
+def parameters_in(model: nn.Module, view: Sequence[str]) -> list[str]:
+    """Names of the parameters in a gradient view, in the model's order.
+
+    An entry of the view is a block, or a module or a parameter by its name, with or without the leading `network.`.
+    Raises UserError for an entry that names none.
+    """
+    prefix = _network(model)[1]
+    blocks = named_blocks(model)
+    chosen: set[str] = set()
+    for entry in view:
+        if entry in blocks:
+            chosen.update(block_parameters(model, entry))
+            continue
+        path = prefix + entry.removeprefix(prefix)
+        found = [name for name, _ in model.named_parameters() if name == path or name.startswith(f"{path}.")]
+        if not found:
+            raise UserError(f"view names '{entry}', which is no parameter or module, nor a block: {', '.join(blocks)}")
+        chosen.update(found)
+    return [name for name, _ in model.named_parameters() if name in chosen]
+
+
+def parameter_share(model: nn.Module, view: Sequence[str] | None) -> float:
+    """Share of the model's parameters that are in a gradient view, in (0, 1]; 1 for None, the whole."""
+    if view is None:
+        return 1.0
+    chosen = set(parameters_in(model, view))
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return sum(sizes[name] for name in chosen) / sum(sizes.values())
 
 
 def skip_connections(model: nn.Module) -> int:

@@ -16,6 +16,7 @@ from gradleak.errors import UserError
 from gradleak.files import write_provenance
 from gradleak.metrics.base import Scorer
 from gradleak.metrics.matching import match
+from gradleak.models.facts import model_facts
 from gradleak.plan import Plan
 from gradleak.stages.common import dataset_of
 from gradleak.stages.tables import write_parquet
@@ -31,6 +32,8 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
         with safe_open(reconstructions, framework="pt") as stream:
             for family in plan.families(batch):
                 dataset = dataset_of(family[0], plan.config)
+                first = family[0]
+                facts = model_facts(first.model, dataset.num_classes, first.dataset.resolution, first.attack.matched())
                 for cell in family:
                     truth = dataset.images("test", cell.victims)
                     labels = dataset.labels("test", cell.victims)
@@ -43,7 +46,7 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
                         stream.get_tensor(f"{cell.id}/iterations"),
                         scorer,
                     )
-                    rows += cell_rows
+                    rows += [{**row, **facts} for row in cell_rows]
                     pictures += cell_pictures
     except (OSError, SafetensorError) as error:
         raise UserError(f"{reconstructions}: cannot be read ({error}); run `gradleak reconstruct`") from None

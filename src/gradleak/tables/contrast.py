@@ -36,17 +36,18 @@ def _csv(spec: ContrastSpec, found: list[Contrast]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     numbers = ["baseline_mean", "against_mean", "difference", "low", "high"]
+    beside = ["published_difference", "published_sign"] if spec.published else []
     counts = ["n"] if spec.paired else ["n_baseline", "n_against"]
-    writer.writerow([*spec.rows, "baseline", "against", "metric", *counts, *numbers, "p", "test", "sign"])
+    writer.writerow([*spec.rows, "baseline", "against", "metric", *counts, *numbers, "p", "test", "sign", *beside])
     for entry in found:
         result = entry.result
         n = [result.count_baseline, result.count_against][: len(counts)]
         values = [result.baseline, result.against, result.difference, result.low, result.high]
         fixed = ["" if math.isnan(value) else f"{value:.6f}" for value in values]
         p = f"{result.p:.6g}"
-        writer.writerow(
-            [*entry.row, entry.baseline, entry.against, entry.metric, *n, *fixed, p, result.test, result.sign]
-        )
+        paper = ["" if math.isnan(entry.published) else f"{entry.published:.6f}", entry.published_sign]
+        sides = [*entry.row, entry.baseline, entry.against, entry.metric]
+        writer.writerow([*sides, *n, *fixed, p, result.test, result.sign, *paper[: len(beside)]])
     return text.getvalue()
 
 
@@ -55,6 +56,7 @@ def _latex(spec: ContrastSpec, experiment: Experiment, study: str, found: list[C
     names_metric = not spec.metrics and (len(spec.values) > 1 or not spec.rows)
     titles = [*map(spec.heading, spec.rows), *(["Metric"] if names_metric else []), _compared(spec)]
     numbers = ["$n$", "Baseline", "Against", "Difference", "95 % interval", "$p$", "Against is"]
+    numbers += ["Paper", "Paper's is"] if spec.published else []
     heading = [latex.line([latex.escape(title) for title in [*titles, *numbers]])]
     body: list[str] = []
     above: list[str] = []
@@ -97,7 +99,15 @@ def _numbers(spec: ContrastSpec, entry: Contrast) -> list[str]:
         "--" if math.isnan(result.low) else f"{bounds[0]} to {bounds[1]}",
         f"{result.p:.3f}" if result.p >= 0.001 else "$<$0.001",
         result.sign,
+        *_paper(spec, entry),
     ]
+
+
+def _paper(spec: ContrastSpec, entry: Contrast) -> list[str]:
+    if not spec.published:
+        return []
+    none = math.isnan(entry.published)
+    return ["--" if none else _signed(quantity(entry.metric, spec).text(entry.published)), entry.published_sign or "--"]
 
 
 def _signed(text: str) -> str:

@@ -1,7 +1,8 @@
 """The spec of a `contrast`, and the comparisons of images that an experiment then has."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
 import pandas as pd
@@ -11,6 +12,7 @@ from gradleak.errors import UserError
 from gradleak.tables.compare import Comparison, compare_groups, compare_pairs
 from gradleak.tables.images import UNIT, image_table
 from gradleak.tables.plan import Experiment, StudyData
+from gradleak.tables.published_join import Published
 from gradleak.tables.spec import PresentationSpec, as_text
 
 LOWER, UPPER = "lower half", "upper half"
@@ -58,6 +60,9 @@ class ContrastSpec(PresentationSpec):
 
     The unit is the image, in the restart that the objective chose: attacks on the same image (trials, settings)
     that fall into one sample are averaged first, because they are not independent.
+
+    `published` names a table of the paper whose difference between the same two values stands beside ours; its
+    columns are named by `between.label`, and `published_as` is as of a table.
     """
 
     kind: Literal["contrast"] = "contrast"
@@ -67,6 +72,8 @@ class ContrastSpec(PresentationSpec):
     metrics: Annotated[tuple[MetricPair, ...], BeforeValidator(_listed)] = ()
     halves: str | None = None
     pair_by: tuple[str, ...] = ()
+    published: str | None = None
+    published_as: Mapping[str, str] = {}
     wide: bool = True
 
     @model_validator(mode="after")
@@ -77,6 +84,10 @@ class ContrastSpec(PresentationSpec):
             raise ValueError("metrics names what is compared: values must be absent")
         if self.pair_by and self.between is None:
             raise ValueError("pair_by needs between")
+        if self.published and self.between is None:
+            raise ValueError("published needs between")
+        if self.published_as and not self.published:
+            raise ValueError("published_as needs published")
         used = self.columns_used()
         if len(set(used)) != len(used) or len(set(self.values)) != len(self.values):
             raise ValueError("rows, between.label, pair_by and values must not repeat a name")
@@ -94,13 +105,24 @@ class ContrastSpec(PresentationSpec):
 
 @dataclass(frozen=True)
 class Contrast:
-    """One comparison: the row's values; what is compared with what; the metric (of `against`)."""
+    """One comparison: the row's values; what is compared with what; the metric (of `against`).
+
+    published: the paper's difference, NaN where it has none.
+    """
 
     row: tuple[object, ...]
     baseline: str
     against: str
     metric: str
     result: Comparison
+    published: float = math.nan
+
+    @property
+    def published_sign(self) -> str:
+        """The sign of the paper's difference: `higher`, `lower`, `same`, or nothing where it has none."""
+        if math.isnan(self.published):
+            return ""
+        return "higher" if self.published > 0 else "lower" if self.published < 0 else "same"
 
 
 def contrasts(spec: ContrastSpec, experiment: Experiment, data: StudyData) -> list[Contrast]:
@@ -118,7 +140,17 @@ def contrasts(spec: ContrastSpec, experiment: Experiment, data: StudyData) -> li
         named = ", ".join(f"{key} '{value}'" for key, value in zip(spec.rows, row, strict=True))
         where = f"experiment '{experiment.name}'" + (f", {named}" if named else "")
         found += [Contrast(row, *rest) for rest in _of_row(spec, images, where)]
-    return found
+    return [_beside_paper(spec, entry) for entry in found] if spec.published else found
+
+
+def _beside_paper(spec: ContrastSpec, entry: Contrast) -> Contrast:
+    assert spec.published
+    assert spec.between
+    paper = Published(spec.published, spec.between.label, spec.published_as)
+    row = dict(zip(spec.rows, entry.row, strict=True))
+    sides = [paper.find({**row, spec.between.label: side}, entry.metric) for side in (entry.baseline, entry.against)]
+    first, second = (math.nan if side is None else side for side in sides)
+    return replace(entry, published=second - first)
 
 
 def _of_row(spec: ContrastSpec, images: pd.DataFrame, where: str) -> Iterator[tuple[str, str, str, Comparison]]:

@@ -1,0 +1,31 @@
+"""What a study's tables say of a model that is not in its name: parameters, skip connections, a view's share."""
+
+from functools import cache
+
+import torch
+
+from gradleak.cell import ModelSpec
+from gradleak.models.base import build_model
+from gradleak.models.structure import parameter_share, skip_connections
+
+Facts = dict[str, float | int]
+
+
+def model_facts(model: ModelSpec, num_classes: int, resolution: int, view: tuple[str, ...] | None = None) -> Facts:
+    """Columns `model_parameters`, `model_skips` (see `skip_connections`) and `view_share`, in (0, 1].
+
+    Raises UserError for an unknown model or option, or a view that names what the model does not have.
+    """
+    return _facts(model.model_dump_json(exclude={"round", "init_seed", "training"}), num_classes, resolution, view)
+
+
+@cache
+def _facts(model: str, num_classes: int, resolution: int, view: tuple[str, ...] | None) -> Facts:
+    with torch.device("meta"):  # shapes alone: nothing is drawn or allocated
+        spec = ModelSpec.model_validate_json(model)
+        built = build_model(spec, num_classes, resolution, (0.5,) * 3, (0.5,) * 3)
+    return {
+        "model_parameters": sum(parameter.numel() for parameter in built.parameters()),
+        "model_skips": skip_connections(built),
+        "view_share": parameter_share(built, view),
+    }
