@@ -212,3 +212,26 @@ def test_wrong_specs(make_experiment: Make, change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         make_experiment(CONTRAST | change)
     assert "\n" not in str(error.value)
+
+
+def test_the_papers_sign_stands_beside_ours(make_experiment: Make, data: StudyData) -> None:
+    names = {"ID": "None", "OOD": "R bias"}
+    cells = [
+        {**cell, "labels": {**cell["labels"], "modification": names[cell["labels"]["domain"]]}} for cell in make_cells()
+    ]
+    spec = {
+        "kind": "contrast",
+        "rows": ["attack"],
+        "between": {"label": "modification", "baseline": "None", "against": ["R bias"]},
+        "pair_by": ["pair"],
+        "published": "table4",
+    }
+    files = render_stage("tables", make_experiment(spec, cells=cells), data)
+    table = pd.read_csv(io.BytesIO(files["exp_contrast.csv"]))
+    # Table 4: 0.0044 unmodified, 0.0327 without bias.
+    assert table["published_difference"].tolist() == pytest.approx([0.0283] * 2)
+    assert table["published_sign"].tolist() == ["higher"] * 2
+    assert table["sign"].tolist() == ["undecided", "higher"]
+    assert b"Paper's is" in files["exp_contrast.tex"]
+    with pytest.raises(UserError, match="published needs between"):
+        make_experiment({"kind": "contrast", "halves": "detail", "published": "table4"})
