@@ -51,7 +51,7 @@ def batch_of(workflow, model):
 
 def test_reconstructing_runs_the_engine_and_the_attack_and_no_figures():
     files = shown(code_files(["gradleak.stages.reconstruct", "gradleak.attacks.gia_o"]))
-    engine = {"activation", "base", "capture", "descent", "device", "functional", "layers"}
+    engine = {"activation", "base", "capture", "descent", "device", "functional", "layers", "own_layers"}
     assert {f"engine/{name}.py" for name in engine} <= files
     assert {"attacks/gia_o.py", "attacks/labels.py", "stages/reconstruct.py", "federated/client.py"} <= files
     assert {"objectives/base.py", "priors/base.py", "cell.py", "files.py"} <= files

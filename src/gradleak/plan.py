@@ -80,6 +80,13 @@ class Plan:
             groups[cell.family].append(cell)
         return list(groups.values())
 
+    def joinable(self, batch: str) -> list[list[list[Cell]]]:
+        """A batch's families grouped by what they have in common beside the checkpoint's weights, in order."""
+        groups: dict[str, list[list[Cell]]] = defaultdict(list)
+        for family in self.families(batch):
+            groups[_without_weights(family[0])].append(family)
+        return list(groups.values())
+
     def text(self) -> str:
         """The content of `plan.json`: equal plans give equal text."""
         content = {
@@ -135,8 +142,11 @@ def make_plan(study: Study, config: Config) -> Plan:
     rate = throughput(config)
     batches: dict[str, Batch] = {}
     for group in groups.values():
-        # Families together, so that their cells share a job and run vectorised.
-        order = {family: index for index, family in enumerate(dict.fromkeys(cell.family for cell in group))}
+        # Families together, so that their cells share a job and run vectorised; those that differ in the weights next
+        # to each other.
+        alike = {cell.family: _without_weights(cell) for cell in group}
+        first = {key: index for index, key in reversed([*enumerate(alike.values())])}
+        order = {family: (first[key], index) for index, (family, key) in enumerate(alike.items())}
         for batch in _pack(sorted(group, key=lambda cell: order[cell.family]), config, rate):
             batches[batch.id] = batch
     checkpoints = {checkpoint_id(cell, config): cell.id for cell in cells.values()}
@@ -215,6 +225,12 @@ def auxiliary_id(auxiliary: AuxiliaryConfig, config: Config) -> str:
     """Id of an auxiliary model: its content and where its public images come from."""
     names = sorted({auxiliary.dataset.name, auxiliary.dataset.labels_of})
     return digest([auxiliary.id, [_source(name, config) for name in names]])
+
+
+def _without_weights(cell: Cell) -> str:
+    """The family that a cell would have at round 0 of the first initialisation."""
+    model = cell.model.model_copy(update={"round": 0, "init_seed": 0, "training": None})
+    return cell.model_copy(update={"model": model}).family
 
 
 def _source(name: str, config: Config) -> object:

@@ -113,6 +113,17 @@ class Attack(ABC):
         """Knowledge level (Sec. 2.2, 0 to 5) that this attack needs with `config`."""
 
     @classmethod
+    def joins(cls, config: AttackConfig, model: "nn.Module", images: int, device: str) -> bool:
+        """Whether one run for several checkpoints of the model's architecture is faster than a run for each.
+
+        `images` is the largest number of images optimised for one checkpoint: its trials times restarts times N.
+        """
+        return False
+
+    @classmethod
     @abstractmethod
     def run(cls, trials: Sequence[Trial], context: RunContext) -> Reconstruction:
-        """Attack T shared updates of one global model, whose configurations agree in their `batch_key`."""
+        """Attack T shared updates of one global model, whose configurations agree in their `batch_key`.
+
+        Where `joins` allows it the models may be several, of one architecture.
+        """

@@ -26,6 +26,11 @@ from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import PRIORS, WeightedPriors, prior_level
 from gradleak.resume import StateFile
 
+# Trials of several checkpoints run as one pass with weights of their own where an iteration is short of work: up to so
+# many images per checkpoint, of a model with up to so many weights. Measured on CPUs (docs/measurements.md).
+_JOINED_IMAGES = 4
+_JOINED_WEIGHTS = 2_000_000
+
 
 class MatchingConfig(AttackConfig):
     """Objective (Eq. 1's Dist), weighted priors (alpha R), and the gradient view: the parameters that are matched.
@@ -89,18 +94,33 @@ class MatchingAttack(Attack):
         return 0
 
     @classmethod
+    def joins(cls, config: AttackConfig, model: nn.Module, images: int, device: str) -> bool:
+        """See `Attack.joins`; only the fast matcher on a CPU."""
+        assert isinstance(config, MatchingConfig)
+        return (
+            not device.startswith("cuda")
+            and config.knowledge == "bst"
+            and images <= _JOINED_IMAGES
+            and sum(parameter.numel() for parameter in model.parameters()) <= _JOINED_WEIGHTS
+            and activation.supports(model, None if config.view is None else parameters_in(model, config.view))
+        )
+
+    @classmethod
     def run(cls, trials: Sequence[Trial], context: RunContext) -> Reconstruction:
         """See `Attack.run`."""
         restarts = trials[0].config.restarts
         expanded = [replace(trial, seed=trial.seed + restart) for trial in trials for restart in range(restarts)]
         first = trials[0].update
-        model = first.model
-        assert isinstance(model, Classifier)
-        model = model.to(context.device)
+        for trial in trials:
+            trial.update.model.to(context.device)
+        model = _classifier(trials[0])
 
         def attack(size: int) -> list[Found]:
             passes = [expanded[start : start + size] for start in range(0, len(expanded), size)]
-            return [cls.attack_pass(Problem(part, model, context, f"{i}-{size}")) for i, part in enumerate(passes)]
+            return [
+                cls.attack_pass(Problem(part, _classifier(part[0]), context, f"{i}-{size}"))
+                for i, part in enumerate(passes)
+            ]
 
         training = simulated_training(trials[0])
         steps = training.epochs * -(-first.samples // training.batch_size) if training else 1
@@ -118,9 +138,10 @@ class MatchingAttack(Attack):
 
 
 class Problem:
-    """The gradient-matching problem of T trials that share one global model.
+    """The gradient-matching problem of T trials that share one global model, or its architecture.
 
-    `labels`: int64 (T, N), known or inferred; `evaluate` and `priors`: what `Descent` minimises.
+    `model`: that of the first trial; `labels`: int64 (T, N), known or inferred; `evaluate` and `priors`: what
+    `Descent` minimises.
     """
 
     def __init__(self, trials: Sequence[Trial], model: Classifier, context: RunContext, label: str) -> None:
@@ -132,7 +153,9 @@ class Problem:
         self.labels = self.targets.labels
         updates = [_on_device(trial.update, context.device) for trial in trials]
         self.priors = WeightedPriors([config.priors for config in configs], updates)
-        self.evaluate = matcher(configs[0], model, self.targets, trials[0])
+        self._models = _checkpoints(trials)
+        models = model if len(self._models) == 1 else [trial.update.model for trial in trials]
+        self.evaluate = matcher(configs[0], models, self.targets, trials[0])
         self.image_shape = (trials[0].update.samples, *trials[0].update.image_shape)
 
     def tensor(self, *values: Tensor) -> Tensor:
@@ -158,16 +181,17 @@ class Problem:
         folder = self.context.state
         if folder is None:
             return None
-        identity = _identity(self.trials, [self.model, *parts])
+        identity = _identity(self.trials, [*self._models, *parts])
         return StateFile(folder / f"{self._label}-{stage}.safetensors", identity, self.context.save_every_s)
 
 
-def matcher(config: MatchingConfig, model: Classifier, targets: Targets, trial: Trial) -> Matcher:
-    """The fast matcher where it can be used, else the general one."""
+def matcher(config: MatchingConfig, model: nn.Module | Sequence[nn.Module], targets: Targets, trial: Trial) -> Matcher:
+    """The fast matcher where it can be used, else the general one; only the fast one takes a model per trial."""
     objective = OBJECTIVES[config.objective]
     training = simulated_training(trial)
-    if training is None and activation.supports(model, targets.update):
+    if training is None and activation.supports(model if isinstance(model, nn.Module) else model[0], targets.update):
         return ActivationMatcher(model, targets, objective)
+    assert isinstance(model, nn.Module), "only where `MatchingAttack.joins` allows it"
     return FunctionalMatcher(model, targets, objective, training)
 
 
@@ -179,6 +203,21 @@ def simulated_training(trial: Trial) -> LocalTraining | None:
         name = trial.config.name
         raise UserError(f"attack '{name}' with knowledge 'wst' needs the training details (knowledge level 3)")
     return trial.update.training
+
+
+def _classifier(trial: Trial) -> Classifier:
+    assert isinstance(trial.update.model, Classifier)
+    return trial.update.model
+
+
+def _checkpoints(trials: Sequence[Trial]) -> list[nn.Module]:
+    """The global models of the trials, each once; one where all weights are equal."""
+    models = list({id(trial.update.model): trial.update.model for trial in trials}.values())
+    first = models[0].state_dict()
+    other = [model.state_dict() for model in models[1:]]
+    if all(torch.equal(value, first[name]) for state in other for name, value in state.items()):
+        return models[:1]
+    return models
 
 
 def _matching(trial: Trial) -> MatchingConfig:

@@ -1,11 +1,13 @@
 """The fast matcher for one-step gradients: per-trial gradients are paired with targets from layer activations.
 
 All T * N candidate images go through the shared model as one batch; since the loss of a trial depends on its own
-images only, each image's backward signal is its own trial's. See `layers` for what happens per layer.
+images only, each image's backward signal is its own trial's. See `layers` for what happens per layer, and `own_layers`
+for trials whose models share the architecture only.
 """
 
 import copy
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from gradleak.engine.base import Evaluation, Priors, Targets, slopes
 from gradleak.engine.layers import TappedBatchNorm, TappedConv, TappedLinear
+from gradleak.engine.own_layers import OwnBatchNorm, OwnConv, OwnLinear
 from gradleak.errors import UserError
 from gradleak.objectives.base import Objective
 
@@ -39,11 +42,16 @@ def _tappable(module: nn.Module) -> bool:
 
 
 class ActivationMatcher:
-    """Matches one-step gradients of T trials that share a model for which `supports` holds."""
+    """Matches one-step gradients of T trials that share a model for which `supports` holds.
 
-    def __init__(self, model: nn.Module, targets: Targets, objective: Objective) -> None:
+    `model` may also be a sequence of T such models, one per trial, of one architecture.
+    """
+
+    def __init__(self, model: nn.Module | Sequence[nn.Module], targets: Targets, objective: Objective) -> None:
         trials = len(targets.labels)
-        self._model, tapped = _tap(model, trials)
+        models = [model] if isinstance(model, nn.Module) else list(model)
+        assert len(models) in (1, trials)
+        self._model, tapped = _tap(models, trials)
         self._layers = _in_view(tapped, set(targets.update))
         self._normalisations = [layer for _, layer in tapped if isinstance(layer, TappedBatchNorm)]
         self._targets = [[targets.update[name] for name in names] for names, _ in self._layers]
@@ -91,25 +99,29 @@ class ActivationMatcher:
         return found
 
 
-def _tap(model: nn.Module, trials: int) -> tuple[nn.Module, list[tuple[list[str], Tapped]]]:
+def _tap(models: Sequence[nn.Module], trials: int) -> tuple[nn.Module, list[tuple[list[str], Tapped]]]:
     """A copy of the model whose layers are tapped, with the parameter names that each layer answers for."""
-    tapped = copy.deepcopy(model)
+    tapped = copy.deepcopy(models[0])
     found: list[tuple[list[str], Tapped]] = []
     for path, module in list(tapped.named_modules()):
         if not list(module.parameters(recurse=False)):
             continue
-        replacement: Tapped
-        if isinstance(module, nn.Conv2d):
-            replacement = TappedConv(module, trials)
-        elif isinstance(module, nn.Linear):
-            replacement = TappedLinear(module, trials)
-        else:
-            assert isinstance(module, nn.BatchNorm2d)
-            replacement = TappedBatchNorm(module, trials)
+        replacement = _tapped([model.get_submodule(path) for model in models], trials)
         parent, _, leaf = path.rpartition(".")
         setattr(tapped.get_submodule(parent), leaf, replacement)
         found.append(([f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)], replacement))
     return tapped, found
+
+
+def _tapped(layers: Sequence[Any], trials: int) -> Tapped:
+    """What taps a layer that all trials share, or one of each trial."""
+    first, shared = layers[0], len(layers) == 1
+    if isinstance(first, nn.Conv2d):
+        return TappedConv(first, trials) if shared else OwnConv(layers)
+    if isinstance(first, nn.Linear):
+        return TappedLinear(first, trials) if shared else OwnLinear(layers)
+    assert isinstance(first, nn.BatchNorm2d)
+    return TappedBatchNorm(first, trials) if shared else OwnBatchNorm(layers)
 
 
 def _in_view(layers: Sequence[tuple[list[str], Tapped]], view: set[str]) -> list[tuple[list[str], Tapped]]:

@@ -243,7 +243,8 @@ class TappedBatchNorm(nn.Module):
         super().__init__()
         assert layer.running_mean is not None
         assert layer.running_var is not None
-        self.statistics = (layer.running_mean, layer.running_var)
+        # Per channel of trials side by side.
+        self.repeated = (layer.running_mean.repeat(trials), layer.running_var.repeat(trials))
         self.eps = layer.eps
         self.mean = layer.running_mean[:, None, None]
         self.inverse_std = (layer.running_var + layer.eps).rsqrt()[:, None, None]
@@ -260,8 +261,8 @@ class TappedBatchNorm(nn.Module):
 
     def first(self, d: Tensor, target: list[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Pairing`."""
-        # One pass over d and x gives both reductions; trials as groups of channels share the running statistics.
-        mean, variance = (value.repeat(self.trials) for value in self.statistics)
+        # One pass over d and x gives both reductions, with trials as groups of channels.
+        mean, variance = self.repeated
         x, d_merged = side_by_side(self.x, self.trials), side_by_side(d, self.trials)
         _, by_weight, by_bias = _batch_norm_backward(
             d_merged, x, None, mean, variance, None, None, False, self.eps, (False, True, True)

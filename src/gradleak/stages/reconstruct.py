@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -31,7 +31,9 @@ def write_reconstructions(
     device: str,
     progress: Callable[[str, int], Progress] | None = None,
 ) -> None:
-    """Attack every cell of a batch, family by family, and write images, objectives and iterations.
+    """Attack every cell of a batch and write images, objectives and iterations.
+
+    A run is a family, or several that differ in the checkpoint's weights only where that is faster (`Attack.joins`).
 
     State is kept in `<out>.state/` while the job runs: killed at any moment, a rerun goes on from the last saved
     iteration and writes the same bytes. `progress(label, total)` returns a callback that counts iterations.
@@ -39,37 +41,54 @@ def write_reconstructions(
     started = time.time()
     state = out.with_name(out.name + ".state")
     content: dict[str, Tensor] = {}
-    seconds = {}
-    for family in plan.families(batch):
+    seconds: dict[str, float] = {}
+    for families in _runs(plan, batch, checkpoints, device):
         begun = time.time()
-        model = global_model(family[0], plan.config, checkpoints)
-        shared = read_updates(updates, family, model)
+        shared = []
+        for family in families:
+            shared += read_updates(updates, family, global_model(family[0], plan.config, checkpoints))
+        cells = [cell for family in families for cell in family]
         context = RunContext(
             device=device,
-            state=state / family[0].family,
+            state=state / cells[0].family,
             save_every_s=plan.config.jobs.save_every_s,
-            progress=progress(_label(family), family[0].attack.total_iterations) if progress else None,
+            progress=progress(_label(families), cells[0].attack.total_iterations) if progress else None,
             auxiliary=auxiliary_loader(plan.config, auxiliaries),
         )
-        found = attack_family(family, shared, context)
-        for index, cell in enumerate(family):
+        found = attack_family(cells, shared, context)
+        for index, cell in enumerate(cells):
             content[f"{cell.id}/images"] = found.images[index].contiguous()
             content[f"{cell.id}/objective"] = found.objective[index].contiguous()
             content[f"{cell.id}/iterations"] = found.iterations[index].contiguous()
-        seconds[family[0].family] = round(time.time() - begun, 3)
+        share = (time.time() - begun) / len(families)
+        seconds |= {family[0].family: round(share, 3) for family in families}
     with atomic(out) as temporary:
         save_file(content, temporary)
     write_provenance(out, started, batch=batch, device=device_name(device), family_seconds=seconds)
     shutil.rmtree(state, ignore_errors=True)
 
 
+def _runs(plan: Plan, batch: str, checkpoints: Path, device: str) -> Iterator[list[list[Cell]]]:
+    """The families of a batch, those together that are attacked in one run."""
+    for families in plan.joinable(batch):
+        cell = families[0][0]
+        images = max(len(family) for family in families) * cell.attack.restarts * cell.client.samples
+        if len(families) > 1 and ATTACKS[cell.attack.name].joins(
+            cell.attack, global_model(cell, plan.config, checkpoints), images, device
+        ):
+            yield families
+        else:
+            yield from ([family] for family in families)
+
+
 def attack_family(family: list[Cell], shared: list[SharedUpdate], context: RunContext) -> Reconstruction:
-    """Attack the updates of one family; every random draw is seeded by its cell's id."""
+    """Attack the updates of one run's cells; every random draw is seeded by its cell's id."""
     attack = ATTACKS[family[0].attack.name]
     trials = [Trial(cell.attack, update, int(cell.id, 16)) for cell, update in zip(family, shared, strict=True)]
     return attack.run(trials, context)
 
 
-def _label(family: list[Cell]) -> str:
-    cell = family[0]
-    return f"{cell.attack.name} {cell.model.name} N={cell.client.samples}, {len(family)} updates"
+def _label(families: list[list[Cell]]) -> str:
+    cell, count = families[0][0], sum(len(family) for family in families)
+    of = f" of {len(families)} checkpoints" if len(families) > 1 else ""
+    return f"{cell.attack.name} {cell.model.name} N={cell.client.samples}, {count} updates{of}"
