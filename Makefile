@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := study
-.PHONY: study test check bench unlock lock clean help
+.PHONY: study test check bench bench-igsa unlock lock clean help
 
 study: $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
 	snakemake --profile workflow/profiles/default --cores $(CORES)
@@ -26,6 +26,9 @@ check: $(READY) ## formatting, lint, types, workflow lint
 bench: $(READY) ## speed against the peer framework, in an environment of its own
 	python tests/benchmarks/against_breaching.py
 
+bench-igsa: $(READY) ## IGSA by each estimator: value, interval, seconds
+	python tests/benchmarks/igsa.py --radii 1e-5 1e-4 1e-3
+
 unlock: $(READY) ## after a run was killed hard: release Snakemake's lock on this folder
 	snakemake --unlock
 
@@ -37,7 +40,7 @@ clean: ## remove results and figures of studies (results/reference stays)
 	find results paper_figures -mindepth 1 -maxdepth 1 ! -name reference ! -name .gitkeep -exec rm -r {} +
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
 $(READY): envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
