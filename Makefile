@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := study
-.PHONY: study test check bench bench-rounds unlock lock clean help
+.PHONY: study test check bench bench-rounds bench-igsa unlock lock clean help
 
 study: $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
 	snakemake --profile workflow/profiles/default --cores $(CORES)
@@ -28,6 +28,9 @@ bench: $(READY) ## speed against the peer framework, in an environment of its ow
 
 bench-rounds: $(READY) ## speed of attacks on several checkpoints in one pass against a pass for each
 	python tests/benchmarks/rounds.py
+
+bench-igsa: $(READY) ## IGSA by each estimator: value, interval, seconds
+	python tests/benchmarks/igsa.py --radii 1e-5 1e-4 1e-3
 
 unlock: $(READY) ## after a run was killed hard: release Snakemake's lock on this folder
 	snakemake --unlock

@@ -1,7 +1,7 @@
 """IGSA of one model at round 0 by each estimator: value, interval, seconds, and the time for an equal error.
 
 The paper's estimator runs in float64 and (where rounding allows) in float32, the forward-mode one in float32, each
-with the same number of draws K from the same image of photos10. `ratio` is IGSA over that of the paper's estimator in
+with the same number of draws K from the same test image. `ratio` is IGSA over that of the paper's estimator in
 float64. How much faster an equal relative standard error is reached (seconds times squared error, against the same) is
 told only where the two agree within four standard errors: kinks and rounding make different numbers of them. On a CPU,
 seconds are the process's own, so that other work on the machine counts little. The last line is JSON.
@@ -13,9 +13,11 @@ import json
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gradleak.cell import ModelSpec
+from gradleak.config import load_config
 from gradleak.data.base import open_dataset
 from gradleak.engine.device import device_name, prepare_device
 from gradleak.errors import UserError
@@ -33,7 +35,7 @@ def main() -> None:
     arguments = _arguments()
     device = arguments.device
     prepare_device(device, threads=arguments.threads, tf32=False)
-    dataset = open_dataset("photos10", RESOLUTION, {})
+    dataset = open_dataset(arguments.dataset, RESOLUTION, load_config(arguments.config).data)
     spec = ModelSpec(name=arguments.model, width=arguments.width, options=json.loads(arguments.options))
     model = build_model(spec, dataset.num_classes, RESOLUTION, dataset.mean, dataset.std).to(device)
     images, labels = dataset.images("test", [arguments.image]), dataset.labels("test", [arguments.image])
@@ -95,6 +97,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--width", type=float, default=0.25)
     parser.add_argument("--options", default="{}", help="the model's options, as JSON")
+    parser.add_argument("--dataset", default="photos10")
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="says where the data set's images are")
     parser.add_argument("--image", type=int, default=0, help="index of the test image")
     parser.add_argument("--samples", type=int, default=200, help="K, the number of draws of each estimate")
     parser.add_argument("--radii", type=float, nargs="+", default=[1e-3], help="radii r of the ball")

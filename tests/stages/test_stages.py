@@ -149,6 +149,12 @@ def test_rows_are_images_times_restarts_of_every_cell(done, results):
     assert results["client_protocol"].unique().tolist() == ["fedavg"]
 
 
+def test_facts_of_the_model_are_columns(results):
+    assert (results["params_ratio"] == 1).all()
+    assert (results["model_parameters"] > 0).all()
+    assert (results["model_skips"] == 0).all()
+
+
 def documented_columns():
     text = (ROOT / "docs/architecture.md").read_text()
     section = text.split("## Columns of `results.parquet`")[1].split("\n## ")[0]

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -157,7 +157,10 @@ class Photos10(ImageDataset):
 
 def _file(label: int) -> Path:
     photo = list(PHOTOS.values())[label]
-    path = Path(str(files(photo.package))) / photo.file
+    # Found without importing it: scikit-learn alone takes as long to import as all that a short job does.
+    found = find_spec(photo.package)
+    folders = (found and found.submodule_search_locations) or [""]
+    path = Path(folders[0]) / photo.file
     if not path.is_file():
         raise UserError(f"photos10: the installed {photo.package} lacks '{photo.file}'; reinstall it from its wheel")
     return path

@@ -12,7 +12,7 @@ Facts = dict[str, float | int]
 
 
 def model_facts(model: ModelSpec, num_classes: int, resolution: int, view: tuple[str, ...] | None = None) -> Facts:
-    """Columns `model_parameters`, `model_skips` (see `skip_connections`) and `view_share`, in (0, 1].
+    """Columns `model_parameters`, `model_skips` (see `skip_connections`) and `params_ratio`, in (0, 1].
 
     Raises UserError for an unknown model or option, or a view that names what the model does not have.
     """
@@ -27,5 +27,5 @@ def _facts(model: str, num_classes: int, resolution: int, view: tuple[str, ...] 
     return {
         "model_parameters": sum(parameter.numel() for parameter in built.parameters()),
         "model_skips": skip_connections(built),
-        "view_share": parameter_share(built, view),
+        "params_ratio": parameter_share(built, view),
     }

@@ -32,6 +32,7 @@ QUANTITIES = {
     "lpips": Quantity("LPIPS", arrow=DOWN),
     "psnr": Quantity("PSNR (dB)", 2, arrow=UP),
     "ssim": Quantity("SSIM", 3, arrow=UP),
+    "params_ratio": Quantity("Params ratio (%)", 2, percent=True),
     "mse": Quantity("MSE", arrow=DOWN),
     "lpips_detail": Quantity("LPIPS of details", arrow=DOWN),
     "lpips_background": Quantity("LPIPS of background", arrow=DOWN),
