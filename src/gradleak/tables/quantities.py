@@ -41,7 +41,6 @@ QUANTITIES = {
     "detail": Quantity("Detail"),
     "brr": Quantity("BRR (%)", 2, percent=True),
     "wsrr": Quantity("WSRR (%)", 2, percent=True),
-    "params_ratio": Quantity("Params ratio (%)", 2, percent=True),
 }
 
 
