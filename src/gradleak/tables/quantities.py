@@ -40,6 +40,8 @@ QUANTITIES = {
     "detail": Quantity("Detail"),
     "brr": Quantity("BRR (%)", 2, percent=True),
     "wsrr": Quantity("WSRR (%)", 2, percent=True),
+    "igsa": Quantity("IGSA", 3),
+    "model_accuracy": Quantity("Test accuracy (%)", 1, percent=True),
     "params_ratio": Quantity("Params ratio (%)", 2, percent=True),
 }
 
