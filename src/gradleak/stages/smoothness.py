@@ -10,12 +10,14 @@ import pandas as pd
 from torch import Tensor, nn
 
 from gradleak.cell import Cell, digest
+from gradleak.code import code_files
+from gradleak.engine.device import device_name
 from gradleak.errors import UserError
-from gradleak.files import write_provenance, write_text
-from gradleak.plan import Plan, checkpoint_id
+from gradleak.files import sha256, write_provenance, write_text
+from gradleak.plan import Plan
 from gradleak.smoothness.estimate import Estimate
 from gradleak.smoothness.measure import measure
-from gradleak.stages.common import dataset_of, global_model
+from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.tables import write_parquet
 
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -27,32 +29,38 @@ def write_smoothness(
     """Measure the cells of a batch that ask for it and write one row each to `out`.
 
     Cells that differ in the attack only are measured once. What is measured is kept in `<out>.state` until all is
-    written: a killed job goes on with the next cell. Raises UserError where no cell of the batch asks for it, and
-    naming the cell where IGSA is not defined.
+    written: a killed job goes on with the next cell, unless weights, data or code have changed. Raises UserError where
+    no cell of the batch asks for it, and naming the cell where IGSA is not defined.
     """
     started = time.time()
-    cells = [cell for cell in plan.batch_cells(batch) if cell.smoothness is not None]
-    if not cells:
+    total = sum(cell.smoothness is not None for cell in plan.batch_cells(batch))
+    if not total:
         raise UserError(f"batch '{batch}': no cell has the part 'smoothness'")
     state = out.with_name(out.name + ".state")
     known = _read(state)
-    count = progress("IGSA", len(cells)) if progress else None
+    code = [sha256(Path(path)) for path in code_files(["gradleak.stages.smoothness"])]
+    count = progress("IGSA", total) if progress else None
     rows = []
-    for cell in cells:
-        content = cell.model_dump(mode="json", include={"dataset", "smoothness", "victims"})
-        key = digest([content, checkpoint_id(cell, plan.config)])
-        if key not in known:
-            dataset = dataset_of(cell, plan.config)
-            images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
-            model = global_model(cell, plan.config, checkpoints)
-            known[key] = smoothness_columns(cell, model, images, labels, device)
-            write_text(state, json.dumps(known))
-        rows.append({"cell_id": cell.id, **known[key]})
-        if count is not None:
-            count(1)
+    for family in plan.families(batch):
+        asked = [cell for cell in family if cell.smoothness is not None]
+        if not asked:
+            continue
+        dataset = dataset_of(asked[0], plan.config)
+        model = global_model(asked[0], plan.config, checkpoints)
+        weights = sha256(checkpoint_path(checkpoints, asked[0], plan.config))
+        for cell in asked:
+            content = cell.model_dump(mode="json", include={"dataset", "model", "smoothness", "victims"})
+            key = digest([content, weights, dataset.fingerprint(), code])
+            if key not in known:
+                images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
+                known[key] = smoothness_columns(cell, model, images, labels, device)
+                write_text(state, json.dumps(known))
+            rows.append({"cell_id": cell.id, **known[key]})
+            if count is not None:
+                count(1)
     write_parquet(pd.DataFrame(rows), out)
-    write_provenance(out, started, batch=batch)
-    state.unlink()
+    write_provenance(out, started, batch=batch, device=device_name(device))
+    state.unlink(missing_ok=True)
 
 
 def smoothness_columns(
