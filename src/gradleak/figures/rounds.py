@@ -131,12 +131,12 @@ def draw(spec: RoundsSpec, points: pd.DataFrame) -> "Figure":
             axes.tick_params(labelbottom=False)
         else:
             axes.set_xlabel(spec.xlabel)
-    figure.supylabel("Accuracy; normalised IGSA" if spec.smoothness == "igsa" else _left(spec), fontsize=8, x=0.0)
+    figure.text(0.0, 0.5, f"Test accuracy; {_left(spec)}", rotation=90, ha="left", va="center", fontsize=8)
     figure.text(1.0, 0.5, quantity(spec.quality, spec).name, rotation=90, ha="right", va="center", fontsize=8)
     legend = figure.legend(
         handles=handles,
         loc="upper center",
-        ncols=len(handles),
+        ncols=len(handles) if columns > 1 else 2,
         frameon=False,
         handlelength=2.2,
         columnspacing=1.4,
