@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_HEIGHT = 1.32
+_HEIGHTS = 1.75, 1.32  # of a row of panels in inches: alone, and one of several
 _GREY = "#E2E2E2"
 
 
@@ -112,7 +112,7 @@ def draw(spec: RoundsSpec, points: pd.DataFrame) -> "Figure":
     panels = list(dict.fromkeys(points["panel"]))
     columns = min(spec.columns, len(panels))
     rows = -(-len(panels) // columns)
-    figure = style.new_figure(style.WIDTHS["page" if columns > 1 else "column"], rows * _HEIGHT + 0.55)
+    figure = style.new_figure(style.WIDTHS["page" if columns > 1 else "column"], rows * _HEIGHTS[rows > 1] + 0.55)
     quality = points[spec.quality]
     margin = 0.08 * (quality.max() - quality.min()) or 1.0
     limits = (float(quality.min() - margin), float(quality.max() + margin))
