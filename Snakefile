@@ -14,6 +14,7 @@ include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/update.smk"
 include: "workflow/rules/attack.smk"
+include: "workflow/rules/smoothness.smk"
 include: "workflow/rules/figures.smk"
 
 

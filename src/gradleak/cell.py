@@ -21,6 +21,7 @@ from pydantic import (
 from gradleak.attacks.base import ATTACKS, AttackConfig
 from gradleak.errors import UserError, first_error
 from gradleak.federated.spec import FederatedSpec
+from gradleak.smoothness.spec import SmoothnessSpec
 
 Scalar = str | int | float | bool | None
 
@@ -174,6 +175,7 @@ class Cell(Frozen):
     """One experiment. Everything that decides the result is in here; nothing else is.
 
     `knowledge_level` (Sec. 2.2) is what the study grants the adversary; an attack that needs more is refused.
+    `smoothness` asks for IGSA (Eq. 10) of the model at the victims' images; the attack knows nothing of it.
     """
 
     dataset: DatasetSpec
@@ -181,6 +183,8 @@ class Cell(Frozen):
     client: ClientSpec = ClientSpec()
     post_processing: Literal["none"] = "none"
     attack: Annotated[SerializeAsAny[AttackConfig], BeforeValidator(_parse_attack)]
+    # Left out of the content where there is none: ids of cells that do not ask for it do not depend on it.
+    smoothness: SmoothnessSpec | None = Field(None, exclude_if=lambda value: value is None)
     knowledge_level: int = Field(1, ge=0, le=5)
     victims: tuple[int, ...]
     seed: int = Field(0, ge=0)
@@ -217,9 +221,9 @@ class Cell(Frozen):
         """Hash of what the adversary knows and does: cells that share it are trials of one vectorised run.
 
         Victims and seeds differ between trials. So may the client's training details, as long as the knowledge level
-        does not grant them: the attack cannot tell.
+        does not grant them: the attack cannot tell. Nor can it tell what is measured beside it (`smoothness`).
         """
-        content = self.model_dump(mode="json", exclude={"victims", "seed"})
+        content = self.model_dump(mode="json", exclude={"victims", "seed", "smoothness"})
         if self.knowledge_level < 3:
             content["client"] = {key: content["client"][key] for key in ("samples", "bn_mode")}
         return digest(content)

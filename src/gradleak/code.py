@@ -19,6 +19,11 @@ def code_files(modules: Iterable[str]) -> list[str]:
 
     Paths are relative to the working directory where they lie inside it.
     """
+    return list(_code_files(frozenset(modules), Path.cwd()))
+
+
+@cache  # thousands of jobs of a study run the same few sets of modules
+def _code_files(modules: frozenset[str], working: Path) -> tuple[str, ...]:
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -26,12 +31,12 @@ def code_files(modules: Iterable[str]) -> list[str]:
         if module not in found and _file(module) is not None:
             found.add(module)
             waiting += _imports(module)
-    return sorted(_shown(path) for module in found if (path := _file(module)) is not None)
+    return tuple(sorted(_shown(path, working) for module in found if (path := _file(module)) is not None))
 
 
 def resource_files(folder: str) -> list[str]:
     """CSV files of a folder in `gradleak.resources`, sorted."""
-    return sorted(_shown(path) for path in (_ROOT / "resources" / folder).glob("*.csv"))
+    return sorted(_shown(path, Path.cwd()) for path in (_ROOT / "resources" / folder).glob("*.csv"))
 
 
 @cache
@@ -58,6 +63,5 @@ def _file(module: str) -> Path | None:
     return None
 
 
-def _shown(path: Path) -> str:
-    working = Path.cwd()
+def _shown(path: Path, working: Path) -> str:
     return str(path.relative_to(working)) if path.is_relative_to(working) else str(path)

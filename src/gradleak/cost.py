@@ -22,6 +22,12 @@ _PASSES = 7.0
 _SIMULATION = 3.5
 # Training: forward, and backward to the activations and to the weights.
 _TRAINING_PASSES = 3.0
+# Gradients at other points, or derivatives of them along directions: docs/smoothness.md has the times measured.
+_DRAW_PASSES = {"finite": 3.0, "forward": 4.0}
+_PRECISION = {"float64": 2.0, "float32": 1.0}
+# Spread of draws over their mean, as found: it decides how many reach `relative_error`. The first look is at 128.
+_DRAW_SPREAD = {"finite": 1.0, "forward": 0.05}
+_FEWEST_DRAWS = 128
 # Train and test images of a data set that is not there yet: those of CIFAR-10.
 _UNKNOWN_SIZES = 50_000, 10_000
 
@@ -33,6 +39,18 @@ def cost(cell: Cell) -> float:
     iterations = attack.total_iterations
     forward = forward_flops(cell.model, cell.dataset.resolution)
     return operations(forward, cell.client.samples) * passes * iterations * attack.restarts * attack.cost_factor()
+
+
+def smoothness_cost(cell: Cell) -> float:
+    """Estimated operations of a cell's IGSA; 0 where it does not ask for it."""
+    spec = cell.smoothness
+    if spec is None:
+        return 0.0
+    draws = float(spec.samples)
+    if spec.relative_error:
+        draws = min(draws, max(_FEWEST_DRAWS, (_DRAW_SPREAD[spec.method] / spec.relative_error) ** 2))
+    passes = _DRAW_PASSES[spec.method] * _PRECISION[spec.precision] * draws
+    return forward_flops(cell.model, cell.dataset.resolution) * cell.client.samples * passes
 
 
 def federated_cost(cell: Cell, config: Config) -> float:

@@ -14,7 +14,7 @@ from gradleak.auxiliary.base import AuxiliaryConfig, parse_auxiliary
 from gradleak.cell import Cell, digest
 from gradleak.checks import check_trainings, check_victims, check_views
 from gradleak.config import Config, parse_config
-from gradleak.cost import cost, federated_cost, recorded_throughput, throughput
+from gradleak.cost import cost, federated_cost, recorded_throughput, smoothness_cost, throughput
 from gradleak.data.view import chosen_labels
 from gradleak.errors import UserError
 from gradleak.files import write_text
@@ -55,6 +55,10 @@ class Plan:
         if batch not in self.batches:
             raise UserError(f"batch '{batch}' is not in the plan of study '{self.study}'; run `gradleak plan`")
         return [self.cells[cell] for cell in self.batches[batch].cells]
+
+    def measured(self) -> list[str]:
+        """The batches that have cells with `smoothness`."""
+        return [batch for batch in self.batches if any(cell.smoothness is not None for cell in self.batch_cells(batch))]
 
     def training_cell(self, training: str) -> Cell:
         """A cell that attacks the last needed round of a federated training; raises UserError for an unknown id."""
@@ -182,7 +186,8 @@ def study_path(study: str) -> Path:
 
 def plan_summary(plan: Plan, rate: float | None = None) -> Group:
     """What a study will do and cost, for the terminal; `rate` replaces the recorded operations per second."""
-    seconds = {name: cost(cell) / (rate or throughput(plan.config)) for name, cell in plan.cells.items()}
+    speed = rate or throughput(plan.config)
+    seconds = {name: (cost(cell) + smoothness_cost(cell)) / speed for name, cell in plan.cells.items()}
     table = RichTable(title=f"study {plan.study}", box=None, title_justify="left")
     for column in ("experiment", "cells", "images", "hours"):
         table.add_column(column, justify="left" if column == "experiment" else "right")
@@ -194,14 +199,16 @@ def plan_summary(plan: Plan, rate: float | None = None) -> Group:
     families = len({cell.family for cell in plan.cells.values()})
     operations = sum(a.training_cost() for a in plan.auxiliaries.values())
     operations += sum(federated_cost(plan.training_cell(name), plan.config) for name in plan.trainings)
-    training = operations / (rate or throughput(plan.config))
-    hours = (sum(seconds.values()) + training + _JOB_START_S * len(plan.batches)) / 3600
+    training = operations / speed
+    measured = plan.measured()
+    hours = (sum(seconds.values()) + training + _JOB_START_S * (len(plan.batches) + len(measured))) / 3600
     kind = "cuda" if plan.config.device == "cuda" else "cpu"
+    measuring = f"{len(measured)} IGSA jobs, " if measured else ""
     basis = "measured on this machine" if rate else _basis(kind)
     total = (
         f"{len(plan.cells)} cells ({trials} trials in {families} families), {len(plan.checkpoints)} checkpoints, "
         f"{len(plan.trainings)} federated trainings, {len(plan.auxiliaries)} auxiliary models, "
-        f"{len(plan.batches)} attack jobs, about {hours:.2f} device hours ({kind}; {basis})"
+        f"{len(plan.batches)} attack jobs, {measuring}about {hours:.2f} device hours ({kind}; {basis})"
     )
     return Group(table, total)
 
@@ -241,14 +248,16 @@ def _source(name: str, config: Config) -> object:
 def _pack(cells: list[Cell], config: Config, rate: float) -> list[Batch]:
     batches: list[Batch] = []
     current: list[Cell] = []
-    seconds = 0.0
+    seconds = measuring = 0.0
     for cell in cells:
-        this = cost(cell) / rate
-        if current and seconds + this > 60 * config.jobs.minutes:
+        this, measure = cost(cell) / rate, smoothness_cost(cell) / rate
+        # A batch is one job that attacks and one that measures: neither shall be longer.
+        if current and max(seconds + this, measuring + measure) > 60 * config.jobs.minutes:
             batches.append(_batch(current, seconds, config))
-            current, seconds = [], 0.0
+            current, seconds, measuring = [], 0.0, 0.0
         current.append(cell)
         seconds += this
+        measuring += measure
     return [*batches, _batch(current, seconds, config)]
 
 

@@ -10,7 +10,7 @@ from gradleak.auxiliary.base import AUXILIARIES
 from gradleak.cell import Cell, DatasetSpec
 from gradleak.code import code_files, resource_files
 from gradleak.config import Config, parse_config
-from gradleak.cost import federated_cost, throughput
+from gradleak.cost import federated_cost, smoothness_cost, throughput
 from gradleak.data.base import DATASETS
 from gradleak.metrics.base import METRICS
 from gradleak.models.base import MODELS
@@ -106,6 +106,20 @@ class Workflow:
     def runtime_min(self, batch: str) -> int:
         """Minutes that an attack job may take: twice the estimate and ten."""
         return 10 + math.ceil(2 * self.plan.batches[batch].seconds / 60)
+
+    @cached_property
+    def measured(self) -> list[str]:
+        """The batches that have cells with `smoothness`."""
+        return self.plan.measured()
+
+    def smoothness_runtime_min(self, batch: str) -> int:
+        """Minutes that measuring the cells of a batch may take: twice the estimate and ten."""
+        operations = sum(smoothness_cost(cell) for cell in self.plan.batch_cells(batch))
+        return 10 + math.ceil(2 * operations / throughput(self.plan.config) / 60)
+
+    def smoothness_code(self, batch: str) -> list[str]:
+        """Files that measuring the cells of a batch runs."""
+        return code_files(["gradleak.stages.smoothness", *self._parts(batch, attack=False)])
 
     def memory_mb(self, batch: str) -> int:
         """Memory of an attack job, for the largest resolution of its cells."""

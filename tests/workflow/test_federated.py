@@ -63,3 +63,20 @@ def test_what_a_training_runs_makes_it_run_again_and_the_attack_is_no_part_of_it
     assert not any("federated/training" in file for file in workflow.train_code(untrained))
     assert workflow.datasets(next(iter(plan.batches))) == ["photos10"]
     assert workflow.training_runtime_min(training) == 11
+
+
+def test_only_batches_with_cells_that_ask_for_it_are_measured(tmp_path):
+    text = (ROOT / STUDY).read_text()
+    asking = text.replace(
+        "axes: [{model.round", "set: {smoothness: {method: finite, samples: 4}}\n        axes: [{model.round"
+    )
+    assert asking != text
+    (tmp_path / "asking.yaml").write_text(asking)
+    workflow = Workflow(plan_of(tmp_path / "asking.yaml"))
+    assert workflow.measured == list(workflow.plan.batches)
+    assert Workflow(plan_of(ROOT / STUDY)).measured == []
+    files = workflow.smoothness_code(workflow.measured[0])
+    for part in ("smoothness/igsa", "smoothness/forward", "stages/smoothness", "models/convnet", "data/photos10"):
+        assert any(file.endswith(f"src/gradleak/{part}.py") for file in files), part
+    assert not any("gia_o" in file or "federated/training" in file for file in files)
+    assert workflow.smoothness_runtime_min(workflow.measured[0]) == 11

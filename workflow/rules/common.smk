@@ -47,6 +47,11 @@ def auxiliary_minutes(wildcards, attempt):
     return STUDY.auxiliary_runtime_min(wildcards.auxiliary) * 2 ** (attempt - 1)
 
 
+def smoothness_minutes(wildcards, attempt):
+    """Time limit of a job that measures IGSA, doubled on every retry."""
+    return STUDY.smoothness_runtime_min(wildcards.batch) * 2 ** (attempt - 1)
+
+
 def memory(wildcards, attempt):
     """Memory of an attack job, doubled on every retry."""
     return STUDY.memory_mb(wildcards.batch) * 2 ** (attempt - 1)

@@ -6,14 +6,20 @@ rule collect_results:
     input:
         plan=PLAN,
         shards=expand(rules.score_batch.output.shard, batch=STUDY.plan.batches),
+        smoothness=expand(rules.measure_smoothness.output[0], batch=STUDY.measured),
+        trainings=expand(f"{RESULTS}/trainings/{{training}}.parquet", training=STUDY.plan.trainings),
     output:
         f"{RESULTS}/results.parquet",
     log:
         f"{RESULTS}/logs/collect_results.log",
     conda:
         "../../envs/gradleak.yaml"
+    params:
+        smoothness=f"{RESULTS}/smoothness",
+        trainings=f"{RESULTS}/trainings",
     shell:
-        "gradleak collect --plan {input.plan} --out {output} {input.shards} 2> {log}"
+        "gradleak collect --plan {input.plan} --smoothness {params.smoothness} --trainings {params.trainings}"
+        " --out {output} {input.shards} 2> {log}"
 
 
 rule collect_images:

@@ -17,6 +17,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "train": "untrained global model as a checkpoint",
         "federate": "federated training: global models of later rounds as checkpoints",
         "update": "local training of the victim clients: what the server sees",
+        "smoothness": "IGSA of the attacked models, for the cells that ask for it",
         "reconstruct": "run the attacks of a batch on the shared updates",
         "score": "match reconstructions to victims and measure them",
         "collect": "join the shards of all batches",

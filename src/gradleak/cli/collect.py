@@ -10,16 +10,20 @@ from gradleak.cli.options import PATH, out_option, plan_option
 @click.command()
 @plan_option
 @out_option
+@click.option("--smoothness", type=PATH, help="Folder with what `gradleak smoothness` wrote; joined to the rows.")
+@click.option("--trainings", type=PATH, help="Folder with what `gradleak federate` wrote; accuracies are joined.")
 @click.argument("shards", nargs=-1, type=PATH, required=True)
-def collect(plan_path: Path, out: Path, shards: tuple[Path, ...]) -> None:
+def collect(
+    plan_path: Path, out: Path, smoothness: Path | None, trainings: Path | None, shards: tuple[Path, ...]
+) -> None:
     """Join the shards of all batches; fails if a cell of the plan has no rows.
 
     \b
     Example:
-      gradleak collect --plan results/quick/plan.json --out results/quick/results.parquet \\
-        results/quick/shards/*.parquet
+      gradleak collect --plan results/quick/plan.json --smoothness results/quick/smoothness \\
+        --trainings results/quick/trainings --out results/quick/results.parquet results/quick/shards/*.parquet
     """
     from gradleak.plan import Plan
     from gradleak.stages.tables import collect as join
 
-    join(Plan.read(plan_path), list(shards), out)
+    join(Plan.read(plan_path), list(shards), out, smoothness, trainings)

@@ -20,6 +20,7 @@ from gradleak.stages.federate import model_of
 from gradleak.stages.pretrain import write_auxiliary
 from gradleak.stages.reconstruct import attack_family
 from gradleak.stages.score import score_cell
+from gradleak.stages.smoothness import smoothness_columns
 from gradleak.stages.tables import write_parquet
 from gradleak.stages.update import InMemory, pack_update, unpack_update
 
@@ -36,7 +37,8 @@ def run_cell(
 ) -> str:
     """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`; returns a line of metrics.
 
-    Auxiliary models and the federated round that the cache lacks are trained first.
+    Auxiliary models and the federated round that the cache lacks are trained first. IGSA is measured where the cell
+    asks for it.
     """
     dataset = dataset_of(cell, config)
     images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
@@ -54,13 +56,18 @@ def run_cell(
     found = attack_family([cell], [shared], context)
     rows, pictures = score_cell(cell, images, labels, found.images[0], found.objective[0], found.iterations[0], scorer)
     frame = pd.DataFrame(rows)
+    igsa = {} if cell.smoothness is None else smoothness_columns(cell, model, images, labels, device)
+    frame = frame.assign(**igsa)
     write_parquet(pd.DataFrame(pictures), out / "images.parquet")
     write_parquet(frame, out / "result.parquet")
     chosen = frame[frame["chosen"]]
     with atomic(out / "picture.png") as temporary:
         _picture(pictures, chosen).save(temporary, format="PNG")
     means = ", ".join(f"{name} {chosen[name].mean():.4f}" for name in ("lpips", "psnr", "ssim", "mse"))
-    return f"cell {cell.id}: {means}, objective {chosen['objective'].iloc[0]:.5f} -> {out / 'picture.png'}"
+    means += f", objective {chosen['objective'].iloc[0]:.5f}"
+    if igsa:
+        means += f", IGSA {igsa['igsa']:.4g} ({igsa['igsa_low']:.4g} to {igsa['igsa_high']:.4g})"
+    return f"cell {cell.id}: {means} -> {out / 'picture.png'}"
 
 
 def train_missing(cell: Cell, config: Config, folder: Path, device: str, progress: Progress) -> None:

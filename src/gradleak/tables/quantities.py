@@ -41,6 +41,8 @@ QUANTITIES = {
     "detail": Quantity("Detail"),
     "brr": Quantity("BRR (%)", 2, percent=True),
     "wsrr": Quantity("WSRR (%)", 2, percent=True),
+    "igsa": Quantity("IGSA", 3),
+    "model_accuracy": Quantity("Test accuracy (%)", 1, percent=True),
 }
 
 

@@ -1,0 +1,29 @@
+"""How smoothly the gradients of the attacked models follow the victims' images: IGSA."""
+
+
+rule measure_smoothness:
+    """Measure the cells of a batch that ask for it; a killed job goes on with the next cell."""
+    input:
+        plan=ancient(PLAN),
+        data=datasets,
+        checkpoints=checkpoints,
+        code=lambda wildcards: STUDY.smoothness_code(wildcards.batch),
+    output:
+        f"{RESULTS}/smoothness/{{batch}}.parquet",
+    log:
+        f"{RESULTS}/logs/measure_smoothness/{{batch}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_smoothness/{{batch}}.tsv"
+    retries: STUDY.retries
+    conda:
+        "../../envs/gradleak.yaml"
+    threads: STUDY.threads
+    resources:
+        mem_mb=memory,
+        runtime=smoothness_minutes,
+        gpu=STUDY.gpus,
+    params:
+        checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
+    shell:
+        "gradleak smoothness --plan {input.plan} --batch {wildcards.batch} --checkpoints {params.checkpoints}"
+        " --out {output} 2> {log}"
