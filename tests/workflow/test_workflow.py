@@ -132,7 +132,9 @@ def test_attack_killed_hard_resumes_and_gives_the_same_bytes(checkout):
 
 
 def test_paper_study_can_be_planned_without_its_data(checkout):
-    planned = checkout("paper").snakemake("--dry-run", "--quiet", study="paper")
+    place = checkout("paper")
+    settings = ["study=paper", "device=cuda", "jobs={minutes: 60}", f"cache={place.cache}"]
+    planned = place.run("snakemake", "--cores", "2", "--dry-run", "--quiet", "--config", *settings)
     assert planned.returncode == 0, planned.stderr[-3000:]
 
 
