@@ -60,3 +60,8 @@ def memory(wildcards, attempt):
 def minutes(wildcards, attempt):
     """Time limit of an attack job: twice its estimate and some minutes, doubled on every retry."""
     return STUDY.runtime_min(wildcards.batch) * 2 ** (attempt - 1)
+
+
+def folder_option(name, files):
+    """An option that names the folder of some files; nothing where there are none."""
+    return f"--{name} {Path(files[0]).parent}" if files else ""

@@ -15,11 +15,11 @@ rule collect_results:
     conda:
         "../../envs/gradleak.yaml"
     params:
-        smoothness=f"{RESULTS}/smoothness",
-        trainings=f"{RESULTS}/trainings",
+        smoothness=lambda wildcards, input: folder_option("smoothness", input.smoothness),
+        trainings=lambda wildcards, input: folder_option("trainings", input.trainings),
     shell:
-        "gradleak collect --plan {input.plan} --smoothness {params.smoothness} --trainings {params.trainings}"
-        " --out {output} {input.shards} 2> {log}"
+        "gradleak collect --plan {input.plan} {params.smoothness} {params.trainings} --out {output} {input.shards}"
+        " 2> {log}"
 
 
 rule collect_images:
