@@ -47,10 +47,10 @@ def write_smoothness(
             continue
         dataset = dataset_of(asked[0], plan.config)
         model = global_model(asked[0], plan.config, checkpoints)
-        weights = sha256(checkpoint_path(checkpoints, asked[0], plan.config))
+        sources = [sha256(checkpoint_path(checkpoints, asked[0], plan.config)), dataset.fingerprint(), code]
         for cell in asked:
             content = cell.model_dump(mode="json", include={"dataset", "model", "smoothness", "victims"})
-            key = digest([content, weights, dataset.fingerprint(), code])
+            key = digest([content, *sources])
             if key not in known:
                 images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
                 known[key] = smoothness_columns(cell, model, images, labels, device)

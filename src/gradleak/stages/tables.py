@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +43,7 @@ def collect(
     frame = pd.concat([read_parquet(path) for path in shards], ignore_index=True)
     order = {cell: index for index, cell in enumerate(plan.cells)}
     frame = frame[frame["cell_id"].isin(order)]
-    missing = [cell for cell in order if cell not in set(frame["cell_id"])]
+    missing = _without_rows(order, frame)
     if missing:
         raise UserError(f"{out}: {len(missing)} of {len(order)} cells have no rows, the first is {missing[0]}")
     keys = [key for key in ("restart", "position") if key in frame.columns]
@@ -56,10 +57,15 @@ def collect(
     write_parquet(frame, out)
 
 
+def _without_rows(cells: Iterable[str], frame: pd.DataFrame) -> list[str]:
+    found = set(frame["cell_id"])
+    return [cell for cell in cells if cell not in found]
+
+
 def _join_smoothness(frame: pd.DataFrame, plan: Plan, folder: Path) -> pd.DataFrame:
     found = pd.concat([read_parquet(folder / f"{batch}.parquet") for batch in plan.measured()], ignore_index=True)
     asked = [cell.id for cell in plan.cells.values() if cell.smoothness is not None]
-    missing = [cell for cell in asked if cell not in set(found["cell_id"])]
+    missing = _without_rows(asked, found)
     if missing:
         raise UserError(f"{folder}: no IGSA of cell {missing[0]}; run `gradleak smoothness`")
     return frame.merge(found[found["cell_id"].isin(asked)], on="cell_id", how="left", validate="many_to_one")

@@ -140,17 +140,23 @@ def contrasts(spec: ContrastSpec, experiment: Experiment, data: StudyData) -> li
         named = ", ".join(f"{key} '{value}'" for key, value in zip(spec.rows, row, strict=True))
         where = f"experiment '{experiment.name}'" + (f", {named}" if named else "")
         found += [Contrast(row, *rest) for rest in _of_row(spec, images, where)]
-    return [_beside_paper(spec, entry) for entry in found] if spec.published else found
+    return _beside_paper(spec, found)
 
 
-def _beside_paper(spec: ContrastSpec, entry: Contrast) -> Contrast:
-    assert spec.published
+def _beside_paper(spec: ContrastSpec, found: list[Contrast]) -> list[Contrast]:
+    """The comparisons with the paper's differences, where a published table is named."""
+    if not spec.published:
+        return found
     assert spec.between
-    paper = Published(spec.published, spec.between.label, spec.published_as)
-    row = dict(zip(spec.rows, entry.row, strict=True))
-    sides = [paper.find({**row, spec.between.label: side}, entry.metric) for side in (entry.baseline, entry.against)]
-    first, second = (math.nan if side is None else side for side in sides)
-    return replace(entry, published=second - first)
+    label = spec.between.label
+    paper = Published(spec.published, label, spec.published_as)
+
+    def value(entry: Contrast, side: str) -> float:
+        row = dict(zip(spec.rows, entry.row, strict=True))
+        known = paper.find({**row, label: side}, entry.metric)
+        return math.nan if known is None else known
+
+    return [replace(entry, published=value(entry, entry.against) - value(entry, entry.baseline)) for entry in found]
 
 
 def _of_row(spec: ContrastSpec, images: pd.DataFrame, where: str) -> Iterator[tuple[str, str, str, Comparison]]:
