@@ -16,6 +16,7 @@ Batches are laid out sample-major, (N * T, ...) with the trial running fastest: 
 shared weights and, viewed as (N, T * C, ...), T groups of channels for weights of which every trial has its own.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -51,34 +52,64 @@ def _weight_gradient(d: Tensor, x: Tensor, shape: torch.Size, args: ConvArgs) ->
     return _convolution_backward(d, x, weight, None, stride, padding, dilation, False, (0, 0), groups, mask)[1]
 
 
-class _InputGradient(torch.autograd.Function):
-    """The convolution's gradient with respect to its input: linear in the backward signal."""
+class Operator(Protocol):
+    """A convolution with constant weights, as an operator on its input."""
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Convolve (N * T, C, H, W)."""
+        ...
+
+    def transpose(self, d: Tensor, shape: torch.Size) -> Tensor:
+        """The gradient with respect to an input of `shape`, from backward signals d."""
+        ...
+
+
+class _Transpose(torch.autograd.Function):
+    """The gradient of `Convolution` with respect to its input: linear in the backward signal."""
 
     @staticmethod
-    def forward(ctx: Any, d: Tensor, weight: Tensor, shape: torch.Size, args: ConvArgs) -> Tensor:
-        ctx.weight, ctx.args = weight, args
-        return _input_gradient(d, weight, shape, args)
+    def forward(ctx: Any, d: Tensor, operator: Operator, shape: torch.Size) -> Tensor:
+        ctx.operator = operator
+        return operator.transpose(d, shape)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> Any:
-        return F.conv2d(cotangent, ctx.weight, None, *ctx.args), None, None, None
+        return ctx.operator.forward(cotangent), None, None
 
 
-class _Convolution(torch.autograd.Function):
-    """A convolution with constant weights, differentiable twice with respect to its input.
+class Convolution(torch.autograd.Function):
+    """An operator and a constant bias, differentiable twice with respect to the input.
 
     PyTorch's own double backward of a convolution always computes the weight's gradient too. For the small feature
     maps of deep layers that unwanted term costs more than all the rest together.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, args: ConvArgs) -> Tensor:
-        ctx.weight, ctx.args, ctx.shape = weight, args, x.shape
-        return F.conv2d(x, weight, bias, *args)
+    def forward(ctx: Any, x: Tensor, operator: Operator, bias: Tensor | None) -> Tensor:
+        """The convolution of x (N * T, C, H, W) plus the bias."""
+        ctx.operator, ctx.shape = operator, x.shape
+        return operator.forward(x, bias)
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> Any:
-        return _InputGradient.apply(d, ctx.weight, ctx.shape, ctx.args), None, None, None
+        """The gradient with respect to x alone."""
+        return _Transpose.apply(d, ctx.operator, ctx.shape), None, None
+
+
+@dataclass(frozen=True)
+class SharedWeight:
+    """The operator of a weight (out, in, k, k) that all trials share."""
+
+    weight: Tensor
+    args: ConvArgs
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `Operator`."""
+        return F.conv2d(x, self.weight, bias, *self.args)
+
+    def transpose(self, d: Tensor, shape: torch.Size) -> Tensor:
+        """See `Operator`."""
+        return _input_gradient(d, self.weight, shape, self.args)
 
 
 class Pairing(Protocol):
@@ -110,7 +141,7 @@ class TappedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N * T, C, H, W) and remember input and output."""
         self.x = x
-        self.y = _Convolution.apply(x, self.weight, self.bias, self.args)
+        self.y = Convolution.apply(x, SharedWeight(self.weight, self.args), self.bias)
         return self.y
 
     @property

@@ -6,13 +6,14 @@ product.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from gradleak.engine.layers import (
     ConvArgs,
+    Convolution,
     TappedBatchNorm,
     TappedConv,
     TappedLinear,
@@ -21,30 +22,21 @@ from gradleak.engine.layers import (
 )
 
 
-class _InputGradient(torch.autograd.Function):
-    """The gradient of `_Convolution` with respect to its input: linear in the backward signal."""
+@dataclass(frozen=True)
+class OwnWeights:
+    """The operator of weights (T, out, in, k, k), one per trial; biases (T, out, 1, 1)."""
 
-    @staticmethod
-    def forward(ctx: Any, d: Tensor, weights: Tensor, shape: torch.Size, args: ConvArgs) -> Tensor:
-        ctx.weights, ctx.args = weights, args
-        return input_gradient_per_trial(d, weights, shape, args)
+    weights: Tensor
+    args: ConvArgs
 
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> Any:
-        return conv_per_trial(cotangent, ctx.weights, ctx.args), None, None, None
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `Operator`."""
+        y = conv_per_trial(x, self.weights, self.args)
+        return y if bias is None else (_split(y, len(self.weights)) + bias).flatten(0, 1)
 
-
-class _Convolution(torch.autograd.Function):
-    """A convolution with a constant weight per trial, differentiable twice with respect to its input."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weights: Tensor, args: ConvArgs) -> Tensor:
-        ctx.weights, ctx.args, ctx.shape = weights, args, x.shape
-        return conv_per_trial(x, weights, args)
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> Any:
-        return _InputGradient.apply(d, ctx.weights, ctx.shape, ctx.args), None, None
+    def transpose(self, d: Tensor, shape: torch.Size) -> Tensor:
+        """See `Operator`."""
+        return input_gradient_per_trial(d, self.weights, shape, self.args)
 
 
 class OwnConv(TappedConv):
@@ -58,9 +50,7 @@ class OwnConv(TappedConv):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N * T, C, H, W), each trial with its own weight, and remember input and output."""
         self.x = x
-        self.y = _Convolution.apply(x, self.weights, self.args)
-        if self.biases is not None:
-            self.y = (_split(self.y, self.trials) + self.biases).flatten(0, 1)
+        self.y = Convolution.apply(x, OwnWeights(self.weights, self.args), self.biases)
         return self.y
 
 
