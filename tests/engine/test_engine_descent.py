@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from auxiliary_cases import Killed, killing
 from core_cases import images_of, model_of, no_priors, problem_of
 
 from gradleak.attacks.gia_o import ImageSpace
@@ -253,22 +254,6 @@ def test_trials_at_once_reach_what_each_reaches_alone_with_the_reference(problem
             assert int(together.iterations[trial]) == int(alone.iterations[0])
 
 
-class Killed(Exception):
-    pass
-
-
-def killing_after(iterations):
-    done = 0
-
-    def count(more):
-        nonlocal done
-        done += more
-        if done >= iterations:
-            raise Killed
-
-    return count
-
-
 def fields(outcome):
     return [outcome.variables, outcome.objective, outcome.iterations]
 
@@ -283,7 +268,7 @@ def test_a_killed_and_resumed_run_gives_the_same_bytes(problem, tmp_path, kills,
     for kill in kills:
         store = StateFile(path, "same", 0.0)
         with pytest.raises(Killed):
-            attack_of(problem, **settings).run(store, killing_after(kill))
+            attack_of(problem, **settings).run(store, killing(kill))
         saved = kill // 20 * 20
         assert path.exists() == (saved > 0)
     counted = []
@@ -304,7 +289,7 @@ def test_a_killed_and_resumed_run_gives_the_same_bytes(problem, tmp_path, kills,
 def test_a_state_file_of_another_identity_is_ignored(problem, tmp_path):
     path = tmp_path / "state"
     with pytest.raises(Killed):
-        attack_of(problem, lr=0.02).run(StateFile(path, "other", 0.0), killing_after(45))
+        attack_of(problem, lr=0.02).run(StateFile(path, "other", 0.0), killing(45))
     assert path.exists()
     counted = []
     found = attack_of(problem).run(StateFile(path, "this", 0.0), counted.append)
@@ -316,7 +301,7 @@ def test_a_state_file_of_another_identity_is_ignored(problem, tmp_path):
 
 def test_a_state_is_saved_no_more_often_than_asked(problem, tmp_path):
     with pytest.raises(Killed):
-        attack_of(problem).run(StateFile(tmp_path / "state", "same", 3600.0), killing_after(45))
+        attack_of(problem).run(StateFile(tmp_path / "state", "same", 3600.0), killing(45))
     assert list(tmp_path.iterdir()) == []
 
 

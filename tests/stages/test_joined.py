@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from auxiliary_cases import Killed, killing
 from safetensors.torch import load_file
 
 from gradleak.attacks import matching
@@ -33,10 +34,6 @@ experiments:
       - {axes: [{model.init_seed: [0, 1]}], set: {attack.descent.iterations: 20}}
       - axes: [{model.init_seed: [1, 2]}]
 """
-
-
-class Killed(Exception):
-    pass
 
 
 class Place:
@@ -100,19 +97,8 @@ def test_one_run_finds_what_each_checkpoint_alone_does(place, monkeypatch):
 def test_a_killed_run_of_several_checkpoints_goes_on_and_writes_the_same_bytes(place):
     place.reconstruct("whole")
 
-    def kill(label, total):
-        left = 30
-
-        def count(iterations):
-            nonlocal left
-            left -= iterations
-            if left <= 0:
-                raise Killed
-
-        return count
-
     with pytest.raises(Killed):
-        place.reconstruct("resumed", kill)
+        place.reconstruct("resumed", lambda label, total: killing(30))
     counted = []
     place.reconstruct("resumed", lambda label, total: counted.append)
     assert counted[0] == 20

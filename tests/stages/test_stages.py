@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from auxiliary_cases import Killed, killing
 from core_cases import gradleak
 from safetensors.torch import load_file, save_file
 
@@ -42,20 +43,8 @@ experiments:
 SAMPLES, RESTARTS, CELLS = 3, 2, 2
 
 
-class Killed(Exception):
-    pass
-
-
 def kill(label, total):
-    left = 30
-
-    def count(iterations):
-        nonlocal left
-        left -= iterations
-        if left <= 0:
-            raise Killed
-
-    return count
+    return killing(30)
 
 
 class Place:
