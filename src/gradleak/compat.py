@@ -14,6 +14,8 @@ def prepare_torchvision() -> None:
 
     torchvision registers fake kernels for `nms` and `qnms` when it is imported and fails if the extension that
     defines them is missing. Nothing here calls them. On an installation whose extension loads, nothing is touched.
+    Callers import torchvision where they need it, not at the top of a module: its import loads torch's compiler, more
+    processor time than all else that a small job imports.
     """
     if _SCHEMAS or hasattr(torch.ops.torchvision, "nms") or _extension_loads():
         return

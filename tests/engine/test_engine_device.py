@@ -1,5 +1,8 @@
 """How many trials run at once, what out-of-memory does, and how a process is prepared."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from core_cases import model_of
@@ -118,3 +121,20 @@ def test_a_prepared_process_is_deterministic_with_the_threads_asked_for():
         assert not torch.backends.cuda.matmul.allow_tf32
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def test_a_job_whose_model_has_no_torchvision_block_does_not_load_the_compiler():
+    code = (
+        "import sys, gradleak.stages.reconstruct\n"
+        "from gradleak.engine.device import prepare_device\n"
+        "from gradleak.models.base import MODELS\n"
+        "prepare_device('cpu', 1, False)\n"
+        "for name in sys.argv[1:]: MODELS[name](10, 32, width=0.25)\n"
+        "print([name for name in ('torchvision', 'torch._dynamo') if name in sys.modules])"
+    )
+
+    def loaded(*models):
+        return subprocess.run([sys.executable, "-c", code, *models], capture_output=True, text=True, check=True).stdout
+
+    assert loaded("convnet", "convnet64", "densenet43") == "[]\n"
+    assert "torchvision" in loaded("resnet18")

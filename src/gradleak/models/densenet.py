@@ -13,9 +13,6 @@ from gradleak.compat import prepare_torchvision
 from gradleak.models.base import MODELS, scaled
 from gradleak.models.stems import STEMS, check_size, check_stem
 
-prepare_torchvision()
-from torchvision.models.densenet import _DenseBlock, _Transition  # noqa: E402
-
 _LAYERS = (6, 12, 24, 16)
 _GROWTH, _BOTTLENECK = 32, 4
 
@@ -26,6 +23,9 @@ class DenseNet121(nn.Module):
 
     def __init__(self, num_classes: int, resolution: int, width: float = 1.0, stem: str = "cifar") -> None:
         super().__init__()
+        prepare_torchvision()
+        from torchvision.models.densenet import _DenseBlock, _Transition
+
         check_stem(stem)
         check_size("densenet121", resolution, 8 if stem == "cifar" else 32)
         growth, channels = scaled(_GROWTH, width), scaled(2 * _GROWTH, width)

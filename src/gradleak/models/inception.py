@@ -15,10 +15,6 @@ from gradleak.compat import prepare_torchvision
 from gradleak.models.base import MODELS, scaled
 from gradleak.models.stems import check_size, check_stem
 
-prepare_torchvision()
-from torchvision.models.googlenet import Inception  # noqa: E402
-from torchvision.models.inception import InceptionA, InceptionB, InceptionC, InceptionD, InceptionE  # noqa: E402
-
 # Output channels of a block's branches; "in" is a pooling branch that passes its input on.
 Branches = tuple[int | str, ...]
 
@@ -84,6 +80,8 @@ class Block:
 
 
 def _googlenet_block(channels: int, *sizes: int) -> Block:
+    from torchvision.models.googlenet import Inception
+
     ones, _, threes, _, fives, pool = sizes
     return Block(Inception, channels, sizes, (ones, threes, fives, pool))
 
@@ -98,6 +96,7 @@ def googlenet(num_classes: int, resolution: int, width: float = 1.0, stem: str =
 
     As in torchvision, the branch that the publication calls 5x5 has a 3x3 convolution.
     """
+    prepare_torchvision()
     check_stem(stem, ("cifar", "imagenet"))
     check_size("googlenet", resolution, 8 if stem == "cifar" else 32)
     small, middle, large = (scaled(channels, width) for channels in (64, 64, 192))
@@ -128,6 +127,9 @@ def googlenet(num_classes: int, resolution: int, width: float = 1.0, stem: str =
 @MODELS.register("inception_v3")
 def inception_v3(num_classes: int, resolution: int, width: float = 1.0, stem: str = "cifar") -> InceptionNet:
     """Inception v3: `nin1` to `nin11` are torchvision's Mixed_5b, 5c, 5d, 6a, 6b, 6c, 6d, 6e, 7a, 7b, 7c."""
+    prepare_torchvision()
+    from torchvision.models.inception import InceptionA, InceptionB, InceptionC, InceptionD, InceptionE
+
     check_stem(stem, ("cifar", "imagenet"))
     check_size("inception_v3", resolution, 8 if stem == "cifar" else 75)
     shrink = stem == "imagenet"

@@ -6,6 +6,7 @@ with stride 1 and no max-pooling, so that a 32x32 image reaches the last stage a
 """
 
 from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
@@ -14,8 +15,8 @@ from gradleak.errors import UserError
 from gradleak.models.base import MODELS, scaled
 from gradleak.models.stems import STEMS, check_stem
 
-prepare_torchvision()
-from torchvision.models.resnet import BasicBlock, Bottleneck, conv1x1  # noqa: E402
+if TYPE_CHECKING:
+    from torchvision.models.resnet import BasicBlock, Bottleneck
 
 
 class NoShortcut(nn.Module):
@@ -36,7 +37,7 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        block: type[BasicBlock] | type[Bottleneck],
+        block: "type[BasicBlock] | type[Bottleneck]",
         counts: tuple[int, ...],
         num_classes: int,
         width: float,
@@ -70,17 +71,17 @@ class ResNet(nn.Module):
 
 
 def _stage(
-    block: type[BasicBlock] | type[Bottleneck], channels: int, planes: int, count: int, stride: int
+    block: "type[BasicBlock] | type[Bottleneck]", channels: int, planes: int, count: int, stride: int
 ) -> nn.Sequential:
     out, downsample = planes * block.expansion, None
     if stride != 1 or channels != out:
-        downsample = nn.Sequential(conv1x1(channels, out, stride), nn.BatchNorm2d(out))
+        downsample = nn.Sequential(nn.Conv2d(channels, out, 1, stride, bias=False), nn.BatchNorm2d(out))
     first = block(channels, planes, stride, downsample)
     return nn.Sequential(first, *(block(out, planes) for _ in range(count - 1)))
 
 
 def _resnet(
-    block: type[BasicBlock] | type[Bottleneck],
+    block: Literal["BasicBlock", "Bottleneck"],
     counts: tuple[int, ...],
     num_classes: int,
     resolution: int,
@@ -88,10 +89,13 @@ def _resnet(
     stem: str = "cifar",
     cut: int | None = None,
 ) -> ResNet:
-    return ResNet(block, counts, num_classes, width, stem, cut)
+    prepare_torchvision()
+    from torchvision.models import resnet
+
+    return ResNet(getattr(resnet, block), counts, num_classes, width, stem, cut)
 
 
-MODELS.register("resnet18")(partial(_resnet, BasicBlock, (2, 2, 2, 2)))
-MODELS.register("resnet34")(partial(_resnet, BasicBlock, (3, 4, 6, 3)))
-MODELS.register("resnet50")(partial(_resnet, Bottleneck, (3, 4, 6, 3)))
-MODELS.register("resnet152")(partial(_resnet, Bottleneck, (3, 8, 36, 3)))
+MODELS.register("resnet18")(partial(_resnet, "BasicBlock", (2, 2, 2, 2)))
+MODELS.register("resnet34")(partial(_resnet, "BasicBlock", (3, 4, 6, 3)))
+MODELS.register("resnet50")(partial(_resnet, "Bottleneck", (3, 4, 6, 3)))
+MODELS.register("resnet152")(partial(_resnet, "Bottleneck", (3, 8, 36, 3)))

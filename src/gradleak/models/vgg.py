@@ -15,18 +15,18 @@ from gradleak.compat import prepare_torchvision
 from gradleak.models.base import MODELS, scaled
 from gradleak.models.stems import check_size
 
-prepare_torchvision()
-from torchvision.models.vgg import cfgs, make_layers  # noqa: E402
-
 
 class VGG(nn.Module):
     """Five stages of 3x3 convolutions, each ended by max-pooling, global average pooling, one linear layer."""
 
     def __init__(self, plan: str, num_classes: int, resolution: int, width: float, norm: bool) -> None:
         super().__init__()
+        prepare_torchvision()
+        from torchvision.models import vgg
+
         check_size("vgg", resolution, 32)
-        sizes = [entry if entry == "M" else scaled(entry, width) for entry in cfgs[plan]]
-        self.features = make_layers(sizes, batch_norm=norm)
+        sizes = [entry if entry == "M" else scaled(entry, width) for entry in vgg.cfgs[plan]]
+        self.features = vgg.make_layers(sizes, batch_norm=norm)
         self.fc = nn.Linear(sizes[-2], num_classes)
         self.parts: dict[str, list[str]] = {f"stage{i}": [] for i in range(1, sizes.count("M") + 1)}
         stage = 1
