@@ -13,6 +13,7 @@ from gradleak.config import Config
 from gradleak.files import atomic
 from gradleak.metrics.backbone import fetch_backbone
 from gradleak.metrics.base import Scorer
+from gradleak.models.facts import model_facts
 from gradleak.plan import auxiliary_id
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import dataset_of
@@ -57,7 +58,8 @@ def run_cell(
     rows, pictures = score_cell(cell, images, labels, found.images[0], found.objective[0], found.iterations[0], scorer)
     frame = pd.DataFrame(rows)
     igsa = {} if cell.smoothness is None else smoothness_columns(cell, model, images, labels, device)
-    frame = frame.assign(**igsa)
+    facts = model_facts(cell.model, dataset.num_classes, cell.dataset.resolution, cell.attack.matched())
+    frame = frame.assign(**facts, **igsa)
     write_parquet(pd.DataFrame(pictures), out / "images.parquet")
     write_parquet(frame, out / "result.parquet")
     chosen = frame[frame["chosen"]]
@@ -95,6 +97,5 @@ def _picture(pictures: list[dict[str, object]], rows: pd.DataFrame) -> Image.Ima
 
 
 def _open(content: object) -> Image.Image:
-
     assert isinstance(content, bytes)
     return Image.open(io.BytesIO(content))
