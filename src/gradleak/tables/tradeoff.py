@@ -21,8 +21,8 @@ def tradeoff_points(
         best = means.sort_values(privacy, kind="stable").iloc[0]
         latest = own[own[round_] == own[round_].max()]
         chosen = own[(own[[*chooses, round_]] == best[[*chooses, round_]]).all(axis=1)]
-        row = {**best.to_dict(), **dict(zip(point, key, strict=True)), "trials": len(chosen)}
-        rows.append({**row, utility: float(latest[utility].mean())})
+        row = {str(name): value for name, value in best.items()} | dict(zip(point, key, strict=True))
+        rows.append({**row, "trials": len(chosen), utility: float(latest[utility].mean())})
     return pd.DataFrame(rows)
 
 
