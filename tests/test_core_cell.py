@@ -63,12 +63,13 @@ OTHER = {
     "attack.descent.signed": {"attack.descent.signed": False},
     "attack.descent.box": {"attack.descent.box": False},
     "attack.descent.patience": {"attack.descent.patience": 5},
+    "post_processing": {"post_processing": {"name": "clip"}},
     "knowledge_level": {"knowledge_level": 5},
     "victims": {"victims": [0, 2]},
     "seed": {"seed": 1},
 }
 #: One value each, today.
-SINGLE = {"attack.name", "post_processing"}
+SINGLE = {"attack.name"}
 
 
 def leaves(content, prefix=""):

@@ -1,6 +1,6 @@
 """A chain of defenses: what a client does to its update, in order. The empty chain is `none`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, WrapSerializer
@@ -10,8 +10,6 @@ from gradleak.post_processing.base import DEFENSES, DefenseConfig, Processed
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-    from gradleak.engine.base import Expectation
 
 
 def _parse(value: object) -> object:
@@ -59,8 +57,10 @@ def apply_chain(
     return sent
 
 
-def expectation(chain: tuple[DefenseConfig, ...]) -> "Expectation":
-    """What an adaptive adversary matches (see `Defense.expected`): one step after the other."""
+def expectation(
+    chain: tuple[DefenseConfig, ...],
+) -> "Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]":
+    """What an adaptive adversary matches (see `Defense.expected`): one step after the other, as engines take it."""
 
     def expected(candidate: "dict[str, Tensor]", shared: "dict[str, Tensor]") -> "dict[str, Tensor]":
         for step in chain:
@@ -80,9 +80,10 @@ def strength(chain: tuple[DefenseConfig, ...]) -> str:
     return " + ".join(step.strength for step in chain) or "-"
 
 
-def settings(chain: tuple[DefenseConfig, ...]) -> dict[str, Any]:
-    """The settings by defense: `{clip: {bound: 0.1}, noise: {multiplier: 0.05, ...}}`."""
-    return {step.name: step.model_dump(mode="json", exclude={"name"}) for step in chain}
+def columns(chain: tuple[DefenseConfig, ...]) -> dict[str, Any]:
+    """Names and settings for `flatten`: `{post_processing: clip + noise, post_processing_clip: {bound: 0.1}, ...}`."""
+    parts = {f"post_processing_{step.name}": step.model_dump(mode="json", exclude={"name"}) for step in chain}
+    return {"post_processing": " + ".join(step.name for step in chain) or "none", **parts}
 
 
 def origins(chain: tuple[DefenseConfig, ...]) -> list[str]:
