@@ -52,6 +52,26 @@ def test_the_seed_decides(kind):
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.parametrize("kind", [{"split": "iid"}, {"split": "dirichlet", "alpha": 0.5}])
+def test_the_victim_has_its_number_of_images_and_the_others_share_the_rest(kind):
+    parts = split(clients=11, victim_images=20, **kind)
+    assert len(parts) == 11
+    assert len(parts[0]) == 20
+    assert sorted(np.concatenate(parts).tolist()) == list(range(600))
+    assert all((np.diff(part) > 0).all() for part in parts)
+    assert not np.array_equal(parts[0], np.arange(20))
+    assert len(set(LABELS[parts[0]])) > 5  # at random, also where the others' classes are not
+    if kind["split"] == "iid":
+        assert {len(part) for part in parts[1:]} == {58}
+
+
+def test_a_victim_that_leaves_nothing_to_the_others_is_refused():
+    message = r"^model\.training\.victim_images is 598, but of the 600 training images each of the other 3 clients"
+    with pytest.raises(UserError, match=message):
+        split(clients=4, victim_images=598)
+    assert [len(part) for part in split(clients=4, victim_images=597)] == [597, 1, 1, 1]
+
+
 def test_too_few_images_are_refused():
     with pytest.raises(UserError, match=r"^model\.training\.clients is 7, but there are only 6 training images$"):
         split(clients=7, labels=LABELS[:6])

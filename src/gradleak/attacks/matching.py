@@ -254,7 +254,8 @@ def _identity(trials: Sequence[Trial], modules: Sequence[nn.Module]) -> str:
             digest.update(value.cpu().contiguous().numpy().tobytes())
     for trial in trials:
         update = trial.update
-        digest.update(f"{trial.config.model_dump_json()} {trial.seed} {update.training}".encode())
+        known = f"{update.training} {update.post_processing}"
+        digest.update(f"{trial.config.model_dump_json()} {trial.seed} {known}".encode())
         statistics = [value for pair in update.batch_statistics or [] for value in pair]
         labels = [] if update.labels is None else [update.labels]
         for value in [*update.update.values(), *labels, *statistics]:

@@ -20,7 +20,7 @@ from gradleak.stages.common import dataset_of
 from gradleak.stages.federate import model_of
 from gradleak.stages.pretrain import write_auxiliary
 from gradleak.stages.reconstruct import attack_family
-from gradleak.stages.score import score_cell
+from gradleak.stages.score import score_cell, update_facts
 from gradleak.stages.smoothness import smoothness_columns
 from gradleak.stages.tables import write_parquet
 from gradleak.stages.update import InMemory, pack_update, unpack_update
@@ -59,7 +59,8 @@ def run_cell(
     frame = pd.DataFrame(rows)
     igsa = {} if cell.smoothness is None else smoothness_columns(cell, model, images, labels, device)
     facts = model_facts(cell.model, dataset.num_classes, cell.dataset.resolution, cell.attack.matched())
-    frame = frame.assign(**facts, **igsa)
+    sent = update_facts(cell, int(content[f"{cell.id}/update_bits"]))
+    frame = frame.assign(**facts, **sent, **igsa)
     write_parquet(pd.DataFrame(pictures), out / "images.parquet")
     write_parquet(frame, out / "result.parquet")
     chosen = frame[frame["chosen"]]
