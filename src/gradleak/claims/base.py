@@ -1,0 +1,88 @@
+"""What a statistic is: it turns a study's results into samples, whose values a verdict compares with a margin."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from gradleak.registry import Registry
+from gradleak.tables.compare import Comparison, compare_groups, compare_pairs
+from gradleak.tables.plan import Experiment
+
+#: Kinds of statistic (`difference`, `trend`, ...). A new kind is one new module in gradleak.claims.statistics.
+STATISTICS: Registry[type["Statistic"]] = Registry("kind of statistic", "gradleak.claims.statistics")
+
+
+class UntestedError(Exception):
+    """A study does not hold what a claim reads: why, as one sentence."""
+
+
+@dataclass(frozen=True)
+class ClaimData:
+    """What claims read: a study's name, title, experiments and results.parquet, and the folder of CSV files.
+
+    folder: of files that `csv_column` names; None where the study comes without them.
+    """
+
+    study: str
+    title: str
+    experiments: Mapping[str, Experiment]
+    results: pd.DataFrame
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The values of a statistic: one per unit (as a rule, per trial), which are taken as independent.
+
+    name: what tells it from a statistic's other samples, or nothing. values: (n,). baseline: (m,), where the effect is
+    the difference of two independent groups' means, else None. cells: ids of the cells that were read.
+    """
+
+    name: str
+    values: np.ndarray
+    baseline: np.ndarray | None = None
+    cells: tuple[str, ...] = ()
+
+    def compare(self, margin: float) -> Comparison:
+        """The mean (or difference of means) compared with a margin: `difference` is effect - margin."""
+        if self.baseline is None:
+            return compare_pairs(np.full(len(self.values), margin), self.values)
+        return compare_groups(self.baseline + margin, self.values)
+
+    @property
+    def fewest(self) -> int:
+        """Number of units, in the smaller group where there are two."""
+        return len(self.values) if self.baseline is None else min(len(self.values), len(self.baseline))
+
+
+class Statistic(BaseModel, ABC):
+    """One kind of statistic with its arguments, as a claim's `statistic` gives them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: What one of the independent values belongs to, in the plural.
+    unit: ClassVar[str] = "trials"
+
+    @property
+    @abstractmethod
+    def effect(self) -> str:
+        """What the effect size is, as text."""
+
+    @property
+    @abstractmethod
+    def reads(self) -> str:
+        """The experiment or file that it reads."""
+
+    @abstractmethod
+    def samples(self, data: ClaimData) -> list[Sample]:
+        """One sample, or several all of which must speak for a claim.
+
+        Raises UntestedError where the study does not hold what is read, and UserError where its results are
+        incomplete.
+        """

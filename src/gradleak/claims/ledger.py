@@ -1,0 +1,91 @@
+"""The ledger: the paper's claims, one entry each, validated."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gradleak.claims.base import STATISTICS, Statistic
+from gradleak.errors import UserError, first_error
+
+LEDGER = "claims.yaml"
+
+
+class ClaimSpec(BaseModel):
+    """One entry as the file has it: `statistic` is a mapping with the key `kind` and that kind's arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    text: str = Field(min_length=10)
+    where: str = Field(min_length=3)
+    statistic: dict[str, Any]
+    claimed: Literal["above", "below"]
+    margin: float = 0.0
+
+
+class Claim(BaseModel):
+    """One claim of the paper.
+
+    text: in our words. where: its place in the paper. statistic: what tests it. claimed: the side of `margin` on which
+    the paper says that the statistic lies.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    text: str
+    where: str
+    kind: str
+    statistic: Statistic
+    claimed: Literal["above", "below"]
+    margin: float
+
+    @property
+    def rule(self) -> str:
+        """What the claim says of its statistic, as text."""
+        return f"{self.claimed} {self.margin:g}"
+
+
+def read_ledger(path: Path | None = None) -> list[Claim]:
+    """The claims of a file, or of the package's own ledger.
+
+    Raises UserError that names the file, the entry and the key.
+    """
+    source = path or files("gradleak.resources") / LEDGER
+    try:
+        content = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("claims"), list) or len(content) != 1:
+        raise UserError(f"{source}: must hold one key, 'claims', with a list")
+    claims = [parse_claim(entry, f"{source}: claims[{i}]") for i, entry in enumerate(content["claims"])]
+    for i, claim in enumerate(claims):
+        if claim.id in {other.id for other in claims[:i]}:
+            raise UserError(f"{source}: claims[{i}]: id '{claim.id}' is there twice")
+    return claims
+
+
+def parse_claim(content: object, where: str) -> Claim:
+    """Validate one entry; raises UserError that names `where`, the key and what is allowed."""
+    try:
+        spec = ClaimSpec.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{where}: {first_error(error)}") from None
+    where = f"{where} ('{spec.id}'): statistic"
+    arguments = dict(spec.statistic)
+    kind = arguments.pop("kind", None)
+    if not isinstance(kind, str) or kind not in STATISTICS:
+        raise UserError(f"{where}: unknown kind '{kind}'; known: {', '.join(STATISTICS.names())}")
+    model = STATISTICS[kind]
+    try:
+        statistic = model.model_validate(arguments)
+    except ValidationError as error:
+        known = f"; known: {', '.join(model.model_fields)}" if error.errors()[0]["type"] == "extra_forbidden" else ""
+        raise UserError(f"{where}: {first_error(error)}{known}") from None
+    rest = spec.model_dump(exclude={"statistic"})
+    return Claim(**rest, kind=kind, statistic=statistic)

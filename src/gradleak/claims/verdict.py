@@ -1,0 +1,105 @@
+"""The verdict on a claim: where the interval of its statistic lies."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from gradleak.claims.base import ClaimData, Sample, UntestedError
+from gradleak.claims.ledger import Claim
+from gradleak.claims.scale import scale
+from gradleak.tables.compare import LEAST, Comparison
+
+VERDICTS = ("supported", "not supported", "undecided", "not tested")
+Word = Literal["supported", "not supported", "undecided", "not tested"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says of a claim.
+
+    effect, low, high: of the statistic, with its 95 % interval; NaN where there is none. units: number of independent
+    values (in the smaller of two groups). share: of the values on the claimed side (NaN for two groups). reason: why
+    the verdict is `undecided` or `not tested`, or which of several samples the numbers are of. scale: what was attacked.
+    """
+
+    claim: Claim
+    word: Word
+    effect: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    units: int = 0
+    share: float = math.nan
+    p: float = math.nan
+    reason: str = ""
+    scale: str = ""
+
+
+def judge(claim: Claim, data: ClaimData) -> Verdict:
+    """The verdict by the rule: an interval wholly on the claimed side of the margin supports a claim, one wholly on
+    the other side does not support it, any other leaves it undecided; so do fewer than `LEAST` values.
+
+    Of several samples, the one that speaks most against the claim decides. Raises UserError where results are
+    incomplete.
+    """
+    try:
+        samples = claim.statistic.samples(data)
+    except UntestedError as error:
+        return Verdict(claim, "not tested", reason=str(error))
+    judged = [(sample, sample.compare(claim.margin)) for sample in samples]
+    sample, found = min(judged, key=lambda pair: _favour(claim, pair[1]))
+    word = _word(claim, found)
+    cells = [cell for own in samples for cell in own.cells]
+    return Verdict(
+        claim,
+        word,
+        found.difference + claim.margin,
+        found.low + claim.margin,
+        found.high + claim.margin,
+        sample.fewest,
+        _share(claim, sample),
+        found.p,
+        _reason(claim, sample, len(samples), word),
+        scale(data.results, cells),
+    )
+
+
+def judge_all(claims: Iterable[Claim], data: ClaimData) -> list[Verdict]:
+    """The verdicts on several claims, in their order."""
+    return [judge(claim, data) for claim in claims]
+
+
+def counts(verdicts: list[Verdict]) -> dict[str, int]:
+    """How many claims have each verdict."""
+    return {word: sum(verdict.word == word for verdict in verdicts) for word in VERDICTS}
+
+
+def _word(claim: Claim, found: Comparison) -> Word:
+    if found.sign == "undecided":
+        return "undecided"
+    above = found.sign == "higher"
+    return "supported" if above == (claim.claimed == "above") else "not supported"
+
+
+def _favour(claim: Claim, found: Comparison) -> tuple[int, float]:
+    """Sorts samples from the one most against a claim on: by verdict, then by the effect towards the claimed side."""
+    rank = {"not supported": 0, "undecided": 1, "supported": 2}[_word(claim, found)]
+    return rank, found.difference if claim.claimed == "above" else -found.difference
+
+
+def _share(claim: Claim, sample: Sample) -> float:
+    if sample.baseline is not None:
+        return math.nan
+    towards = sample.values > claim.margin if claim.claimed == "above" else sample.values < claim.margin
+    return float(towards.mean())
+
+
+def _reason(claim: Claim, sample: Sample, samples: int, word: Word) -> str:
+    parts = []
+    if samples > 1:
+        parts.append(f"least favourable of {samples}: {sample.name}")
+    if sample.fewest < LEAST:
+        parts.append(f"{sample.fewest} of the {LEAST} {claim.statistic.unit} that an interval needs")
+    elif word == "undecided":
+        parts.append(f"the interval holds {claim.margin:g}")
+    return "; ".join(parts)
