@@ -147,5 +147,3 @@ def _trials(rows: pd.DataFrame) -> pd.Series:
     first = rows.sort_values("position", kind="stable").drop_duplicates("cell_id").set_index("cell_id")
     group = [str(name) for name in first.columns if str(name).startswith("dataset_")] + ["client_samples"]
     return first.groupby(group, dropna=False)["image"].rank(method="dense").astype(int)
-
-
