@@ -16,12 +16,14 @@ include: "workflow/rules/update.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/smoothness.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/claims.smk"
 
 
 rule all:
     default_target: True
     input:
         OUTPUTS,
+        rules.claims.output,
 
 
 localrules:
@@ -32,3 +34,4 @@ localrules:
     collect_images,
     tables,
     figures,
+    claims,

@@ -49,6 +49,7 @@ class Plan:
     trainings: dict[str, list[str]]
     auxiliaries: dict[str, AuxiliaryConfig]
     experiments: dict[str, Any]
+    title: str = ""
 
     def batch_cells(self, batch: str) -> list[Cell]:
         """The cells of a batch; raises UserError for an unknown id."""
@@ -95,6 +96,7 @@ class Plan:
         """The content of `plan.json`: equal plans give equal text."""
         content = {
             "study": self.study,
+            "title": self.title,
             "config": self.config.model_dump(mode="json"),
             "experiments": self.experiments,
             "batches": {key: batch.__dict__ for key, batch in self.batches.items()},
@@ -124,6 +126,7 @@ class Plan:
                 content["trainings"],
                 {key: parse_auxiliary(value) for key, value in content["auxiliaries"].items()},
                 content["experiments"],
+                content.get("title", ""),
             )
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
@@ -168,7 +171,7 @@ def make_plan(study: Study, config: Config) -> Plan:
     auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
     for auxiliary in auxiliaries.values():
         chosen_labels(auxiliary.dataset, config.data, config.cache)
-    return Plan(study.name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments)
+    return Plan(study.name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments, study.title)
 
 
 def study_path(study: str) -> Path:

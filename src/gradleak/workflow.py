@@ -8,6 +8,8 @@ from typing import Any
 from gradleak.attacks.base import ATTACKS
 from gradleak.auxiliary.base import AUXILIARIES
 from gradleak.cell import Cell, DatasetSpec
+from gradleak.claims.base import STATISTICS
+from gradleak.claims.ledger import LEDGER
 from gradleak.code import code_files, resource_files
 from gradleak.config import Config, parse_config
 from gradleak.cost import federated_cost, smoothness_cost, throughput
@@ -155,6 +157,12 @@ class Workflow:
     def figure_code(self) -> list[str]:
         """Files that drawing figures runs."""
         return code_files(["gradleak.tables.present", *self._kinds("figures")])
+
+    def claim_code(self) -> list[str]:
+        """Files that judging claims runs, the ledger, and the published values."""
+        kinds = sorted({PRESENTATIONS.origin(name) for name in PRESENTATIONS} | set(map(STATISTICS.origin, STATISTICS)))
+        modules = ["gradleak.claims.write", "gradleak.claims.verdict", *kinds]
+        return code_files(modules) + resource_files("published") + resource_files(".", LEDGER)
 
     def _parts(self, batch: str, attack: bool) -> list[str]:
         modules: list[str] = []

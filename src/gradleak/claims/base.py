@@ -35,6 +35,11 @@ class ClaimData:
     results: pd.DataFrame
     folder: Path | None = None
 
+    @property
+    def named(self) -> str:
+        """The study's name and title as text."""
+        return self.study if self.title == self.study else f"{self.study} ({self.title.rstrip('.')})"
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -1,6 +1,5 @@
 """Courses: how two columns go together within one trial, as a rank correlation per trial."""
 
-import numpy as np
 import pandas as pd
 
 from gradleak.claims.base import Sample, UntestedError
@@ -20,9 +19,7 @@ def course_sample(experiment: str, cells: Cells, over: str, x: str, y: str) -> S
         if table[over].isna().any():
             raise UntestedError(f"experiment '{experiment}': '{over}' is not a number throughout")
     keys = list(dict.fromkeys([*cells.unit, *(name for name in cells.extra if name != over)]))
-    points = table.groupby([*keys, over], as_index=False)[[*dict.fromkeys([x, y])]].mean() if x != over else None
-    if points is None:
-        points = table.groupby([*keys, over], as_index=False)[y].mean()
+    points = table.groupby([*keys, over], as_index=False)[[y] if x == over else [x, y]].mean()
     records = []
     for key, course in points.groupby(keys):
         if len(course) > 1:
@@ -34,8 +31,6 @@ def course_sample(experiment: str, cells: Cells, over: str, x: str, y: str) -> S
 
 
 def _rho(x: pd.Series, y: pd.Series) -> float:
-    from scipy.stats import spearmanr
-
     if x.nunique() == 1 or y.nunique() == 1:
         return 0.0
-    return float(np.asarray(spearmanr(x.astype(float), y.astype(float)).statistic))
+    return float(x.rank().corr(y.rank()))

@@ -120,7 +120,7 @@ class CellStatistic(Statistic):
 
 
 class Cells:
-    """Chosen cells: `table` with one row per cell, `unit`: its columns that tell units apart, `extra`: optional ones."""
+    """Chosen cells: `table`, one row per cell; `unit`, its columns that tell units apart; `extra`, optional ones."""
 
     def __init__(self, table: pd.DataFrame, unit: list[str], extra: list[str]) -> None:
         self.table = table

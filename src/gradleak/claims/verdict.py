@@ -19,8 +19,9 @@ class Verdict:
     """What a study says of a claim.
 
     effect, low, high: of the statistic, with its 95 % interval; NaN where there is none. units: number of independent
-    values (in the smaller of two groups). share: of the values on the claimed side (NaN for two groups). reason: why
-    the verdict is `undecided` or `not tested`, or which of several samples the numbers are of. scale: what was attacked.
+    values (in the smaller of two groups). share: of the values on the claimed side (NaN for two groups). p: two-sided.
+    reason: why the verdict is `undecided` or `not tested`, or which of several samples the numbers are of. scale: what
+    was attacked.
     """
 
     claim: Claim

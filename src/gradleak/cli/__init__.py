@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "collect": "join the shards of all batches",
         "tables": "tables as CSV and LaTeX",
         "figures": "figures and galleries as PDF and PNG",
+        "claims": "which of the paper's findings the results support; its numbers beside ours",
     },
     "Tools": {
         "attack": "run one cell alone, from update to picture",

@@ -74,6 +74,24 @@ def frame(body: list[str], heading: list[str], labels: int, columns: int, captio
     return "\n".join(lines) + "\n"
 
 
+def long_frame(body: list[str], heading: list[str], columns: str, caption: str, name: str) -> str:
+    """A table that goes on over pages, in small type.
+
+    columns: the column specification, such as `p{4cm}rr`; the rest as of `frame`.
+    """
+    head = [r"\toprule", *heading, r"\midrule"]
+    lines = [
+        r"% needs \usepackage{booktabs}, \usepackage{longtable}",
+        r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
+        *(f"  {text}" for text in [rf"\caption{{{caption}}}\label{{tab:{name}}}\\", *head, r"\endfirsthead"]),
+        *(f"  {text}" for text in [*head, r"\endhead", r"\bottomrule", r"\endfoot", *body]),
+        r"\end{longtable}",
+        r"\endgroup",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _width(lines: list[str]) -> float:
     """About how wide the columns of a tabular are, in multiples of the type size."""
     cells = [text.removesuffix(r" \\").split(" & ") for text in lines if r"\multicolumn" not in text]

@@ -62,6 +62,12 @@ def read_plan(path: Path) -> tuple[str, dict[str, Experiment]]:
     }
 
 
+def read_title(path: Path) -> str:
+    """The study's title in plan.json, or its name where there is none; for a plan that `read_plan` accepts."""
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    return str(plan.get("title") or plan["study"])
+
+
 def parse_experiment(name: str, content: object, where: str) -> Experiment:
     """One entry of a plan's `experiments`; raises UserError that names `where` and the key."""
     where = f"{where}: experiment '{name}'"

@@ -36,10 +36,14 @@ class Published:
 
         known: values of the study's labels and columns.
         """
+        key = self.key(known, metric)
+        return None if key is None else self._values.get(key)
+
+    def key(self, known: Mapping[str, object], metric: str) -> tuple[str, ...] | None:
+        """What an entry and the published value of the same labels have in common; None where a source is unknown."""
         if any(source not in known for source in self.sources.values()):
             return None
-        key = (*(_normal(known[source]) for source in self.sources.values()), _normal(metric))
-        return self._values.get(key)
+        return (*(_normal(known[source]) for source in self.sources.values()), _normal(metric))
 
     def beside(self, keys: list[str]) -> list[str]:
         """The sources that a study's table does not group by."""

@@ -11,7 +11,7 @@ from gradleak.claims.selection import Cells, CellStatistic, Values, among, shown
 
 @STATISTICS.register("difference")
 class Difference(CellStatistic):
-    """Mean of `value` where `key` has a value of `against` (by default: any other), less where it has one of `baseline`.
+    """Mean of `value` where `key` has a value of `against` (default: any other), less where it has one of `baseline`.
 
     Differences are taken between cells of the same trial that agree in `match`, labels or columns (those that the
     study does not have are left out), and averaged over the trial's; what only one side has is not compared.

@@ -1,0 +1,192 @@
+"""Every number that the paper published (Tables 1 to 6) beside the study's: difference and verdict of either."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from gradleak.claims.base import ClaimData
+from gradleak.resources import published, published_labels, published_names
+from gradleak.tables.correlations import Correlation, rank_correlation
+from gradleak.tables.entries import TableSpec
+from gradleak.tables.plan import Experiment
+from gradleak.tables.published_join import Published
+from gradleak.tables.spec import as_text
+from gradleak.tables.summary import cell_table, summarise
+
+LIMIT = 0.1
+"""LPIPS from which on the paper calls an image unrecognisable: its verdict on entries of Tables 1, 2, 3, 5 and 6."""
+BASELINES = {"table4": "None"}
+"""Tables whose verdict is better or worse than one column instead."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One published number, and what the study has beside it (if anything).
+
+    labels: the paper's row labels. published, value, std: NaN where there is none. trials: 0 where the study has no
+    such entry. setting: the study's labels that the paper does not have. paper_verdict, our_verdict: `above`, `below`,
+    `better`, `worse`, `same`, or nothing.
+    """
+
+    table: str
+    labels: str
+    column: str
+    metric: str
+    published: float
+    experiment: str = ""
+    setting: str = ""
+    value: float = math.nan
+    std: float = math.nan
+    trials: int = 0
+    paper_verdict: str = ""
+    our_verdict: str = ""
+
+    @property
+    def difference(self) -> float:
+        """Ours less the paper's."""
+        return self.value - self.published
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether both verdicts are the same; None where there are not both."""
+        return self.paper_verdict == self.our_verdict if self.paper_verdict and self.our_verdict else None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One table and metric: its published numbers, those that the study has, verdicts that agree, rank correlation."""
+
+    table: str
+    metric: str
+    printed: int
+    found: int
+    judged: int
+    agreed: int
+    ranks: Correlation
+
+    @property
+    def rate(self) -> float:
+        """Share of verdicts that agree; NaN where there are none."""
+        return self.agreed / self.judged if self.judged else math.nan
+
+
+@dataclass(frozen=True)
+class _Ours:
+    experiment: str
+    setting: str
+    row: dict[str, object]
+    baseline: float
+
+
+def published_lines(data: ClaimData) -> list[Line]:
+    """All published numbers in the paper's order, each as often as the study has an entry for it, at least once.
+
+    The study's entries are those of its tables that name a published table. Raises UserError where results are
+    incomplete.
+    """
+    lines: list[Line] = []
+    for name in published_names():
+        table = published(name)
+        shows = list(_shows(data, name))
+        ours = [(paper, _ours(data, experiment, spec, paper)) for experiment, spec, paper in shows]
+        for row in table.to_dict("records"):
+            printed = {str(key): value for key, value in row.items()}
+            found: list[_Ours | None] = []
+            for paper, entries in ours:
+                known = {source: printed[label] for label, source in paper.sources.items()}
+                found += entries.get(paper.key(known, str(printed["metric"])), [])
+            lines += [_line(name, table, printed, entry) for entry in found or [None]]
+    return lines
+
+
+def agreements(lines: list[Line]) -> list[Agreement]:
+    """Agreement per table and metric, in the order of the lines."""
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        groups.setdefault((line.table, line.metric), []).append(line)
+    found = []
+    for (table, metric), own in groups.items():
+        printed = {(line.labels, line.column) for line in own if not math.isnan(line.published)}
+        both = [line for line in own if not math.isnan(line.difference)]
+        has = {(line.labels, line.column) for line in both}
+        judged = [line.agrees for line in own if line.agrees is not None]
+        ranks = rank_correlation([line.published for line in both], [line.value for line in both])
+        found.append(Agreement(table, metric, len(printed), len(has), len(judged), sum(judged), ranks))
+    return found
+
+
+def _shows(data: ClaimData, name: str) -> Iterator[tuple[Experiment, TableSpec, Published]]:
+    for experiment in data.experiments.values():
+        for spec in experiment.show:
+            if isinstance(spec, TableSpec) and spec.published == name:
+                yield experiment, spec, Published(name, spec.columns, spec.published_as)
+
+
+def _ours(
+    data: ClaimData, experiment: Experiment, spec: TableSpec, paper: Published
+) -> dict[tuple[str, ...] | None, list[_Ours]]:
+    """The study's entries of one table by what they have in common with the published ones."""
+    keys = [*spec.keys, *paper.beside(spec.keys)]
+    cells = cell_table(data.results, experiment, keys, list(spec.values))
+    own = [key for key in spec.keys if key not in paper.sources.values()]
+    rows = summarise(cells, keys, list(spec.values)).to_dict("records")
+    rest = [key for key in keys if key != spec.columns]
+    reference = BASELINES.get(paper.name)
+    baselines = {
+        (*(row[key] for key in rest), row["metric"]): float(row["value"])
+        for row in rows
+        if reference is not None and as_text(row[spec.columns]).casefold() == reference.casefold()
+    }
+    found: dict[tuple[str, ...] | None, list[_Ours]] = {}
+    for row in rows:
+        known = {str(key): value for key, value in row.items()}
+        setting = ", ".join(f"{spec.heading(key)} {spec.shown(known[key])}" for key in own)
+        base = baselines.get((*(row[key] for key in rest), row["metric"]), math.nan)
+        key = paper.key(known, str(row["metric"]))
+        found.setdefault(key, []).append(_Ours(experiment.name, setting, known, base))
+    return found
+
+
+def _line(name: str, table: pd.DataFrame, printed: dict[str, object], ours: _Ours | None) -> Line:
+    labels = ", ".join(str(printed[label]) for label in published_labels(table))
+    metric, column, value = str(printed["metric"]), str(printed["column"]), _number(printed["value"])
+    baseline = math.nan
+    if name in BASELINES:
+        same = (table["column"] == BASELINES[name]) & (table["metric"] == metric)
+        baseline = float(table["value"][same].iloc[0])
+    verdict = _verdict(name, metric, column, value, baseline)
+    if ours is None:
+        return Line(name, labels, column, metric, value, paper_verdict=verdict)
+    found = _number(ours.row["value"])
+    return Line(
+        name,
+        labels,
+        column,
+        metric,
+        value,
+        ours.experiment,
+        ours.setting,
+        found,
+        _number(ours.row["std"]),
+        int(_number(ours.row["trials"])),
+        verdict,
+        _verdict(name, metric, column, found, ours.baseline),
+    )
+
+
+def _verdict(table: str, metric: str, column: str, value: float, baseline: float) -> str:
+    """What is said of a number: of LPIPS only, nothing of a baseline itself, nothing of what is missing."""
+    if metric != "lpips" or math.isnan(value):
+        return ""
+    if table not in BASELINES:
+        return "above" if value > LIMIT else "below"
+    if column == BASELINES[table] or math.isnan(baseline):
+        return ""
+    return "better" if value < baseline else "worse" if value > baseline else "same"
+
+
+def _number(value: object) -> float:
+    assert isinstance(value, int | float)
+    return float(value)

@@ -1,0 +1,114 @@
+"""Published numbers beside ours as text: CSV, LaTeX and Markdown."""
+
+import csv
+import io
+import math
+
+from gradleak.claims import markdown
+from gradleak.claims.base import ClaimData
+from gradleak.claims.published import LIMIT, Agreement, Line, agreements
+from gradleak.tables import latex
+
+_HEAD = ["table", "labels", "column", "metric", "published", "ours", "difference"]
+
+
+def published_csv(lines: list[Line], data: ClaimData) -> str:
+    """One line per published number and entry of the study."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_HEAD, "std", "trials", "paper_says", "we_say", "agrees", "experiment", "setting", "study"])
+    for line in lines:
+        numbers = [_fixed(value) for value in (line.published, line.value, line.difference, line.std)]
+        agrees = "" if line.agrees is None else "yes" if line.agrees else "no"
+        writer.writerow(
+            [
+                *(line.table, line.labels, line.column, line.metric, *numbers, line.trials),
+                *(line.paper_verdict, line.our_verdict, agrees, line.experiment, line.setting, data.study),
+            ]
+        )
+    return text.getvalue()
+
+
+def published_md(lines: list[Line], data: ClaimData) -> str:
+    """Agreement per table, then all numbers."""
+    heading = [
+        "table",
+        "metric",
+        "published",
+        "of these here",
+        "verdicts",
+        "agree",
+        "rank correlation",
+        "interval",
+        "p",
+    ]
+    rows = [[*_agreement(found)] for found in agreements(lines)]
+    entries = [[*_entry(line), line.setting.replace("$", "")] for line in lines]
+    all_heading = [*_HEAD, "trials", "paper says", "we say", "setting"]
+    return (
+        f"# The paper's numbers beside those of study `{data.study}`\n\n{_caption(data)}\n\n"
+        + markdown.table(heading, rows, heading[2:])
+        + "\n## All published numbers\n\n"
+        + markdown.table(all_heading, entries, ["published", "ours", "difference", "trials"])
+    )
+
+
+def published_tex(lines: list[Line], data: ClaimData) -> str:
+    """Two tables: agreement, and all numbers over several pages."""
+    rows = [latex.line([_tex(text) for text in _agreement(found)]) for found in agreements(lines)]
+    titles = ["Table", "Metric", "Published", "Here", "Verdicts", "Agree", r"$\rho$", r"95\,\% interval", "$p$"]
+    first = latex.frame(
+        rows, [latex.line(titles)], 2, 7, latex.escape(_caption(data)), f"{data.study}-agreement", wide=True
+    )
+    body = [latex.line([_tex(text) for text in _entry(line)]) for line in lines]
+    heading = ["Table", "Row", "Column", "Metric", "Paper", "Ours", "Difference", "$n$", "Paper says", "We say"]
+    caption = latex.escape(f"The paper's numbers and those of study {data.study}.")
+    return (
+        first
+        + "\n"
+        + latex.long_frame(body, [latex.line(heading)], "lp{3.2cm}llrrrrll", caption, f"{data.study}-published")
+    )
+
+
+def _caption(data: ClaimData) -> str:
+    return (
+        f"Published numbers (Tables 1 to 6) beside those of study {data.named}, which need not have the paper's data,"
+        f" models and iterations. The verdict on an LPIPS is above or below {LIMIT:g}, in Table 4 better or worse than"
+        " without a modification; it is that on the mean, not a test. Rank correlation: Spearman's, of the paper's"
+        " numbers with ours."
+    )
+
+
+def _agreement(found: Agreement) -> list[str]:
+    ranks = found.ranks
+    return [
+        found.table,
+        found.metric,
+        str(found.printed),
+        str(found.found),
+        str(found.judged),
+        "" if math.isnan(found.rate) else f"{found.agreed} ({100 * found.rate:.0f} %)",
+        "" if math.isnan(ranks.rho) else f"{ranks.rho:.2f} (n = {ranks.n})",
+        "" if math.isnan(ranks.low) else f"{ranks.low:.2f} to {ranks.high:.2f}",
+        "" if math.isnan(ranks.p) else f"{ranks.p:.3f}" if ranks.p >= 0.001 else "<0.001",
+    ]
+
+
+def _entry(line: Line) -> list[str]:
+    numbers = [_short(value) for value in (line.published, line.value, line.difference)]
+    trials = str(line.trials) if line.trials else ""
+    verdicts = [line.paper_verdict, line.our_verdict]
+    return [line.table, line.labels, line.column, line.metric, *numbers, trials, *verdicts]
+
+
+def _tex(text: str) -> str:
+    number = text.replace("-", "", 1).replace(".", "", 1).isdigit()
+    return text.replace("-", "$-$") if number else latex.escape(text)
+
+
+def _short(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def _fixed(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"

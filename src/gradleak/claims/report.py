@@ -1,0 +1,125 @@
+"""Verdicts as text: CSV, LaTeX, Markdown, and a table for the terminal."""
+
+import csv
+import io
+import math
+
+from rich.table import Table as RichTable
+
+from gradleak.claims import markdown
+from gradleak.claims.base import ClaimData
+from gradleak.claims.verdict import Verdict, counts
+from gradleak.tables import latex
+from gradleak.tables.compare import LEAST
+
+COLOURS = {"supported": "green", "not supported": "red", "undecided": "yellow", "not tested": "dim"}
+
+
+def claims_csv(verdicts: list[Verdict], data: ClaimData) -> str:
+    """One line per claim with everything that is known of it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ["id", "claim", "where", "statistic", "reads", "effect_is", "claimed", "margin", "effect", "low", "high"]
+    writer.writerow([*head, "n", "unit", "share", "p", "verdict", "reason", "scale", "study", "title"])
+    for verdict in verdicts:
+        claim = verdict.claim
+        numbers = [_fixed(value) for value in (verdict.effect, verdict.low, verdict.high)]
+        writer.writerow(
+            [
+                *(claim.id, claim.text, claim.where, claim.kind, claim.statistic.reads, claim.statistic.effect),
+                *(claim.claimed, f"{claim.margin:g}", *numbers, verdict.units, claim.statistic.unit),
+                *(_fixed(verdict.share), "" if math.isnan(verdict.p) else f"{verdict.p:.6g}"),
+                *(verdict.word, verdict.reason, verdict.scale, data.study, data.title),
+            ]
+        )
+    return text.getvalue()
+
+
+def claims_md(verdicts: list[Verdict], data: ClaimData) -> str:
+    """A heading that says what the verdicts hold for, a count, and one line per claim."""
+    rows = [
+        [
+            f"`{verdict.claim.id}`",
+            verdict.claim.text,
+            verdict.claim.where,
+            f"{_plain(verdict.claim.statistic.effect)}: {verdict.claim.rule}",
+            _number(verdict.effect),
+            _interval(verdict),
+            str(verdict.units) if verdict.units else "",
+            f"**{verdict.word}**",
+            "; ".join(part for part in (verdict.reason, verdict.scale) if part),
+        ]
+        for verdict in verdicts
+    ]
+    heading = ["claim", "in our words", "in the paper", "statistic: claimed", "effect", "95 % interval", "n", "verdict"]
+    table = markdown.table([*heading, "why; at which scale"], rows, ["effect", "n"])
+    return f"# Claims of the paper, tested by study `{data.study}`\n\n{_honest(data)} {summary(verdicts)}\n\n{table}"
+
+
+def claims_tex(verdicts: list[Verdict], data: ClaimData) -> str:
+    """A table over several pages: claim, place, statistic, effect, interval, n, verdict."""
+    body = []
+    for verdict in verdicts:
+        texts = [verdict.claim.text, verdict.claim.where, f"{verdict.claim.statistic.effect}: {verdict.claim.rule}"]
+        numbers = [_minus(_number(verdict.effect)) or "--", _minus(_interval(verdict)) or "--"]
+        last = [str(verdict.units or "--"), verdict.word]
+        body.append(latex.line([*map(latex.escape, texts), *numbers, *last]))
+    heading = ["Claim", "In the paper", "Statistic: claimed", "Effect", r"95\,\% interval", "$n$", "Verdict"]
+    caption = latex.escape(
+        f"Claims of the paper. {_honest(data)} {summary(verdicts)} A claim is undecided where the interval holds the"
+        f" margin, or where there are fewer than {LEAST} trials."
+    )
+    columns = "p{5.0cm}p{2.4cm}p{3.6cm}rcrl"
+    return latex.long_frame(body, [latex.line(heading)], columns, caption, f"{data.study}-claims")
+
+
+def terminal(verdicts: list[Verdict], data: ClaimData) -> RichTable:
+    """One line per claim, in colour."""
+    found = RichTable(title=_honest(data), box=None, title_justify="left", title_style="", caption=summary(verdicts))
+    found.caption_justify = "left"
+    for column in ("claim", "effect", "95 % interval", "claimed", "n", "verdict", "why"):
+        found.add_column(column, justify="right" if column in ("effect", "n") else "left", no_wrap=column == "claim")
+    for verdict in verdicts:
+        found.add_row(
+            *(verdict.claim.id, _number(verdict.effect), _interval(verdict), verdict.claim.rule),
+            *(str(verdict.units or ""), f"[{COLOURS[verdict.word]}]{verdict.word}[/]", _rich(verdict.reason)),
+        )
+    return found
+
+
+def summary(verdicts: list[Verdict]) -> str:
+    """How many claims have which verdict, as a sentence."""
+    found = counts(verdicts)
+    return f"Of {len(verdicts)} claims: " + ", ".join(f"{count} {word}" for word, count in found.items()) + "."
+
+
+def _honest(data: ClaimData) -> str:
+    return (
+        f"All numbers are those of study {data.named}: verdicts hold for its data, models and iterations, which need"
+        " not be the paper's."
+    )
+
+
+def _rich(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", "")
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
+def _interval(verdict: Verdict) -> str:
+    return "" if math.isnan(verdict.low) else f"{verdict.low:.3f} to {verdict.high:.3f}"
+
+
+def _minus(text: str) -> str:
+    """A hyphen would be too short for a minus."""
+    return text.replace("-", "$-$")
+
+
+def _fixed(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6f}"
