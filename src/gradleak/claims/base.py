@@ -11,7 +11,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from gradleak.registry import Registry
-from gradleak.tables.compare import Comparison, compare_groups, compare_pairs
+from gradleak.tables.compare import difference_interval, mean_interval
 from gradleak.tables.plan import Experiment
 
 #: Kinds of statistic (`difference`, `trend`, ...). A new kind is one new module in gradleak.claims.statistics.
@@ -54,11 +54,16 @@ class Sample:
     baseline: np.ndarray | None = None
     cells: tuple[str, ...] = ()
 
-    def compare(self, margin: float) -> Comparison:
-        """The mean (or difference of means) compared with a margin: `difference` is effect - margin."""
+    @property
+    def effect(self) -> float:
+        """The mean, or the difference of means."""
+        return float(self.values.mean() - (0.0 if self.baseline is None else self.baseline.mean()))
+
+    def interval(self) -> tuple[float, float]:
+        """The effect's 95 % interval by bootstrap over the values; NaN for fewer than `LEAST`."""
         if self.baseline is None:
-            return compare_pairs(np.full(len(self.values), margin), self.values)
-        return compare_groups(self.baseline + margin, self.values)
+            return mean_interval(self.values)
+        return difference_interval(self.baseline, self.values)
 
     @property
     def fewest(self) -> int:

@@ -20,7 +20,7 @@ def claims_csv(verdicts: list[Verdict], data: ClaimData) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["id", "claim", "where", "statistic", "reads", "effect_is", "claimed", "margin", "effect", "low", "high"]
-    writer.writerow([*head, "n", "unit", "share", "p", "verdict", "reason", "scale", "study", "title"])
+    writer.writerow([*head, "n", "unit", "share", "verdict", "reason", "scale", "study", "title"])
     for verdict in verdicts:
         claim = verdict.claim
         numbers = [_fixed(value) for value in (verdict.effect, verdict.low, verdict.high)]
@@ -28,8 +28,7 @@ def claims_csv(verdicts: list[Verdict], data: ClaimData) -> str:
             [
                 *(claim.id, claim.text, claim.where, claim.kind, claim.statistic.reads, claim.statistic.effect),
                 *(claim.claimed, f"{claim.margin:g}", *numbers, verdict.units, claim.statistic.unit),
-                *(_fixed(verdict.share), "" if math.isnan(verdict.p) else f"{verdict.p:.6g}"),
-                *(verdict.word, verdict.reason, verdict.scale, data.study, data.title),
+                *(_fixed(verdict.share), verdict.word, verdict.reason, verdict.scale, data.study, data.title),
             ]
         )
     return text.getvalue()

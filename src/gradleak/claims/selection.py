@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Annotated, Self
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from gradleak.claims.base import ClaimData, Statistic, UntestedError
 from gradleak.tables.quantities import QUANTITIES
@@ -39,13 +39,14 @@ class Range(BaseModel):
 
 
 def _listed(value: object) -> object:
-    if isinstance(value, Mapping | Range):
-        return value
     return tuple(as_text(item) for item in (value if isinstance(value, list | tuple) else [value]))
 
 
 Values = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
-Choice = Annotated[tuple[str, ...] | Range, BeforeValidator(_listed)]
+Choice = Annotated[
+    Annotated[Values, Tag("values")] | Annotated[Range, Tag("range")],
+    Discriminator(lambda value: "range" if isinstance(value, Mapping | Range) else "values"),
+]
 
 
 def among(value: object, choice: tuple[str, ...] | Range) -> bool:

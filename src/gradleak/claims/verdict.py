@@ -8,7 +8,7 @@ from typing import Literal
 from gradleak.claims.base import ClaimData, Sample, UntestedError
 from gradleak.claims.ledger import Claim
 from gradleak.claims.scale import scale
-from gradleak.tables.compare import LEAST, Comparison
+from gradleak.tables.compare import LEAST, side
 
 VERDICTS = ("supported", "not supported", "undecided", "not tested")
 Word = Literal["supported", "not supported", "undecided", "not tested"]
@@ -19,7 +19,7 @@ class Verdict:
     """What a study says of a claim.
 
     effect, low, high: of the statistic, with its 95 % interval; NaN where there is none. units: number of independent
-    values (in the smaller of two groups). share: of the values on the claimed side (NaN for two groups). p: two-sided.
+    values (in the smaller of two groups). share: of the values on the claimed side (NaN for two groups).
     reason: why the verdict is `undecided` or `not tested`, or which of several samples the numbers are of. scale: what
     was attacked.
     """
@@ -31,7 +31,6 @@ class Verdict:
     high: float = math.nan
     units: int = 0
     share: float = math.nan
-    p: float = math.nan
     reason: str = ""
     scale: str = ""
 
@@ -47,19 +46,18 @@ def judge(claim: Claim, data: ClaimData) -> Verdict:
         samples = claim.statistic.samples(data)
     except UntestedError as error:
         return Verdict(claim, "not tested", reason=str(error))
-    judged = [(sample, sample.compare(claim.margin)) for sample in samples]
-    sample, found = min(judged, key=lambda pair: _favour(claim, pair[1]))
-    word = _word(claim, found)
+    judged = [(sample, *sample.interval()) for sample in samples]
+    sample, low, high = min(judged, key=lambda found: _favour(claim, *found))
+    word = _word(claim, low, high)
     cells = [cell for own in samples for cell in own.cells]
     return Verdict(
         claim,
         word,
-        found.difference + claim.margin,
-        found.low + claim.margin,
-        found.high + claim.margin,
+        sample.effect,
+        low,
+        high,
         sample.fewest,
         _share(claim, sample),
-        found.p,
         _reason(claim, sample, len(samples), word),
         scale(data.results, cells),
     )
@@ -75,17 +73,17 @@ def counts(verdicts: list[Verdict]) -> dict[str, int]:
     return {word: sum(verdict.word == word for verdict in verdicts) for word in VERDICTS}
 
 
-def _word(claim: Claim, found: Comparison) -> Word:
-    if found.sign == "undecided":
+def _word(claim: Claim, low: float, high: float) -> Word:
+    found = side(low - claim.margin, high - claim.margin)
+    if found == "undecided":
         return "undecided"
-    above = found.sign == "higher"
-    return "supported" if above == (claim.claimed == "above") else "not supported"
+    return "supported" if (found == "higher") == (claim.claimed == "above") else "not supported"
 
 
-def _favour(claim: Claim, found: Comparison) -> tuple[int, float]:
+def _favour(claim: Claim, sample: Sample, low: float, high: float) -> tuple[int, float]:
     """Sorts samples from the one most against a claim on: by verdict, then by the effect towards the claimed side."""
-    rank = {"not supported": 0, "undecided": 1, "supported": 2}[_word(claim, found)]
-    return rank, found.difference if claim.claimed == "above" else -found.difference
+    rank = {"not supported": 0, "undecided": 1, "supported": 2}[_word(claim, low, high)]
+    return rank, sample.effect if claim.claimed == "above" else -sample.effect
 
 
 def _share(claim: Claim, sample: Sample) -> float:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 RESAMPLES = 9999
 _ROUNDING = 1e-12
+Side = Literal["higher", "lower", "undecided"]
 LEAST = 5
 """Fewest values of a sample with an interval: of four, a resample repeats one value with a chance of 1.6 %, so that
 the interval is little more than their range."""
@@ -33,9 +34,9 @@ class Comparison:
     test: Literal["wilcoxon", "mann-whitney"]
 
     @property
-    def sign(self) -> Literal["higher", "lower", "undecided"]:
+    def sign(self) -> "Side":
         """Whether `against` is higher or lower than the baseline: only where the interval excludes 0."""
-        return "higher" if self.low > _ROUNDING else "lower" if self.high < -_ROUNDING else "undecided"
+        return side(self.low, self.high)
 
 
 def compare_pairs(baseline: ArrayLike, against: ArrayLike) -> Comparison:
@@ -51,7 +52,7 @@ def compare_pairs(baseline: ArrayLike, against: ArrayLike) -> Comparison:
         raise ValueError(f"pairs: {len(first)} and {len(second)} values, must be as many")
     differences = second - first
     p = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
-    low, high = _interval((differences,), _mean)
+    low, high = mean_interval(differences)
     return _comparison(first, second, low, high, p, "wilcoxon")
 
 
@@ -61,8 +62,23 @@ def compare_groups(baseline: ArrayLike, against: ArrayLike) -> Comparison:
 
     first, second = _arrays(baseline, against)
     p = float(mannwhitneyu(second, first, alternative="two-sided").pvalue)
-    low, high = _interval((second, first), _mean_difference)
+    low, high = difference_interval(first, second)
     return _comparison(first, second, low, high, p, "mann-whitney")
+
+
+def side(low: float, high: float) -> Side:
+    """On which side of 0 an interval lies; undecided where it holds 0, or is NaN."""
+    return "higher" if low > _ROUNDING else "lower" if high < -_ROUNDING else "undecided"
+
+
+def mean_interval(values: ArrayLike) -> tuple[float, float]:
+    """The 95 % interval of the mean of values (n,); NaN below `LEAST`."""
+    return _interval((np.asarray(values, dtype=float),), _mean)
+
+
+def difference_interval(baseline: ArrayLike, against: ArrayLike) -> tuple[float, float]:
+    """The 95 % interval of the difference against - baseline of two independent samples' means; NaN below `LEAST`."""
+    return _interval((np.asarray(against, dtype=float), np.asarray(baseline, dtype=float)), _mean_difference)
 
 
 def _arrays(baseline: ArrayLike, against: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
