@@ -139,6 +139,7 @@ def test_plan_file_round_trips_and_is_the_same_bytes_each_time(tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes() == paths[2].read_bytes()
     assert set(json.loads(paths[0].read_text())) == {
         "study",
+        "title",
         "config",
         "experiments",
         "batches",

@@ -15,8 +15,13 @@ from gradleak.claims.ledger import read_ledger
 from gradleak.claims.listing import listing
 from gradleak.claims.verdict import judge_all
 from gradleak.claims.write import FILES
+from gradleak.config import parse_config
+from gradleak.plan import make_plan
+from gradleak.study import load_study
+from gradleak.workflow import Workflow
 
-DOCS = (Path(__file__).parents[2] / "docs/claims.md").read_text(encoding="utf-8")
+DOCS_FOLDER = Path(__file__).parents[2] / "docs"
+DOCS = (DOCS_FOLDER / "claims.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -94,6 +99,14 @@ def test_latex_escapes_and_goes_on_over_pages(place: Path) -> None:
         lines = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert lines
         assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {columns - 1}
+
+
+def test_the_rule_runs_again_after_an_edit_of_a_statistic_the_ledger_or_a_published_table() -> None:
+    study = load_study(DOCS_FOLDER.parent / "tests/workflow/tiny.yaml")
+    files = Workflow(make_plan(study, parse_config({"device": "cpu"}, "here"))).claim_code()
+    for part in ("claims/statistics/trend.py", "claims/verdict.py", "resources/claims.yaml", "published/table1.csv"):
+        assert any(file.endswith(f"src/gradleak/{part}") for file in files), part
+    assert not any("attacks/" in file or "engine/" in file for file in files)
 
 
 def test_examples_of_the_documentation(tmp_path: Path) -> None:

@@ -13,11 +13,10 @@ class Threshold(CellStatistic):
     @property
     def effect(self) -> str:
         """The metric and where it is taken."""
-        where = ", ".join(
-            f"{shown(key)} {', '.join(choice) if isinstance(choice, tuple) else choice}"
-            for key, choice in self.where.items()
-        )
-        return f"{shown(self.value)}" + (f", {where}" if where else "")
+        pairs = [(shown(key), choice) for key, choice in self.where.items()]
+        pairs += [(f"{shown(key)} not", choice) for key, choice in self.without.items()]
+        texts = [f"{key} {', '.join(choice) if isinstance(choice, tuple) else choice}" for key, choice in pairs]
+        return ", ".join([shown(self.value), *texts])
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample."""
