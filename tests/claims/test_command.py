@@ -104,7 +104,12 @@ def test_latex_escapes_and_goes_on_over_pages(place: Path) -> None:
 def test_the_rule_runs_again_after_an_edit_of_a_statistic_the_ledger_or_a_published_table() -> None:
     study = load_study(DOCS_FOLDER.parent / "tests/workflow/tiny.yaml")
     files = Workflow(make_plan(study, parse_config({"device": "cpu"}, "here"))).claim_code()
-    for part in ("claims/statistics/trend.py", "claims/verdict.py", "resources/claims.yaml", "published/table1.csv"):
+    for part in (
+        "claims/statistics/trend.py",
+        "claims/verdict.py",
+        "resources/claims.yaml",
+        "resources/published/table1.csv",
+    ):
         assert any(file.endswith(f"src/gradleak/{part}") for file in files), part
     assert not any("attacks/" in file or "engine/" in file for file in files)
 

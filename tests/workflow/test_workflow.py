@@ -68,7 +68,16 @@ def test_study_twice_same_bytes_then_nothing_to_do_and_edits_rerun(checkout):
         assert done.returncode == 0, done.stderr[-3000:]
     assert first.hashes() == second.hashes()
     names = set(first.hashes())
-    for expected in ("table1.csv", "table1.tex", "table2.csv", "table5.csv", "fig4b.pdf", "fig4b.png", "claims.csv", "published.md"):
+    for expected in (
+        "table1.csv",
+        "table1.tex",
+        "table2.csv",
+        "table5.csv",
+        "fig4b.pdf",
+        "fig4b.png",
+        "claims.csv",
+        "published.md",
+    ):
         assert f"paper_figures/tiny/{expected}" in names
 
     again = first.snakemake()
