@@ -14,7 +14,7 @@ from gradleak.post_processing.vectors import flat, shaped
 class TopKConfig(DefenseConfig):
     """`ratio` is the share of all numbers of the update that is set to zero."""
 
-    name: Literal["top-k"] = "top-k"
+    name: Literal["top_k"] = "top_k"
     ratio: float = Field(0.9, ge=0, lt=1)
 
     @property
@@ -23,7 +23,7 @@ class TopKConfig(DefenseConfig):
         return f"{self.ratio:g}"
 
 
-@DEFENSES.register("top-k")
+@DEFENSES.register("top_k")
 class TopK(Defense):
     """Keeps the k = n - round(ratio n), but at least 1, numbers of largest magnitude among all n of the update.
 
