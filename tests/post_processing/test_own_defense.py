@@ -105,7 +105,9 @@ def test_a_figure_11_shows_it_with_the_accuracy_of_a_training_under_it(place):
     assert points["strength"].tolist() == ["-", "2-bit", "0.5"]
     results = pd.read_parquet(place / "results.parquet").set_index("technique")
     assert results["model_training_post_processing"].tolist() == ["none", "qsgd", "drop"]
-    assert results["model_accuracy"].nunique() == 3
+    losses = [pd.read_parquet(path)["loss"].iloc[-1] for path in (place / "trainings").glob("*.parquet")]
+    assert len(set(losses)) == 3
+    assert results["model_accuracy"].min() > 0.3
     for name in ("lpips", "model_accuracy", "update_bytes"):
         for technique, row in points.iterrows():
             assert row[name] == pytest.approx(results.loc[technique, name], rel=1e-4)
