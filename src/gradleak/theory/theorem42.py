@@ -32,8 +32,9 @@ def measure(trials: int = TRIALS) -> pd.DataFrame:
 
     Measured: `product` (what Eq. 16 has on its right), `solvable` (whether any logit satisfies Eq. 16), and where one
     does, `mu_found` (the solution nearest to the truth, as a lucky adversary would choose), `error` of the image
-    relative to its length, and this error's parts `along` the image (signed: brightness) and `across` it (content). Predicted:
-    `mu_predicted` by Eq. (9), `error_eq8` by Eq. (8) with the logit found, `error_eq9` by Eqs. (8) and (9).
+    relative to its length, and the parts of this error `along` the image (signed: brightness) and `across` it
+    (content). Predicted: `mu_predicted` by Eq. (9), `error_eq8` by Eq. (8) with the logit found, `error_eq9` by Eqs.
+    (8) and (9).
     """
     rows = []
     for name in NETWORKS:

@@ -121,7 +121,7 @@ def _draw_limits(axes: "Axes", limits: pd.DataFrame) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log", base=2)
     _plain(axes, "y", (1, 2, 4, 8, 16, MOST))
-    axes.set_yticklabels(["1", "2", "4", "8", "16", rf"$\geq${MOST}"])
+    axes.set_yticklabels(["1", "2", "4", "8", "16", f"{MOST}+"])
     _plain(axes, "x", (0.02, 0.1, 0.5))
     axes.set_ylim(0.85, 42)
     axes.set_xlabel(r"True logit $\mu^{*}>0$")
