@@ -7,6 +7,7 @@ from gradleak.theory import theorem42 as settings42
 from gradleak.theory import theorem43 as settings43
 from gradleak.theory.figures import theorem42 as drawn42
 from gradleak.theory.logit import LEAST
+from gradleak.theory.rounding import ROUNDING
 
 
 def figure3() -> str:
@@ -27,7 +28,8 @@ def lemma41(frame: pd.DataFrame) -> str:
     return (
         f"Lemma 4.1: error of the image that the closed form gives, for {frame['trial'].nunique()} random networks and "
         "inputs of each kind, by three readings of Eq. (7). Every point is one inversion. Hollow: the second logit "
-        f"that satisfies Eq. (6), which exists where the true one is positive (product between {LEAST:.4f} and 0)."
+        f"that satisfies Eq. (6), which exists where the true one is positive (product between {LEAST:.4f} and 0). "
+        f"0 stands for less than {ROUNDING:g}."
     )
 
 
@@ -49,11 +51,12 @@ def theorem43(sweep: pd.DataFrame) -> str:
     """Caption of the figure on Theorem 4.3."""
     full = sweep["rank"] >= sweep["inputs"]
     most, least = sweep[~full]["difference"].max(), sweep[full]["difference"].min()
+    none = "0" if most < ROUNDING else f"at most {most:.0e}"
     return (
         "Theorem 4.3 on small convolutional networks with p parameters. Above: different images with one gradient, "
         "found by projecting the difference to another photograph on the null space of the Jacobian and following the "
         "level set; RMS in units of pixels in [0, 1], pictures clipped. (a) Change of the gradient by masks of several "
-        f"sizes. (b) The least change found for masks of {settings43.RMS:g} RMS: at most {most:.0e} where the "
-        f"Jacobian's rank is below BD, at least {least:.0e} where it is BD. Networks with a narrow layer have masks "
-        "beyond p = BD, too."
+        f"sizes. (b) The least change found for masks of {settings43.RMS:g} RMS: {none} where the Jacobian's rank is "
+        f"below BD, at least {least:.0e} where it is BD. Networks with a narrow layer have masks beyond p = BD. 0 "
+        f"stands for less than {ROUNDING:g}."
     )

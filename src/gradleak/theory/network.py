@@ -44,7 +44,7 @@ class Network:
 
     def activation_slope(self, feature: Tensor) -> Tensor:
         """sigma' where sigma has the value `feature`."""
-        return torch.where(feature > 0, 1.0, self.leak)
+        return torch.where(feature > 0, torch.ones_like(feature), self.leak)
 
     def unactivate(self, feature: Tensor) -> Tensor:
         """sigma^-1; ReLU has none: what it set to 0 is taken to have been 0."""

@@ -23,18 +23,19 @@ def render() -> dict[str, bytes]:
     from gradleak.theory.figures import lemma41 as draw41
     from gradleak.theory.figures import theorem42 as draw42
     from gradleak.theory.figures import theorem43 as draw43
+    from gradleak.theory.rounding import settled
 
-    example, inverted = figure3.example(), lemma41.measure()
-    followed, limits = theorem42.measure(), theorem42.limits()
-    (wish, pairs), sizes, sweep = theorem43.pairs(), theorem43.sizes(), theorem43.sweep()
+    example, inverted = figure3.example(), settled(lemma41.measure())
+    followed, limits = settled(theorem42.measure()), theorem42.limits()
+    (wish, pairs), sizes, sweep = theorem43.pairs(), settled(theorem43.sizes()), settled(theorem43.sweep())
     with style.theme():
         files = {
-            **_figure("fig3", draw3.draw(example), example.points, captions.figure3()),
+            **_figure("fig3", draw3.draw(example), settled(example.points), captions.figure3()),
             **_figure("lemma41", draw41.draw(inverted), inverted, captions.lemma41(inverted)),
             **_figure("theorem42", draw42.draw(followed, limits), followed, captions.theorem42(followed)),
             **_figure("theorem43", draw43.draw(wish, pairs, sizes, sweep), sweep, captions.theorem43(sweep)),
         }
-    tables = (lemma41.summarise(inverted), limits, sizes, theorem43.exceptions())
+    tables = (lemma41.summarise(inverted), limits, sizes, settled(theorem43.exceptions()))
     return files | {f"{name}.csv": _csv(table) for name, table in zip(TABLES, tables, strict=True)}
 
 
@@ -50,4 +51,4 @@ def _figure(name: str, figure: "Figure", numbers: "pd.DataFrame", caption: str) 
 
 
 def _csv(frame: "pd.DataFrame") -> bytes:
-    return frame.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+    return frame.to_csv(index=False, float_format="%.5g", lineterminator="\n").encode()

@@ -1,11 +1,13 @@
 """Draws the experiment on Lemma 4.1: errors of the image by network and by reading of Eq. (7)."""
 
+import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from gradleak.figures import style
 from gradleak.theory.lemma41 import NETWORKS
+from gradleak.theory.rounding import ROUNDING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,7 +30,7 @@ def draw(frame: pd.DataFrame) -> "Figure":
         for solution, face in (("true", colour), ("other", "white")):
             points = frame[(frame["route"] == route) & (frame["solution"] == solution)]
             axes.plot(
-                points["error"].clip(lower=1e-17),
+                points["error"].clip(lower=ROUNDING),
                 points["network"].map(places) + offset,
                 linestyle="",
                 marker=marker,
@@ -61,6 +63,8 @@ def draw(frame: pd.DataFrame) -> "Figure":
     for place in list(places.values())[1:]:
         axes.axhline(place + 0.5, color="#E4E4E4", linewidth=0.6, zorder=1)
     axes.set_xscale("log")
+    ticks = (1e-8, 1e-6, 1e-4, 1e-2, 1, 1e2, 1e4)
+    axes.set_xticks([ROUNDING, *ticks], ["0", *(f"$10^{{{round(math.log10(tick))}}}$" for tick in ticks)])
     axes.set_yticks(list(places.values()), [style.wrap(text, 1.7, 7) for text in NETWORKS.values()])
     axes.set_ylim(-len(places) + 0.5, 0.85)
     axes.grid(axis="y", visible=False)

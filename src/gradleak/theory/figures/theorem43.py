@@ -1,11 +1,13 @@
 """Draws the experiment on Theorem 4.3: pairs of images with one gradient, size of the mask, and p against B x D."""
 
+import math
 from typing import TYPE_CHECKING
 
 import pandas as pd
 from torch import Tensor
 
 from gradleak.figures import style
+from gradleak.theory.rounding import ROUNDING
 from gradleak.theory.theorem43 import RMS, Pair
 
 if TYPE_CHECKING:
@@ -56,8 +58,8 @@ def _draw_pictures(figure: "Figure", wish: Tensor, pairs: list[Pair]) -> None:
 
 
 def _below(pair: Pair) -> str:
-    base, exponent = f"{pair.difference:.0e}".split("e")
-    return f"mask {pair.rms:.2f} RMS\n" rf"gradient off by ${base}\cdot10^{{{int(exponent)}}}$"
+    same = "same gradient" if pair.difference < ROUNDING else f"gradient off by {pair.difference:.0e}"
+    return f"mask {pair.rms:.2f} RMS\n{same}"
 
 
 def _draw_sizes(axes: "Axes", sizes: pd.DataFrame) -> None:
@@ -76,7 +78,7 @@ def _draw_sweep(axes: "Axes", sweep: pd.DataFrame) -> None:
         _plot(axes, points["ratio"], points["difference"], index, style.DASHES[index], text)
     axes.axvline(1, color=style.LIMIT, linestyle="--", linewidth=0.9, zorder=1.5)
     axes.annotate(
-        "$p=BD$", (1, 3e-9), xytext=(-3, 0), textcoords="offset points", color=style.LIMIT, fontsize=7, ha="right"
+        "$p=BD$", (1, 3e-2), xytext=(-3, 0), textcoords="offset points", color=style.LIMIT, fontsize=7, ha="right"
     )
     axes.set_xlabel("$p\\,/\\,BD$")
     axes.set_title(f"(b) Masks of {RMS:g} RMS", pad=3)
@@ -86,7 +88,7 @@ def _draw_sweep(axes: "Axes", sweep: pd.DataFrame) -> None:
 def _plot(axes: "Axes", x: pd.Series, y: pd.Series, index: int, dash: object, text: str) -> None:
     axes.plot(
         x,
-        y,
+        y.clip(lower=ROUNDING),
         color=style.COLOURS[index],
         marker=style.MARKERS[index],
         linestyle=dash,
@@ -98,9 +100,9 @@ def _plot(axes: "Axes", x: pd.Series, y: pd.Series, index: int, dash: object, te
 
 def _finish(axes: "Axes") -> None:
     axes.set_yscale("log")
-    axes.set_ylim(3e-17, 8)
-    axes.set_yticks([1e-16, 1e-12, 1e-8, 1e-4, 1])
+    axes.set_ylim(ROUNDING / 8, 8)
+    ticks = (1e-8, 1e-6, 1e-4, 1e-2, 1)
+    axes.set_yticks([ROUNDING, *ticks], ["0", *(f"$10^{{{round(math.log10(tick))}}}$" for tick in ticks)])
     axes.set_ylabel("Change of the gradient, relative")
-    axes.legend(
-        frameon=False, handlelength=2.2, handletextpad=0.4, labelspacing=0.25, loc="center right", borderaxespad=0.1
-    )
+    legend = axes.legend(frameon=False, handlelength=2.2, handletextpad=0.4, labelspacing=0.25, loc="lower right")
+    legend.set_bbox_to_anchor((1, 0.06), transform=axes.transAxes)
