@@ -55,6 +55,14 @@ def test_figures_do_not_average_over_survivors() -> None:
     assert kept.to_dict("records") == [{"U": 1, "median": 2.0, "min": 1.0, "max": 3.0}]
 
 
+def test_summary_has_no_averages_over_survivors(frame: pd.DataFrame) -> None:
+    table = theorem42.summarise(frame)
+    whole, part = table[table["solvable"] == 1], table[table["solvable"] < 1]
+    assert len(part) > 0
+    assert whole[["error", "error_eq8"]].notna().all(axis=None)
+    assert part[["error", "error_eq8", "along", "across"]].isna().all(axis=None)
+
+
 def test_limit_of_steps_by_hand() -> None:
     limits = theorem42.limits(trials=1)
     slow = limits.drop_duplicates("mu").set_index("mu")["steps_slow"]

@@ -35,6 +35,7 @@ MEASURED: dict[str, Callable[[], pd.DataFrame]] = {
     "lemma41": lemma41.measure,
     "theorem42": lambda: theorem42.measure(trials=1),
     "sizes": theorem43.sizes,
+    "sweep": theorem43.sweep,
     "exceptions": theorem43.exceptions,
 }
 

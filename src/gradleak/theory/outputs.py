@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURES = ("fig3", "lemma41", "theorem42", "theorem43")
-TABLES = ("lemma41_summary", "theorem42_limits", "theorem43_sizes", "theorem43_exceptions")
+TABLES = ("lemma41_summary", "theorem42_summary", "theorem42_limits", "theorem43_sizes", "theorem43_exceptions")
 FILES = (
     *(f"{name}{ending}" for name in FIGURES for ending in (".pdf", ".png", ".csv", ".txt")),
     *(f"{name}.csv" for name in TABLES),
@@ -35,7 +35,13 @@ def render() -> dict[str, bytes]:
             **_figure("theorem42", draw42.draw(followed, limits), followed, captions.theorem42(followed)),
             **_figure("theorem43", draw43.draw(wish, pairs, sizes, sweep), sweep, captions.theorem43(sweep)),
         }
-    tables = (lemma41.summarise(inverted), limits, sizes, settled(theorem43.exceptions()))
+    tables = (
+        lemma41.summarise(inverted),
+        theorem42.summarise(followed),
+        limits,
+        sizes,
+        settled(theorem43.exceptions()),
+    )
     return files | {f"{name}.csv": _csv(table) for name, table in zip(TABLES, tables, strict=True)}
 
 

@@ -49,6 +49,19 @@ def measure(trials: int = TRIALS) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Medians over trials of what was measured and predicted, from `measure`, and the share of trials with a solution.
+
+    Where some trial has no solution, what was measured is NaN: no average runs over survivors.
+    """
+    keys, found = ["network", "mu", "rate", "adversary", "U"], ["error_eq8", "error", "along", "across"]
+    groups = frame.groupby(keys, sort=False)
+    table = groups[["error_eq9", *found]].median()
+    share = groups["solvable"].mean()
+    table[found] = table[found].where(share == 1)
+    return table.assign(solvable=share).reset_index()
+
+
 def limits(trials: int = TRIALS) -> pd.DataFrame:
     """Up to which U Eq. (16) has a solution, by logit and rate; one row per `mu`, `rate` and `trial`.
 
