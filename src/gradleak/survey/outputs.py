@@ -32,7 +32,7 @@ def render(survey: Survey) -> dict[str, bytes]:
         for name, figure in zip(FIGURES, figures, strict=True):
             files |= {
                 f"{name}.pdf": style.file_bytes(figure, "pdf"),
-                f"{name}.png": style.small_png(figure),
+                f"{name}.png": style.file_bytes(figure, "png", dpi=200),
                 f"{name}.txt": f"{_CAPTIONS[name]}\n".encode(),
             }
     return files

@@ -50,7 +50,7 @@ def _figure(name: str, figure: "Figure", numbers: "pd.DataFrame", caption: str) 
 
     return {
         f"{name}.pdf": style.file_bytes(figure, "pdf"),
-        f"{name}.png": style.small_png(figure),
+        f"{name}.png": style.file_bytes(figure, "png", dpi=200),
         f"{name}.csv": _csv(numbers),
         f"{name}.txt": f"{caption}\n".encode(),
     }

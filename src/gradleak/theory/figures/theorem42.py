@@ -25,7 +25,7 @@ def draw(frame: pd.DataFrame, limits: pd.DataFrame) -> "Figure":
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         axes.grid(axis="x", visible=False)
-    figure.tight_layout(pad=0.4, w_pad=1.2)
+    figure.subplots_adjust(left=0.065, right=0.995, bottom=0.16, top=0.925, wspace=0.29)
     return figure
 
 
