@@ -24,7 +24,7 @@ SERIES: dict[str, tuple[tuple[int, int, tuple[int, int]], ...]] = {
 """Batch, side and channels of what is swept: more parameters for one image; a larger batch for one model; the first
 with 192 hidden values for 256 pixels."""
 
-SIZES = tuple(10.0**exponent for exponent in (-4, -3.25, -2.5, -1.75, -1, -0.5))
+SIZES = tuple(10.0**exponent for exponent in (-4, -3, -2, -1, -0.5))
 PAIR_SIDE, PAIRS = 20, ((4, 1), (4, 3), (4, 5))
 FIRST, SECOND = 28, 29
 """Test images of photos10: the client's (a temple), and the one that masks are to lead to (a flower)."""
