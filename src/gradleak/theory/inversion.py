@@ -28,8 +28,8 @@ def inverses(network: Network, gradients: tuple[Tensor, ...], y: Tensor, mu: flo
     Exact if sigma is invertible and no layer has fewer outputs than inputs. Returns the image (1, D).
     """
     feature = _last_feature(gradients, y, mu)
-    for weight in reversed(network.weights[:-1]):
-        feature = torch.linalg.lstsq(weight, network.unactivate(feature).T).solution.T
+    for inverse in reversed(network.inverses):
+        feature = network.unactivate(feature) @ inverse.T
     return feature
 
 

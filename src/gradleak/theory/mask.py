@@ -46,7 +46,7 @@ def find_mask(phi: InputGradient, x: Tensor, wish: Tensor, rms: float | None = N
     {x + Delta: Phi(x + Delta) = Phi(x)}, if there is any within reach.
     """
     jacobian = phi.jacobian(x)
-    _, values, directions = torch.linalg.svd(jacobian, full_matrices=len(jacobian) < len(x))
+    _, values, directions = torch.linalg.svd(jacobian, full_matrices=False)
     rank = int((values > SMALL * values[0]).sum())
     rows = directions[:rank]
     start = wish - rows.T @ (rows @ wish) if rank < len(x) else torch.copysign(directions[-1], directions[-1] @ wish)

@@ -1,6 +1,7 @@
 """The fully connected network of Eqs. (3) to (5): binary classification, leaky ReLU, no bias."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,6 +17,12 @@ class Network:
 
     weights: tuple[Tensor, ...]
     leak: float
+
+    @cached_property
+    def inverses(self) -> tuple[Tensor, ...]:
+        """Pseudo-inverses (n_{l-1}, n_l) of W_1 to W_{L-1}, which have full rank."""
+        layers = self.weights[:-1]
+        return tuple(torch.linalg.lstsq(w, torch.eye(len(w), dtype=w.dtype)).solution for w in layers)
 
     def features(self, x: Tensor) -> list[Tensor]:
         """F_0 to F_{L-1} of images x (B, D), each (B, n_l)."""

@@ -17,7 +17,7 @@ RMS = 0.1
 """Root mean square of the masks that are compared, in units of pixels in [0, 1]."""
 
 SERIES: dict[str, tuple[tuple[int, int, tuple[int, int]], ...]] = {
-    "model": tuple((1, 16, (4, second)) for second in (1, 3, 4, 5, 8)),
+    "model": tuple((1, 16, (4, second)) for second in (1, 3, 4, 5, 7)),
     "batch": tuple((batch, 8, (4, 6)) for batch in (8, 5, 4, 2)),
     "narrow": tuple((1, 16, (3, second)) for second in (2, 6, 10)),
 }
