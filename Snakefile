@@ -16,6 +16,8 @@ include: "workflow/rules/update.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/smoothness.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/theory.smk"
+include: "workflow/rules/survey.smk"
 include: "workflow/rules/claims.smk"
 
 
@@ -23,6 +25,8 @@ rule all:
     default_target: True
     input:
         OUTPUTS,
+        rules.theory.output,
+        rules.survey.output,
         rules.claims.output,
 
 
@@ -34,4 +38,6 @@ localrules:
     collect_images,
     tables,
     figures,
+    theory,
+    survey,
     claims,

@@ -371,6 +371,10 @@ MISTAKES = {
         TRAINED | {"model.training": {"post_processing": ["clip"]}},
         "model.training.post_processing: must be 'none', a defense .* (found ",
     ),
+    "victim-has-all": (
+        TRAINED | {"model.training": {"clients": 4, "images": 12, "victim_images": 10}},
+        "model.training: victim_images is 10 of 12 images: too few for the others",
+    ),
     "victim-alone": (
         TRAINED | {"model.training": {"clients": 1, "victim_images": 3}},
         "model.training: victim_images is 3, but clients is 1; there must be others",

@@ -35,7 +35,7 @@ def _code_files(modules: frozenset[str], working: Path) -> tuple[str, ...]:
 
 
 def resource_files(folder: str, pattern: str = "*.csv") -> list[str]:
-    """Files of a folder in `gradleak.resources` whose names match a pattern, sorted."""
+    """Files of a folder in `gradleak.resources`, by default all CSV files, sorted."""
     return sorted(_shown(path, Path.cwd()) for path in (_ROOT / "resources" / folder).glob(pattern))
 
 

@@ -164,6 +164,14 @@ class Workflow:
         modules = ["gradleak.claims.write", "gradleak.claims.verdict", *kinds]
         return code_files(modules) + resource_files("published") + resource_files(".", LEDGER)
 
+    def theory_code(self) -> list[str]:
+        """Files that the theory experiments run; their images are of photos10, whatever the study."""
+        return code_files(["gradleak.theory.outputs", DATASETS.origin("photos10")])
+
+    def survey_code(self) -> list[str]:
+        """Files that the survey's table and figures run, and the survey itself."""
+        return code_files(["gradleak.survey.outputs"]) + resource_files("survey", "*.yaml")
+
     def _parts(self, batch: str, attack: bool) -> list[str]:
         modules: list[str] = []
         for cell in self.plan.batch_cells(batch):

@@ -1,12 +1,18 @@
 """Splits among clients: a partition in which nobody is left out, the same for the same seed, skewed as asked."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
+from gradleak.cell import Cell
 from gradleak.errors import UserError
 from gradleak.federated.spec import FederatedSpec
 from gradleak.federated.split import split_images
 
+ROOT = Path(__file__).parents[2]
 LABELS = np.arange(600) % 10
 
 
@@ -63,6 +69,21 @@ def test_the_victim_has_its_number_of_images_and_the_others_share_the_rest(kind)
     assert len(set(LABELS[parts[0]])) > 5  # at random, also where the others' classes are not
     if kind["split"] == "iid":
         assert {len(part) for part in parts[1:]} == {58}
+
+
+def test_the_practical_system_as_documented_has_99_clients_of_500_images_and_a_victim_of_10():
+    (text,) = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs/post_processing.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    content = yaml.safe_load(text)
+    cell = Cell.parse(
+        content | {"dataset": {"name": "cifar10"}, "attack": {"name": "gia-o"}, "victims": [0]}, "the example"
+    )
+    spec = cell.model.training
+    assert spec.post_processing == cell.post_processing
+    assert (spec.participants, spec.local_epochs, spec.batch_size) == (10, 1, 10)
+    parts = split_images(np.zeros(spec.images), spec, np.random.default_rng(0))
+    assert [len(part) for part in parts] == [10] + [500] * 99
 
 
 def test_a_victim_that_leaves_nothing_to_the_others_is_refused():

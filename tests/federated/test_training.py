@@ -167,7 +167,7 @@ def test_an_update_is_post_processed_before_the_server_averages_it():
 def test_every_client_is_post_processed_alone():
     # Of two clients each keeps a number, the larger of which is not the other's.
     ratio = 1 - 1 / sum(value.numel() for value in fresh_model().parameters())
-    sparse = spec_of(clients=2, split="dirichlet", alpha=0.1, post_processing={"name": "top-k", "ratio": ratio})
+    sparse = spec_of(clients=2, split="dirichlet", alpha=0.1, post_processing={"name": "top_k", "ratio": ratio})
     before, found = fresh_model(), trained(sparse)
     moved = sum(int((found.get_parameter(name) != value).sum()) for name, value in before.named_parameters())
     assert moved == 2

@@ -38,14 +38,14 @@ def close(a, b, **tolerance):
 #: Settings at which a defense does nothing, and how far it may be from that.
 IDENTITY = {
     "qsgd": ({"bits": 16, "bucket": 16, "norm": "max"}, 2e-5 * 60),
-    "top-k": ({"ratio": 0.0}, 0.0),
+    "top_k": ({"ratio": 0.0}, 0.0),
     "clip": ({"bound": 1e6}, 0.0),
     "noise": ({"multiplier": 0.0}, 0.0),
 }
 SOME = {
     "qsgd": {"bits": 2},
     "signsgd": {},
-    "top-k": {"ratio": 0.7},
+    "top_k": {"ratio": 0.7},
     "clip": {"bound": 0.3},
     "noise": {"multiplier": 0.2},
 }
@@ -78,7 +78,7 @@ def test_names_order_shapes_and_dtypes_stay_and_the_input_is_not_touched(name, d
 def test_the_generator_decides(name):
     first, again, other = (flat(apply(name, update_of(), seed, **SOME[name]).update) for seed in (1, 1, 2))
     assert torch.equal(first, again)
-    assert torch.equal(first, other) == (name in ("signsgd", "top-k", "clip"))
+    assert torch.equal(first, other) == (name in ("signsgd", "top_k", "clip"))
 
 
 @pytest.mark.parametrize("name", list(SOME))
@@ -153,7 +153,7 @@ def test_signs_have_the_mean_magnitude_of_their_tensor():
 @pytest.mark.parametrize("ratio", [0.6, 0.7, 0.8, 0.9, 0.95])
 def test_top_k_keeps_the_largest_of_the_whole_update(ratio):
     update = update_of()
-    before, after = flat(update), flat(apply("top-k", update, ratio=ratio).update)
+    before, after = flat(update), flat(apply("top_k", update, ratio=ratio).update)
     kept = after != 0
     assert kept.sum() == NUMBERS - round(ratio * NUMBERS)
     assert torch.equal(after[kept], before[kept])
@@ -162,11 +162,11 @@ def test_top_k_keeps_the_largest_of_the_whole_update(ratio):
 
 
 def test_top_k_of_equal_numbers_keeps_the_first_and_never_nothing():
-    sent = apply("top-k", of(1.0, -2.0, 2.0, 2.0, -2.0, 0.0), ratio=0.5)
+    sent = apply("top_k", of(1.0, -2.0, 2.0, 2.0, -2.0, 0.0), ratio=0.5)
     assert sent.update["a"].tolist() == [0.0, -2.0, 2.0, 2.0, 0.0, 0.0]
     # The mask 0 1 1 1 0 0 is 6 bits; three values.
     assert sent.bits == 6 + 3 * 32
-    assert apply("top-k", of(1.0, -3.0), ratio=0.99).update["a"].tolist() == [0.0, -3.0]
+    assert apply("top_k", of(1.0, -3.0), ratio=0.99).update["a"].tolist() == [0.0, -3.0]
 
 
 @pytest.mark.parametrize("bound", [0.01, 0.3, 5.0])
@@ -199,7 +199,7 @@ def test_numbers_that_are_not_coded_take_32_bits(name):
     assert apply(name, update_of(), **SOME[name]).bits == 32 * NUMBERS
 
 
-@pytest.mark.parametrize("name", ["qsgd", "signsgd", "top-k"])
+@pytest.mark.parametrize("name", ["qsgd", "signsgd", "top_k"])
 def test_quantized_and_sparse_updates_take_fewer(name):
     assert apply(name, update_of(), **SOME[name]).bits < 16 * NUMBERS
 
@@ -219,8 +219,8 @@ def test_entropy_of_symbols():
         ("qsgd", {"bits": 17}),
         ("qsgd", {"bucket": 0}),
         ("signsgd", {"scale": 0}),
-        ("top-k", {"ratio": 1.0}),
-        ("top-k", {"ratio": -0.1}),
+        ("top_k", {"ratio": 1.0}),
+        ("top_k", {"ratio": -0.1}),
         ("clip", {"bound": 0}),
         ("noise", {"multiplier": -1}),
         ("noise", {"scale": float("nan")}),
@@ -233,5 +233,5 @@ def test_impossible_settings_are_refused(name, settings):
 
 
 def test_an_unknown_defense_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"^unknown defense 'dropout'; known: clip, noise, qsgd, signsgd, top-k$"):
+    with pytest.raises(UserError, match=r"^unknown defense 'dropout'; known: clip, noise, qsgd, signsgd, top_k$"):
         DEFENSES["dropout"]

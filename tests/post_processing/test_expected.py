@@ -15,11 +15,11 @@ CHAINS = {
     "qsgd": {"name": "qsgd", "bits": 1, "bucket": 4},
     "signsgd": {"name": "signsgd"},
     "sign": {"name": "signsgd", "scale": 2.0},
-    "top-k": {"name": "top-k", "ratio": 0.6},
+    "top_k": {"name": "top_k", "ratio": 0.6},
     "clip": {"name": "clip", "bound": 1.5},
     "wide": {"name": "clip", "bound": 1e6},
     "noise": {"name": "noise", "multiplier": 0.3},
-    "chain": [{"name": "top-k", "ratio": 0.6}, {"name": "clip", "bound": 0.5}],
+    "chain": [{"name": "top_k", "ratio": 0.6}, {"name": "clip", "bound": 0.5}],
 }
 EXACT = [name for name in CHAINS if name not in ("signsgd", "sign")]
 
@@ -65,10 +65,12 @@ def test_the_soft_sign_is_a_sign_of_what_is_large_and_proportional_to_what_is_sm
     assert expectation(chain_of("signsgd"))(value, value)["a"][0] == pytest.approx(float(mean * soft[0] / 2))
 
 
-def test_of_top_k_it_has_the_support_that_the_server_sees_not_its_own():
-    shared = {"a": torch.tensor([0.0, 2.0, 0.0])}
-    found = expectation(chain_of("top-k"))({"a": torch.tensor([9.0, 1.0, 5.0])}, shared)
-    assert found["a"].tolist() == [0.0, 1.0, 0.0]
+def test_of_top_k_it_has_the_support_that_the_server_sees_and_what_is_too_large_outside():
+    shared = {"a": torch.tensor([0.0, 2.0, -3.0, 0.0, 0.0])}
+    candidate = {"a": torch.tensor([9.0, 1.0, -6.0, -5.0, 1.5])}
+    threshold = 2 * (37 / 13) ** 0.5  # the smallest kept number, times the ratio of norms on the support
+    found = expectation(chain_of("top_k"))(candidate, shared)["a"].tolist()
+    assert found == pytest.approx([9 - threshold, 1.0, -6.0, -(5 - threshold), 0.0])
 
 
 @pytest.mark.parametrize("name", list(CHAINS))

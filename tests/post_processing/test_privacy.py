@@ -12,7 +12,7 @@ from gradleak.post_processing.privacy import DELTA, gaussian_delta, gaussian_eps
 
 CLIP = {"name": "clip", "bound": 0.5}
 NOISE = {"name": "noise", "multiplier": 0.2}
-TOP_K, QSGD, SIGN = {"name": "top-k"}, {"name": "qsgd"}, {"name": "signsgd"}
+TOP_K, QSGD, SIGN = {"name": "top_k"}, {"name": "qsgd"}, {"name": "signsgd"}
 
 
 def chain_of(*steps):

@@ -24,6 +24,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "tables": "tables as CSV and LaTeX",
         "figures": "figures and galleries as PDF and PNG",
         "claims": "which of the paper's findings the results support; its numbers beside ours",
+        "theory": "the paper's lemma and theorems as numerical experiments, Figure 3",
+        "survey": "Table 7 and Figures 1, 2 and 8",
     },
     "Tools": {
         "attack": "run one cell alone, from update to picture",

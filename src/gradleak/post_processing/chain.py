@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, WrapSerializer
 
-from gradleak.post_processing.base import DEFENSES, DefenseConfig, Processed
+from gradleak.post_processing.base import DEFENSES, Defense, DefenseConfig, Processed
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +68,12 @@ def expectation(
         return candidate
 
     return expected
+
+
+def biased(chain: tuple[DefenseConfig, ...]) -> bool:
+    """Whether an adversary that knows the chain matches anything else than the candidate's own update."""
+    plain = getattr(Defense.expected, "__func__")  # noqa: B009
+    return any(getattr(DEFENSES[step.name].expected, "__func__") is not plain for step in chain)  # noqa: B009
 
 
 def technique(chain: tuple[DefenseConfig, ...]) -> str:

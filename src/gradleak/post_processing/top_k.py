@@ -8,13 +8,13 @@ from pydantic import Field
 from torch import Tensor
 
 from gradleak.post_processing.base import DEFENSES, FLOAT_BITS, Defense, DefenseConfig, Processed
-from gradleak.post_processing.vectors import flat, shaped
+from gradleak.post_processing.vectors import flat, norm, shaped
 
 
 class TopKConfig(DefenseConfig):
     """`ratio` is the share of all numbers of the update that is set to zero."""
 
-    name: Literal["top-k"] = "top-k"
+    name: Literal["top_k"] = "top_k"
     ratio: float = Field(0.9, ge=0, lt=1)
 
     @property
@@ -23,7 +23,7 @@ class TopKConfig(DefenseConfig):
         return f"{self.ratio:g}"
 
 
-@DEFENSES.register("top-k")
+@DEFENSES.register("top_k")
 class TopK(Defense):
     """Keeps the k = n - round(ratio n), but at least 1, numbers of largest magnitude among all n of the update.
 
@@ -53,10 +53,28 @@ class TopK(Defense):
     def expected(
         cls, config: DefenseConfig, candidate: Mapping[str, Tensor], shared: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The candidate where the shared update is not zero: its support shows which numbers were kept."""
-        return {name: value * (shared[name] != 0).to(value.dtype) for name, value in candidate.items()}
+        """What is visible of the candidate: kept numbers, and by how much others exceed the threshold.
+
+        The support of the shared update shows which numbers were kept, its smallest magnitude t that all others were
+        at most t: outside the support a candidate v gives sign(v) max(|v| - t, 0). At the victims that is the shared
+        update. Matching the support alone would forget that the others were small. t is in the candidate's own scale,
+        by the norms of both on the support: a later step, or another candidate, may be shorter as a whole.
+        """
+        kept = {name: value * (shared[name] != 0).to(value.dtype) for name, value in candidate.items()}
+        least = torch.stack([_least(value) for value in shared.values()]).min()
+        threshold = least * norm(kept) / norm(shared)
+        outside = {name: value - kept[name] for name, value in candidate.items()}
+        return {
+            name: kept[name] + value - torch.minimum(torch.maximum(value, -threshold), threshold).to(value.dtype)
+            for name, value in outside.items()
+        }
 
     @classmethod
     def norm_bound(cls, config: DefenseConfig, before: float | None) -> float | None:
         """No longer than before."""
         return before
+
+
+def _least(value: Tensor) -> Tensor:
+    """The smallest magnitude that is not zero; infinite where all are zero."""
+    return torch.where(value != 0, value.abs(), torch.inf).amin()
