@@ -96,13 +96,18 @@ def fig11() -> Iterator[Cell]:
     }
     for (technique, strength), (lpips, accuracy) in strengths.items():
         for attack, more in (("gia-o", 0.01), ("rog", 0.0)):
-            columns = {"technique": technique, "strength": strength, "attack_name": attack, "model_round": 5}
-            yield cell({"setting": "ResNet-18, CIFAR100"}, columns, lpips=lpips + more, model_accuracy=accuracy)
+            columns = {"technique": technique, "strength": strength, "model_round": 5}
+            yield cell(
+                {"setting": "ResNet-18, CIFAR100", "attack": attack},
+                columns,
+                lpips=lpips + more,
+                model_accuracy=accuracy,
+            )
 
 
 def table6() -> Iterator[Cell]:
-    for technique in ("Quantization", "Sparsification", "Perturbation", "Clipping"):
-        yield cell({}, {"technique": technique, "attack_name": "rog"}, lpips=0.05 if technique == "Clipping" else 0.2)
+    for technique in ("Q", "S", "P", "C"):
+        yield cell({"technique": technique}, {"attack_name": "rog"}, lpips=0.05 if technique == "C" else 0.2)
 
 
 EXPERIMENTS = {

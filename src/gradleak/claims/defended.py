@@ -12,7 +12,8 @@ class DefendedStatistic(CellStatistic):
 
     The score is the greatest utility, as a share of that under the technique `none`, among the strengths of a technique
     against which the adversary's best choice of attack and round (see `tradeoff_points`) leaves `privacy` at
-    `leak_line` or above; 0 where no strength does. A trial chooses strength and attack for itself.
+    `leak_line` or above; 0 where no strength does. A trial chooses strength and attack for itself; utility belongs to
+    the model and is the same for all.
     """
 
     apart: tuple[str, ...] = ()
@@ -20,7 +21,7 @@ class DefendedStatistic(CellStatistic):
     technique: str = "technique"
     strength: str = "strength"
     none: str = "None"
-    chooses: tuple[str, ...] = ("attack_name",)
+    chooses: tuple[str, ...] = ("attack",)
     round: str = "model_round"
     privacy: str = "lpips"
     utility: str = "model_accuracy"
@@ -33,11 +34,14 @@ class DefendedStatistic(CellStatistic):
         """
         point = [self.panels, self.technique, self.strength]
         cells = self.cells(data, [*point, *self.chooses, self.round], [self.privacy, self.utility], ())
+        # The trial's number is a key, not one of the columns that are averaged.
+        units = [tuple(unit) for unit in cells.table[cells.unit].itertuples(index=False, name=None)]
+        table = cells.table.drop(columns=[TRIAL])
+        latest = tradeoff_points(table, point, self.chooses, self.round, self.privacy, self.utility)
+        table = table.drop(columns=[self.utility]).merge(latest[[*point, self.utility]], on=point, how="left")
         records = []
-        for unit, own in cells.table.groupby(cells.unit):
-            # The trial's number is a key, not one of the columns that are averaged.
-            free = own.drop(columns=[TRIAL])
-            points = tradeoff_points(free, point, self.chooses, self.round, self.privacy, self.utility)
+        for unit, own in table.groupby(pd.Series(units, index=table.index)):
+            points = tradeoff_points(own, point, self.chooses, self.round, self.privacy, self.utility)
             for setting, there in points.groupby(self.panels, sort=False):
                 records += self._of_setting(unit, setting, there)
         if not records:
@@ -49,6 +53,10 @@ class DefendedStatistic(CellStatistic):
         bare = points[points[self.technique] == self.none]
         if bare.empty:
             raise UntestedError(f"experiment '{self.experiment}', '{setting}', has no cells with '{self.none}'")
+        if not float(bare[self.utility].iloc[0]) > 0:
+            raise UntestedError(
+                f"experiment '{self.experiment}', '{setting}', has no {self.utility} above 0 without defense"
+            )
         kept = points[self.utility] / float(bare[self.utility].iloc[0])
         scores = kept.where(points[self.privacy] >= self.leak_line, 0.0).groupby(points[self.technique]).max()
         rows = scores.drop(self.none).items()
