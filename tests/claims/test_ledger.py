@@ -16,9 +16,11 @@ from gradleak.errors import UserError
 from gradleak.resources import published_names
 from gradleak.study import load_study
 from gradleak.tables.plan import parse_experiment
+from gradleak.theory.outputs import FILES
 
 ROOT = Path(__file__).parents[2]
 LEDGER = read_ledger()
+THEORY = {"lemma41.csv", "theorem43.csv"}
 ENTRY = {
     "id": "batch-worse",
     "text": "Larger batches are harder.",
@@ -118,10 +120,14 @@ def test_studies_have_what_claims_name(study: str, untested: set[str]) -> None:
         assert units["ood-worse"] == 11
 
 
+def test_theory_writes_what_claims_read() -> None:
+    assert set(FILES) >= THEORY
+
+
 def test_ids_are_unique_and_every_published_table_and_figure_is_read() -> None:
     assert len({claim.id for claim in LEDGER}) == len(LEDGER)
     reads = {claim.statistic.reads for claim in LEDGER}
-    assert {*published_names(), "fig4a", "fig4b", "fig5", "fig6", "fig7", "fig9", "fig10", "fig11"} == reads
+    assert {*published_names(), "fig4a", "fig4b", "fig5", "fig6", "fig7", "fig9", "fig10", "fig11", *THEORY} == reads
     text = " ".join(claim.where for claim in LEDGER)
     for insight in ("4.1", "4.2.1", "4.2.2", "5.1", "5.2.1 (1)", "5.2.1 (2)", "5.2.2", "6"):
         assert f"Insight {insight}" in text

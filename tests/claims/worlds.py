@@ -6,6 +6,7 @@ and so on, which puts every difference, trend and mean on the other side.
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -148,6 +149,19 @@ def world(kind: str) -> ClaimData:
             rows += _table5(kind, trial, size)
     experiments["table5"] = parse_experiment("table5", {"title": "table5", "show": [], "cells": plan}, "plan")
     return ClaimData(kind, f"World {kind}", experiments, pd.DataFrame(rows))
+
+
+def write_theory(folder: Path, kind: str) -> None:
+    """The CSV files of the theory, as far as claims read them, with a line per trial."""
+    lemma, theorem = ["network,trial,solution,route,error"], ["ratio,difference"]
+    for trial in range(TRIALS):
+        factor = 1.9 if _turned(kind, trial) else 0.1
+        for route in ("gradients", "printed"):
+            lemma += [f"relu,{trial},true,{route},{0.01 * factor}", f"relu,{trial},other,{route},7"]
+        lemma.append(f"batch,{trial},true,gradients,7")
+        theorem += [f"0.9,{1e-6 * factor}", "1.5,7"]
+    (folder / "lemma41.csv").write_text("\n".join(lemma))
+    (folder / "theorem43.csv").write_text("\n".join(theorem))
 
 
 def _row(cell_id: str, trial: int) -> dict[str, object]:

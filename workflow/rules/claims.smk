@@ -8,6 +8,7 @@ rule claims:
     input:
         plan=PLAN,
         results=rules.collect_results.output[0],
+        theory=rules.theory.output,
         code=STUDY.claim_code(),
     output:
         report(
@@ -20,6 +21,8 @@ rule claims:
     conda:
         "../../envs/gradleak.yaml"
     params:
+        theory=lambda wildcards, input: Path(input.theory[0]).parent,
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "gradleak claims --plan {input.plan} --results {input.results} --out {params.folder} > {log} 2>&1"
+        "gradleak claims --plan {input.plan} --results {input.results} --csv {params.theory} --out {params.folder}"
+        " > {log} 2>&1"

@@ -59,7 +59,7 @@ def judge(claim: Claim, data: ClaimData) -> Verdict:
         sample.fewest,
         _share(claim, sample),
         _reason(claim, sample, len(samples), word),
-        scale(data.results, cells),
+        scale(data.results, cells) or claim.statistic.reads,
     )
 
 
