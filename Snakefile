@@ -24,6 +24,11 @@ rule all:
         OUTPUTS,
 
 
+onstart:
+    if workflow.non_local_exec:
+        STUDY.cancel_orphans()
+
+
 localrules:
     all,
     fetch_lpips,
