@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,10 @@ def variable(process: int, name: str) -> str:
 
 
 class Local:
-    """The same study without SLURM, beside: in a network namespace that has not even a loopback, where permitted."""
+    """The same study beside, on this machine alone as a workstation of two GPUs that are not there.
+
+    It runs in a network namespace that has not even a loopback, where that is permitted.
+    """
 
     def __init__(self, place: Checkout) -> None:
         self.place = place
@@ -127,7 +131,8 @@ class Local:
     def start(self) -> None:
         """Fetch what is fetched on a login node, then start the rest."""
         self.place.run("snakemake", "--cores", "1", f"{RESULTS}/data/photos10.json", log="fetch.txt")
-        self._process = self.place.start(*self.isolation, "snakemake", "--cores", "1")
+        workstation = ("snakemake", "--profile", "workflow/profiles/workstation")
+        self._process = self.place.start(*self.isolation, *workstation, CUDA_VISIBLE_DEVICES="0,1")
 
     def finish(self) -> dict[str, bytes]:
         """Its results."""
@@ -221,8 +226,19 @@ def test_jobs_need_no_network(local):
     if not local.isolation:
         pytest.skip("this user may not make a network namespace (unshare --net)")
     local.finish()
-    probe = subprocess.run([*local.isolation, "cat", "/proc/net/route"], capture_output=True, text=True, check=True)
-    assert len(probe.stdout.splitlines()) == 1  # the heading
+    connect = "import socket; socket.create_connection(('192.0.2.1', 80), 5)"
+    probe = subprocess.run(
+        [*local.isolation, sys.executable, "-c", connect], capture_output=True, text=True, check=False
+    )
+    assert "Network is unreachable" in probe.stderr
+
+
+def test_on_a_workstation_each_job_has_one_gpu(local):
+    local.finish()
+    files = local.place.folder.glob(f"{RESULTS}/reconstructions/*.provenance.json")
+    used = [json.loads(path.read_text())["visible_gpus"] for path in files]
+    assert len(used) == 3
+    assert set(used) == {"0", "1"}
 
 
 def test_nothing_is_left_to_do(story, cluster):
