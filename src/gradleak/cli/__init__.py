@@ -26,6 +26,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "figures": "figures and galleries as PDF and PNG",
     },
     "Tools": {
+        "status": "what of a study is done, started, failed and waiting, and how long it will take",
         "attack": "run one cell alone, from update to picture",
         "tune": "search for the settings of an attack on images that are no victims",
         "metrics": "LPIPS, PSNR, SSIM and MSE between two images",
