@@ -238,7 +238,7 @@ def test_on_a_workstation_each_job_has_one_gpu(local):
     files = local.place.folder.glob(f"{RESULTS}/reconstructions/*.provenance.json")
     used = [json.loads(path.read_text())["visible_gpus"] for path in files]
     assert len(used) == 3
-    assert set(used) == {"0", "1"}
+    assert set(used) <= {"0", "1"}  # never "0,1", which the machine offers
 
 
 def test_nothing_is_left_to_do(story, cluster):
@@ -293,6 +293,8 @@ def test_a_drained_node_starts_nothing_until_it_is_back(story):
 
 def test_jobs_that_a_killed_driver_left_are_cancelled_and_submitted_again(story):
     said = re.search(r"Cancelled SLURM jobs of an earlier run: (.*)", story.place.text("second.txt"))
-    assert set(said[1].split(", ")) == story.orphans
-    assert story.orphans
-    assert {story.jobs[job].state for job in story.orphans} == {"CANCELLED"}
+    cancelled = set(said[1].split(", "))
+    assert story.attacks("late")[1].id in cancelled
+    assert {story.jobs[job].state for job in cancelled} == {"CANCELLED"}
+    # What ended by itself between the two drivers counts.
+    assert {story.jobs[job].state for job in story.orphans - cancelled} <= {"COMPLETED"}
