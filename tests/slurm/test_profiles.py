@@ -29,5 +29,5 @@ def test_jobs_of_an_array_ask_for_the_same():
     profile = yaml.safe_load((PROFILES / "slurm/config.yaml").read_text())
     rules = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
     for rule in profile["slurm-array-jobs"].split(","):
-        resources = re.search(rf"^rule {rule}:\n.*?\n    resources:\n((?:        .*\n)+)", rules, re.M | re.S)[1]
+        resources = re.search(rf"^rule {rule}:\n.*?\n    resources:\n((?:        [^\n]*\n)+)", rules, re.M | re.S)[1]
         assert re.fullmatch(r"        mem_mb=grown\(\d+\),\n        runtime=grown\(\d+\),\n", resources), rule
