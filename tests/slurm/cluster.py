@@ -102,7 +102,8 @@ class Cluster:
             "SlurmUser": user,
             "SlurmdUser": user,
             "AuthType": "auth/munge",
-            "AuthInfo": f"socket={self.folder}/munge.socket",
+            # A requeued job waits until the credentials of its first start have expired: not two minutes here.
+            "AuthInfo": f"socket={self.folder}/munge.socket,cred_expire=5",
             "StateSaveLocation": self.folder / "state",
             "SlurmdSpoolDir": self.folder / "spool",
             "SlurmctldPidFile": self.folder / "slurmctld.pid",

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import yaml
-from conftest import ROOT
+from slurm_cases import ROOT
 
 PROFILES = ROOT / "workflow/profiles"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import RESULTS, Checkout
+from slurm_cases import RESULTS, Checkout
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -31,6 +31,7 @@ class Job:
     state: str
     limit: str
     asked: str
+    restarts: str
 
 
 @dataclass
@@ -65,12 +66,12 @@ class Queue:
 
     def look(self) -> list[Job]:
         """All jobs of the checkout, ended ones too."""
-        columns = "--Format=JobArrayID:|,State:|,TimeLimit:|,tres-per-job:|,WorkDir:|,Comment:"
+        columns = "--Format=JobArrayID:|,State:|,TimeLimit:|,tres-per-job:|,RestartCnt:|,WorkDir:|,Comment:"
         for row in self._cluster.run("squeue", "--states=all", "--array", "--noheader", columns).splitlines():
-            job, state, limit, asked, where, comment = (part.strip() for part in row.split("|", 5))
+            job, state, limit, asked, restarts, where, comment = (part.strip() for part in row.split("|", 6))
             found = re.fullmatch(r"rule_(\w+?)(?:_wildcards_(\w+))?", comment)
             if where == str(self._place.folder) and found:
-                self.jobs[job] = Job(job, found[1], found[2] or "", state, limit, asked)
+                self.jobs[job] = Job(job, found[1], found[2] or "", state, limit, asked, restarts)
         return list(self.jobs.values())
 
     def state(self, job: str) -> str:
@@ -205,6 +206,11 @@ def _disturb(cluster, queue, place, local) -> Story:
     story.while_drained = {job.name: job.state for job in queue.look() if job.state in ("PENDING", "RUNNING")}
     cluster.run("scontrol", "update", f"NodeName={cluster.node}", "State=RESUME")
 
+    # SLURM requeues what it pre-empts: the same job runs again.
+    again = wait_for("the second attack again", lambda: queue.running(asked))
+    held(asked)
+    cluster.run("scontrol", "requeue", again.id)
+
     # The driver is killed while the first attack, whose time was up, is running again.
     local.start()
     wait_for("the time limit", lambda: queue.state(first.id) not in ("RUNNING", "COMPLETING"))
@@ -279,6 +285,10 @@ def test_attacks_go_on_where_they_were(story):
 
 def test_sigterm_saves_the_state_and_fails_the_job_so_that_snakemake_runs_it_again(story):
     assert re.search(r"stopped by SIGTERM; .*saved at iteration \d+; the same command goes on", story.stopped)
+
+
+def test_a_job_that_slurm_requeues_goes_on_under_its_id(story):
+    assert story.attacks("asked")[1].restarts == "1"
 
 
 def test_time_limits_grow_on_retry(story):
