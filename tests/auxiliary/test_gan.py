@@ -85,7 +85,7 @@ def test_a_killed_training_goes_on_and_gives_the_same_weights(name, tmp_path):
 def test_a_training_that_is_asked_to_end_saves_its_state_and_goes_on_from_there(tmp_path):
     steps, counted = [], []
     context = replace(kept(tmp_path, steps.append), save_every_s=1e9, stop=lambda: sum(steps) >= 4)
-    with pytest.raises(Stopped, match="saved at iteration 4$"):
+    with pytest.raises(Stopped, match=r"saved at iteration 4$"):
         train(config("dcgan", steps=7), context)
     resumed = train(config("dcgan", steps=7), kept(tmp_path, counted.append))
     assert counted == [4, 1, 1, 1]

@@ -201,8 +201,11 @@ def _disturb(cluster, queue, place, local) -> Story:
     # The third is cancelled by hand, with the node drained: what waits goes on waiting until it is back.
     held(cancelled)
     cluster.run("scontrol", "update", f"NodeName={cluster.node}", "State=DRAIN", "Reason=test")
-    cluster.run("scancel", queue.running(cancelled).id)
+    third = queue.running(cancelled)
+    cluster.run("scancel", third.id)
     wait_for("the next job of the second attack", lambda: queue.look() and attacks(queue.jobs, asked)[1:])
+    wait_for("a free GPU", lambda: queue.state(third.id) == "CANCELLED")
+    time.sleep(3)  # the scheduler looks every second
     story.while_drained = {job.name: job.state for job in queue.look() if job.state in ("PENDING", "RUNNING")}
     cluster.run("scontrol", "update", f"NodeName={cluster.node}", "State=RESUME")
 
