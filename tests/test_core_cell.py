@@ -63,12 +63,13 @@ OTHER = {
     "attack.descent.signed": {"attack.descent.signed": False},
     "attack.descent.box": {"attack.descent.box": False},
     "attack.descent.patience": {"attack.descent.patience": 5},
+    "post_processing": {"post_processing": {"name": "clip"}},
     "knowledge_level": {"knowledge_level": 5},
     "victims": {"victims": [0, 2]},
     "seed": {"seed": 1},
 }
 #: One value each, today.
-SINGLE = {"attack.name", "post_processing"}
+SINGLE = {"attack.name"}
 
 
 def leaves(content, prefix=""):
@@ -116,6 +117,8 @@ def test_local_training_that_the_adversary_cannot_see_is_no_border_between_famil
         other = cell_of(OTHER[factor] | {"knowledge_level": level})
         assert other.id != base.id
         assert (other.family == base.family) == (level < 3), factor
+    other = cell_of(OTHER["post_processing"] | {"knowledge_level": level})
+    assert (other.family == base.family) == (level < 3)
     for factor in ("client.samples", "client.bn_mode"):
         assert cell_of(OTHER[factor] | {"knowledge_level": level}).family != base.family
 
@@ -137,19 +140,24 @@ TRAINING = {
     "augment": "flip",
     "seed": 1,
     "precision": "mixed",
+    "victim_images": 10,
+    "post_processing": [{"name": "clip", "bound": 2.0}],
 }
 
 
 def test_each_setting_of_a_training_changes_the_id_and_the_checkpoint_but_its_length():
     base = cell_of(TRAINED)
     assert base.training != cell_of(TRAINED | {"model.width": 0.5}).training
-    assert {"alpha", *TRAINING} == set(base.model.training.model_dump())
+    assert {"alpha", *TRAINING} == set(type(base.model.training).model_fields)
+    # Of a training without them they are no part: ids that are on file stay.
+    assert set(TRAINING) - set(base.model.training.model_dump()) == {"victim_images", "post_processing"}
+    assert base.training == "10dba24bf411403d"
     cells = [cell_of(TRAINED | {"model.training": {key: value}}) for key, value in TRAINING.items()]
     cells.append(cell_of(TRAINED | {"model.training": {"split": "dirichlet", "alpha": 0.1}}))
     assert len({cell.id for cell in [base, *cells]}) == len({cell.family for cell in [base, *cells]}) == len(cells) + 1
     longer = cells[list(TRAINING).index("rounds")]
     assert (longer.checkpoint, longer.training) == (base.checkpoint, base.training)
-    assert len({cell.checkpoint for cell in [base, *cells]}) == len({cell.training for cell in [base, *cells]}) == 15
+    assert len({cell.checkpoint for cell in [base, *cells]}) == len({cell.training for cell in [base, *cells]}) == 17
 
 
 def test_rounds_of_one_training_differ_in_checkpoint_and_family():
@@ -197,13 +205,52 @@ def test_local_steps_follow_from_samples_mini_batch_and_epochs():
 def test_factors_are_columns_named_by_part_and_key():
     factors = cell_of().factors()
     expected = {path.replace(".", "_") for path in leaves(cell_of().model_dump(mode="json"))} - {"victims"}
-    assert set(factors) == expected | {"client_protocol", "attack_level"}
+    assert set(factors) == expected | {"client_protocol", "attack_level", "technique", "strength"}
     assert factors["attack_level"] == 1
     assert factors["client_samples"] == 2
     assert factors["client_batch_size"] == 2
     assert factors["attack_descent_iterations"] == 200
     assert factors["attack_priors_tv"] == 0.003
     assert factors["model_options_stem"] == "cifar"
+
+
+CLIP, NOISE = {"name": "clip", "bound": 0.5}, {"name": "noise", "multiplier": 0.2, "scale": 1.0}
+
+
+def test_post_processing_has_the_same_id_however_it_was_written():
+    for nothing in ("none", [], None):
+        assert cell_of({"post_processing": nothing}) == cell_of()
+        assert cell_of({"post_processing": nothing}).model_dump(mode="json")["post_processing"] == "none"
+    cell = cell_of({"post_processing": CLIP})
+    assert cell == cell_of({"post_processing": [CLIP]})
+    assert cell.id == cell_of({"post_processing": {"name": "clip", "bound": 0.50}}).id
+    both = [cell_of({"post_processing": steps}) for steps in ([CLIP, NOISE], [NOISE, CLIP], [CLIP])]
+    assert len({cell.id for cell in both}) == len({cell.family for cell in both}) == 3
+    assert all(Cell.parse(cell.model_dump(mode="json"), "here") == cell for cell in both)
+    assert both[0].model_dump(mode="json")["post_processing"] == [CLIP, NOISE]
+
+
+def test_every_setting_of_a_defense_is_a_column():
+    factors = cell_of({"post_processing": [CLIP, NOISE]}).factors()
+    found = {key: value for key, value in factors.items() if key.startswith("post_processing")}
+    assert found == {
+        "post_processing": "clip + noise",
+        "post_processing_clip_bound": 0.5,
+        "post_processing_noise_multiplier": 0.2,
+        "post_processing_noise_scale": 1.0,
+    }
+    assert (factors["technique"], factors["strength"]) == ("Clipping + Perturbation", "0.5 + 0.2")
+    factors = cell_of().factors()
+    assert (factors["post_processing"], factors["technique"], factors["strength"]) == ("none", "None", "-")
+
+
+def test_post_processing_of_a_training_is_a_column_too():
+    factors = cell_of(TRAINED | {"model.training": {"post_processing": CLIP, "victim_images": 10}}).factors()
+    assert factors["model_training_post_processing"] == "clip"
+    assert factors["model_training_post_processing_clip_bound"] == 0.5
+    assert factors["model_training_victim_images"] == 10
+    assert factors["post_processing"] == "none"
+    assert cell_of(TRAINED).factors()["model_training_post_processing"] == "none"
 
 
 def test_classes_are_one_column_of_text():
@@ -309,7 +356,29 @@ MISTAKES = {
         "'gia-o' as configured needs knowledge level 3, but knowledge_level grants 1",
     ),
     "tv-needs-1": ({"knowledge_level": 0}, "needs knowledge level 1, but knowledge_level grants 0"),
-    "post-processing": ({"post_processing": "clip"}, "post_processing: .*'none' (found 'clip')"),
+    "post-processing": (
+        {"post_processing": "clip"},
+        "post_processing: must be 'none', a defense .*; known: clip, noise, qsgd, .* (found 'clip')",
+    ),
+    "unknown-defense": (
+        {"post_processing": {"name": "dropout"}},
+        "post_processing: unknown defense 'dropout'; known: ",
+    ),
+    "unknown-strength": ({"post_processing": [{"name": "clip", "max": 1}]}, "post_processing.max: unknown key"),
+    "defense-twice": ({"post_processing": [{"name": "clip"}] * 2}, "post_processing: has 'clip' more than once"),
+    "no-bits": ({"post_processing": {"name": "qsgd", "bits": 0}}, "post_processing.bits: .* greater than .* (found 0)"),
+    "training-defense": (
+        TRAINED | {"model.training": {"post_processing": ["clip"]}},
+        "model.training.post_processing: must be 'none', a defense .* (found ",
+    ),
+    "victim-has-all": (
+        TRAINED | {"model.training": {"clients": 4, "images": 12, "victim_images": 10}},
+        "model.training: victim_images is 10 of 12 images: too few for the others",
+    ),
+    "victim-alone": (
+        TRAINED | {"model.training": {"clients": 1, "victim_images": 3}},
+        "model.training: victim_images is 3, but clients is 1; there must be others",
+    ),
 }
 
 

@@ -82,6 +82,31 @@ def test_the_updates_of_a_batch_do_not_depend_on_the_attack(workflow):
     assert "objectives/cosine.py" not in files
 
 
+def test_updates_attacks_and_trainings_depend_on_the_defenses_that_they_name(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        """
+title: Mine
+defaults:
+  dataset: {name: photos10, resolution: 16}
+  model: {name: convnet, round: 1, training: {clients: 2, images: 40, post_processing: {name: qsgd}}}
+  attack: {name: gia-o, descent: {iterations: 10}}
+  post_processing: {name: top_k}
+experiments:
+  one: {title: O, paper: P, show: [], cells: [{}]}
+"""
+    )
+    workflow = Workflow(make_plan(load_study(path), Config(device="cpu")))
+    (batch,), (training,) = workflow.plan.batches, workflow.plan.trainings
+    for files, own, other in (
+        (workflow.update_code(batch), "top_k", "qsgd"),
+        (workflow.attack_code(batch), "top_k", "qsgd"),
+        (workflow.training_code(training), "qsgd", "top_k"),
+    ):
+        assert {f"post_processing/{own}.py", "post_processing/chain.py"} <= shown(files)
+        assert f"post_processing/{other}.py" not in shown(files)
+
+
 def test_scores_depend_on_every_metric_and_not_on_the_engine(workflow):
     files = shown(workflow.score_code())
     assert {f"metrics/{name}.py" for name in ("base", "image", "lpips", "backbone", "matching")} <= files

@@ -21,6 +21,7 @@ from pydantic import (
 from gradleak.attacks.base import ATTACKS, AttackConfig
 from gradleak.errors import UserError, first_error
 from gradleak.federated.spec import FederatedSpec
+from gradleak.post_processing.chain import Chain, columns, strength, technique
 from gradleak.smoothness.spec import SmoothnessSpec
 
 Scalar = str | int | float | bool | None
@@ -174,6 +175,7 @@ def _parse_attack(value: object) -> object:
 class Cell(Frozen):
     """One experiment. Everything that decides the result is in here; nothing else is.
 
+    `post_processing` is what the client does to its update: a chain of defenses (Sec. 6), `none` where it is empty.
     `knowledge_level` (Sec. 2.2) is what the study grants the adversary; an attack that needs more is refused.
     `smoothness` asks for IGSA (Eq. 10) of the model at the victims' images; the attack knows nothing of it.
     """
@@ -181,7 +183,7 @@ class Cell(Frozen):
     dataset: DatasetSpec
     model: ModelSpec = ModelSpec()
     client: ClientSpec = ClientSpec()
-    post_processing: Literal["none"] = "none"
+    post_processing: Chain = ()
     attack: Annotated[SerializeAsAny[AttackConfig], BeforeValidator(_parse_attack)]
     # Left out of the content where there is none: ids of cells that do not ask for it do not depend on it.
     smoothness: SmoothnessSpec | None = Field(None, exclude_if=lambda value: value is None)
@@ -220,12 +222,14 @@ class Cell(Frozen):
     def family(self) -> str:
         """Hash of what the adversary knows and does: cells that share it are trials of one vectorised run.
 
-        Victims and seeds differ between trials. So may the client's training details, as long as the knowledge level
-        does not grant them: the attack cannot tell. Nor can it tell what is measured beside it (`smoothness`).
+        Victims and seeds differ between trials. So may the client's training details and post-processing, as long as
+        the knowledge level does not grant them: the attack cannot tell. Nor can it tell what is measured beside it
+        (`smoothness`).
         """
         content = self.model_dump(mode="json", exclude={"victims", "seed", "smoothness"})
         if self.knowledge_level < 3:
             content["client"] = {key: content["client"][key] for key in ("samples", "bn_mode")}
+            content["post_processing"] = "none"
         return digest(content)
 
     @property
@@ -253,8 +257,15 @@ class Cell(Frozen):
         return content
 
     def factors(self) -> dict[str, Scalar]:
-        """Every factor as one column: `client_samples`, `attack_descent_iterations`, ..., joined by an underscore."""
-        content = self.model_dump(mode="json", exclude={"victims"})
+        """Every factor as one column: `client_samples`, `attack_descent_iterations`, ..., joined by an underscore.
+
+        `technique` and `strength` say in a figure's words what `post_processing` and its settings say.
+        """
+        content = self.model_dump(mode="json", exclude={"victims", "post_processing"})
+        content |= columns(self.post_processing)
+        content |= {"technique": technique(self.post_processing), "strength": strength(self.post_processing)}
+        if self.model.training is not None:
+            content["model"]["training"] = self.model.training.columns()
         content["dataset"]["classes"] = self.dataset.classes_text
         content["client"]["protocol"] = self.client.protocol
         content["attack"]["level"] = ATTACKS[self.attack.name].level(self.attack)

@@ -39,6 +39,7 @@ def check_training(cell: Cell, dataset: ImageDataset) -> None:
         ("images", "train", spec.images),
         ("evaluate", "test", spec.evaluate),
         ("clients", "train", spec.clients),
+        ("victim_images", "train", spec.victim_images),
     ]
     for key, split, count in wanted:
         if count is not None and count > dataset.size(split):

@@ -15,6 +15,7 @@ from gradleak.jobs import gpu_job
 from gradleak.metrics.base import METRICS
 from gradleak.models.base import MODELS
 from gradleak.plan import Plan, make_plan, study_path
+from gradleak.post_processing.chain import origins
 from gradleak.slurm import cancel_orphans
 from gradleak.study import load_study
 from gradleak.tables.plan import Experiment, parse_experiment
@@ -103,8 +104,9 @@ class Workflow:
     def training_code(self, training: str) -> list[str]:
         """Files that a federated training runs."""
         cell = self.plan.training_cell(training)
+        assert cell.model.training is not None
         modules = [MODELS.origin(cell.model.name), *_data_modules(cell.training_data)]
-        return code_files(["gradleak.stages.federate", *modules])
+        return code_files(["gradleak.stages.federate", *modules, *origins(cell.model.training.post_processing)])
 
     def checkpoint_cell(self, checkpoint: str) -> Cell:
         """A cell that attacks a checkpoint."""
@@ -138,11 +140,11 @@ class Workflow:
 
     def update_code(self, batch: str) -> list[str]:
         """Files that computing a batch's updates runs."""
-        return code_files(["gradleak.stages.update", *self._parts(batch, attack=False)])
+        return code_files(["gradleak.stages.update", *self._parts(batch, attack=False), *self._defenses(batch)])
 
     def attack_code(self, batch: str) -> list[str]:
-        """Files that attacking a batch runs: its own attacks, objectives and priors, not all there are."""
-        return code_files(["gradleak.stages.reconstruct", *self._parts(batch, attack=True)])
+        """Files that attacking a batch runs: its own attacks, objectives, priors and defenses, not all there are."""
+        return code_files(["gradleak.stages.reconstruct", *self._parts(batch, attack=True), *self._defenses(batch)])
 
     def score_code(self) -> list[str]:
         """Files that scoring runs: all metrics."""
@@ -163,6 +165,9 @@ class Workflow:
             if attack:
                 modules += [ATTACKS.origin(cell.attack.name), *cell.attack.origins()]
         return list(dict.fromkeys(modules))
+
+    def _defenses(self, batch: str) -> list[str]:
+        return sorted({name for cell in self.plan.batch_cells(batch) for name in origins(cell.post_processing)})
 
     def _kinds(self, stage: str) -> list[str]:
         kinds = {spec.kind for experiment in self._experiments for spec in experiment.show}

@@ -117,7 +117,7 @@ def test_printed_example_is_a_valid_cell_that_names_every_key():
                 yield from keys(value, f"{prefix}{key}.")
 
     left_out = set(keys(cell.model_dump(mode="json"))) - set(keys(content))
-    assert left_out == {"client.steps", "post_processing"}
+    assert left_out == {"client.steps"}
 
 
 def test_attack_writes_parquet_and_a_picture(tmp_path, config):

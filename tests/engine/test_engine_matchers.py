@@ -176,6 +176,34 @@ def test_functional_matcher_serves_batch_normalisation_of_the_mini_batch(trials)
     assert FunctionalMatcher(*arguments)(problem.victims, no_priors).objective.abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("trials", [1, 2])
+def test_functional_matcher_serves_attention(trials):
+    model = model_of("swin", resolution=32, width=0.1)
+    assert not supports(model)
+    problem = problem_of(model, trials, 2, resolution=32)
+    arguments = (problem.model, problem.targets, OBJECTIVES["cosine"])
+    found = FunctionalMatcher(*arguments)(problem.candidates, no_priors)
+    assert_same(found, ReferenceMatcher(*arguments)(problem.candidates, no_priors))
+    assert FunctionalMatcher(*arguments)(problem.victims, no_priors).objective.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+def test_functional_matcher_matches_what_is_expected_after_post_processing(models, trials):
+    def kept(candidate, shared):
+        return {name: value * (shared[name].abs() > 1e-3) for name, value in candidate.items()}
+
+    def squashed(candidate, shared):
+        return {name: torch.tanh(50 * value) for name, value in candidate.items()}
+
+    problem = problem_of(models["convnet-norm"], trials, 2)
+    arguments = (problem.model, problem.targets, OBJECTIVES["cosine"], None)
+    plain = FunctionalMatcher(*arguments)(problem.candidates, no_priors)
+    for expectation in (kept, squashed):
+        found = FunctionalMatcher(*arguments, expectation)(problem.candidates, no_priors)
+        assert_same(found, ReferenceMatcher(*arguments, expectation)(problem.candidates, no_priors))
+        assert not torch.allclose(found.objective, plain.objective, rtol=1e-3)
+
+
 def test_a_gradient_view_of_whole_layers_is_matched_and_one_that_splits_a_layer_refused(models):
     problem = problem_of(models["convnet-bias"], 2, 2)
     names = [name for name in problem.targets.update if not name.endswith(("fc.weight", "fc.bias"))]

@@ -1,5 +1,7 @@
 """The client's local update against hand-written loops, and the statistics it may upload."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -156,12 +158,13 @@ def test_a_model_without_batch_normalisation_has_no_statistics():
 def test_a_lower_knowledge_level_sees_fewer_fields(level, training, statistics):
     from core_cases import problem_of
 
-    full = problem_of(model_of("convnet", **NORM), 1, 2).updates[0]
+    full = replace(problem_of(model_of("convnet", **NORM), 1, 2).updates[0], post_processing=())
     assert full.training is not None
     assert full.batch_statistics
     seen = full.restricted(level)
     assert (seen.training is not None) == bool(training)
     assert (seen.batch_statistics is not None) == bool(statistics)
+    assert seen.post_processing == (() if level >= 3 else None)
     for name in ("update", "model", "round", "samples", "image_shape", "num_classes", "labels"):
         assert getattr(seen, name) is getattr(full, name)
     assert full.training is not None
@@ -180,6 +183,7 @@ def test_a_shared_update_has_no_field_for_images_and_cannot_be_changed():
         "labels",
         "training",
         "batch_statistics",
+        "post_processing",
     ]
     update = SharedUpdate({}, torch.nn.Identity(), 0, 1, (3, 8, 8), 10)
     with pytest.raises(dataclasses.FrozenInstanceError):

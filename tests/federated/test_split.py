@@ -1,12 +1,18 @@
 """Splits among clients: a partition in which nobody is left out, the same for the same seed, skewed as asked."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import yaml
 
+from gradleak.cell import Cell
 from gradleak.errors import UserError
 from gradleak.federated.spec import FederatedSpec
 from gradleak.federated.split import split_images
 
+ROOT = Path(__file__).parents[2]
 LABELS = np.arange(600) % 10
 
 
@@ -50,6 +56,41 @@ def test_the_seed_decides(kind):
     first, again, other = (split(seed=seed, clients=4, split=kind) for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("kind", [{"split": "iid"}, {"split": "dirichlet", "alpha": 0.5}])
+def test_the_victim_has_its_number_of_images_and_the_others_share_the_rest(kind):
+    parts = split(clients=11, victim_images=20, **kind)
+    assert len(parts) == 11
+    assert len(parts[0]) == 20
+    assert sorted(np.concatenate(parts).tolist()) == list(range(600))
+    assert all((np.diff(part) > 0).all() for part in parts)
+    assert not np.array_equal(parts[0], np.arange(20))
+    assert len(set(LABELS[parts[0]])) > 5  # at random, also where the others' classes are not
+    if kind["split"] == "iid":
+        assert {len(part) for part in parts[1:]} == {58}
+
+
+def test_the_practical_system_as_documented_has_99_clients_of_500_images_and_a_victim_of_10():
+    (text,) = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs/post_processing.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    content = yaml.safe_load(text)
+    cell = Cell.parse(
+        content | {"dataset": {"name": "cifar10"}, "attack": {"name": "gia-o"}, "victims": [0]}, "the example"
+    )
+    spec = cell.model.training
+    assert spec.post_processing == cell.post_processing
+    assert (spec.participants, spec.local_epochs, spec.batch_size) == (10, 1, 10)
+    parts = split_images(np.zeros(spec.images), spec, np.random.default_rng(0))
+    assert [len(part) for part in parts] == [10] + [500] * 99
+
+
+def test_a_victim_that_leaves_nothing_to_the_others_is_refused():
+    message = r"^model\.training\.victim_images is 598, but of the 600 training images each of the other 3 clients"
+    with pytest.raises(UserError, match=message):
+        split(clients=4, victim_images=598)
+    assert [len(part) for part in split(clients=4, victim_images=597)] == [597, 1, 1, 1]
 
 
 def test_too_few_images_are_refused():

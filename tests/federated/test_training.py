@@ -1,7 +1,7 @@
 """Federated training against plain loops in float64: FedAvg, FedSGD, the average, and what is seeded."""
 
 import copy
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pytest
@@ -148,16 +148,55 @@ def test_weights_and_running_statistics_are_averaged_by_samples():
 
 
 def test_an_update_is_post_processed_before_the_server_averages_it():
-    before, plain = fresh_model(), trained(spec_of(clients=2))
-    doubled = trained(
-        spec_of(clients=2), post_process=lambda update: {name: 2 * value for name, value in update.items()}
-    )
-    for name, value in before.named_parameters():
-        step = plain.get_parameter(name) - value
-        assert torch.allclose(doubled.get_parameter(name) - value, 2 * step, rtol=1e-6, atol=1e-12)
-    seen = []
-    trained(spec_of(clients=4, sampled=3), post_process=lambda update: seen.append(list(update)) or update)
-    assert seen == [[name for name, _ in before.named_parameters()]] * 3
+    before = fresh_model()
+    clipped = trained(spec_of(post_processing={"name": "clip", "bound": 0.25}))
+    plain = trained(spec_of())
+    steps = {
+        name: (plain.get_parameter(name) - value, clipped.get_parameter(name) - value)
+        for name, value in before.named_parameters()
+    }
+    length = sum(step.square().sum() for step, _ in steps.values()).sqrt()
+    assert length > 0.2 * 0.25  # lr times the bound
+    for name, (step, found) in steps.items():
+        assert torch.allclose(found, step * 0.2 * 0.25 / length, rtol=1e-6, atol=1e-12), name
+    # Running statistics are no part of the update.
+    for name, statistic in clipped.named_buffers():
+        assert torch.equal(statistic, plain.get_buffer(name)), name
+
+
+def test_every_client_is_post_processed_alone():
+    # Of two clients each keeps a number, the larger of which is not the other's.
+    ratio = 1 - 1 / sum(value.numel() for value in fresh_model().parameters())
+    sparse = spec_of(clients=2, split="dirichlet", alpha=0.1, post_processing={"name": "top_k", "ratio": ratio})
+    before, found = fresh_model(), trained(sparse)
+    moved = sum(int((found.get_parameter(name) != value).sum()) for name, value in before.named_parameters())
+    assert moved == 2
+
+
+def test_noise_differs_by_training_round_and_client_and_by_nothing_else():
+    # Without local steps to speak of, what a round adds to the weights is the mean of the clients' noise.
+    def moves(identity, rounds, **settings):
+        spec = spec_of(lr=1e-9, post_processing={"name": "noise", "multiplier": 1e6}, **settings)
+        models = [trained(spec, rounds=number, identity=identity) for number in range(rounds + 1)]
+        flat = [torch.cat([value.detach().flatten() for value in model.parameters()]) for model in models]
+        return [1e3 * (b - a) for a, b in pairwise(flat)]
+
+    first, second = moves("me", 2)
+    assert first.std() == pytest.approx(1, rel=0.1)
+    others = [second, *moves("other", 1)]
+    for other in others:
+        assert torch.corrcoef(torch.stack([first, other]))[0, 1].abs() < 0.1
+    assert torch.equal(first, moves("me", 1)[0])
+    assert moves("me", 1, clients=4)[0].std() == pytest.approx(0.5, rel=0.1)
+
+
+def test_a_round_with_noise_depends_on_the_round_before_and_on_nothing_else():
+    spec = spec_of(clients=3, post_processing=[{"name": "clip", "bound": 1.0}, {"name": "noise", "multiplier": 0.1}])
+    whole = trained(spec, rounds=2)
+    half = trained(spec, rounds=1)
+    FederatedTraining(half, pool_of(), spec, "me").run_round(2)
+    assert same(whole, half)
+    assert not same(whole, trained(spec, rounds=2, identity="other"))
 
 
 def test_a_round_trains_the_sampled_clients_only():

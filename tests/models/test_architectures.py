@@ -172,6 +172,20 @@ def convnet64():
     return body + linear(256 * (32 // 3 // 3) ** 2, CLASSES)
 
 
+def swin():
+    def block(channels, heads):
+        attention = linear(channels, 3 * channels) + linear(channels, channels) + (2 * 4 - 1) ** 2 * heads
+        return 4 * channels + attention + linear(channels, 4 * channels) + linear(4 * channels, channels)
+
+    total, channels = conv(3, 96, 2, bias=True) + 2 * 96, 96
+    for stage, (depth, heads) in enumerate(((2, 3), (2, 6), (6, 12))):
+        total += depth * block(channels, heads)
+        if stage < 2:
+            total += 2 * 4 * channels + 4 * channels * 2 * channels
+            channels *= 2
+    return total + 2 * channels + linear(channels, CLASSES)
+
+
 LAYERS43, LAYERS53 = (8, 10, 12, 8), (10, 12, 16, 8)
 COUNTS = {
     "vgg11": ({}, vgg((1, 64), (1, 128), (2, 256), (2, 512), (2, 512))),
@@ -191,6 +205,7 @@ COUNTS = {
     "densenet53-2": ({"variant": 2}, reduced(per_block(SHORT2, LAYERS53), 64)),
     "googlenet": ({}, googlenet()),
     "inception_v3": ({}, inception_v3()),
+    "swin": ({}, swin()),
     "convnet64": ({}, convnet64()),
 }
 FAMILIES = sorted({name.split("-")[0] for name in COUNTS})
@@ -236,9 +251,20 @@ def test_width_multiplies_channels(name, width):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_fast_matcher_supports_every_layer(name):
+def test_fast_matcher_supports_every_layer_but_attention(name):
     with torch.device("meta"):
-        assert supports(build(name))
+        assert supports(build(name)) == (name != "swin")
+
+
+def test_swins_windows_must_fit():
+    with pytest.raises(UserError, match="'swin': resolution is 48; it must be a multiple of 32"):
+        build("swin", resolution=48)
+    model = build("swin", width=0.125)
+    sizes = []
+    for stage in (1, 3, 5):
+        model.network.features[stage].register_forward_hook(lambda m, i, out: sizes.append(tuple(out.shape[1:3])))
+    model(torch.rand(1, 3, 32, 32))
+    assert sizes == [(16, 16), (8, 8), (4, 4)]
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "googlenet", "inception_v3"])

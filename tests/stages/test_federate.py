@@ -157,6 +157,20 @@ def test_more_rounds_go_on_from_the_last_and_leave_the_others_as_they_are(done, 
     assert {number: found[number] for number in (1, 3)} == checkpoints
 
 
+def test_a_killed_training_with_noise_writes_the_same_bytes(done, tmp_path):
+    defenses = [{"name": "clip", "bound": 5.0}, {"name": "noise", "multiplier": 0.02}]
+    sets = {"model.training.post_processing": defenses}
+    (tmp_path / "whole").mkdir()
+    whole = run(tmp_path / "whole", [1, 3], **sets)
+    assert whole[0][1] != done[0][1]
+    with pytest.raises(Killed):
+        run(tmp_path, [1, 3], Counter(3), **sets)
+    assert run(tmp_path, [1, 3], **sets) == whole
+    frame = pd.read_parquet(next((tmp_path / "trainings").glob("*.parquet")))
+    assert (frame["model_training_post_processing"] == "clip + noise").all()
+    assert (frame["model_training_post_processing_noise_multiplier"] == 0.02).all()
+
+
 @pytest.mark.parametrize("change", ["code", "data"])
 def test_what_other_code_or_data_made_is_not_used(done, tmp_path, monkeypatch, change):
     run(tmp_path, [1])

@@ -237,7 +237,12 @@ def test_attacking_never_looks_at_a_victim(done, monkeypatch):
 def test_an_updates_file_holds_what_the_client_shares_and_no_image(done):
     content = load_file(done["updates.safetensors"])
     model = global_model(done.cells[0], done.config, done["checkpoints"])
-    parts = {f"update/{name}" for name, _ in model.named_parameters()} | {"labels", "mean/0", "variance/0"}
+    parts = {f"update/{name}" for name, _ in model.named_parameters()} | {
+        "labels",
+        "mean/0",
+        "variance/0",
+        "update_bits",
+    }
     assert set(content) == {f"{cell.id}/{part}" for cell in done.cells for part in parts}
     assert not any(value.shape[-3:] == (3, 16, 16) for value in content.values())
 

@@ -23,6 +23,8 @@ from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import Classifier
 from gradleak.models.structure import parameters_in
 from gradleak.objectives.base import OBJECTIVES
+from gradleak.post_processing.base import DefenseConfig
+from gradleak.post_processing.chain import biased, expectation
 from gradleak.priors.base import PRIORS, WeightedPriors, prior_level
 from gradleak.resume import StateFile
 
@@ -35,13 +37,16 @@ _JOINED_WEIGHTS = 2_000_000
 class MatchingConfig(AttackConfig):
     """Objective (Eq. 1's Dist), weighted priors (alpha R), and the gradient view: the parameters that are matched.
 
-    `view` lists blocks (`nin1`), modules or parameters of the model (Table 3); None is the whole update.
+    `view` lists blocks (`nin1`), modules or parameters of the model (Table 3); None is the whole update. With
+    `adaptive` the adversary knows the client's post-processing and matches what a candidate's update is expected to
+    look like after it (`post_processing.chain.expectation`); without, it takes what it received for a plain update.
     """
 
     objective: str = "cosine"
     priors: Mapping[str, float] = {}
     # Left out of the content where there is none: ids of attacks on whole updates do not depend on it.
     view: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=lambda value: value is None)
+    adaptive: bool = Field(False, exclude_if=lambda value: not value)
 
     def origins(self) -> list[str]:
         """Modules of the objective and the priors."""
@@ -52,8 +57,8 @@ class MatchingConfig(AttackConfig):
         return self.view
 
     def matching_level(self) -> int:
-        """Level 0 for matching alone, 1 with p_TV, 3 if it simulates the client, 4 with p_BN."""
-        return max(prior_level(self.priors), 3 if self.knowledge == "wst" else 0)
+        """Level 0 for matching alone, 1 with p_TV, 3 if it uses what the client does, 4 with p_BN."""
+        return max(prior_level(self.priors), 3 if self.knowledge == "wst" or self.adaptive else 0)
 
     @field_validator("objective")
     @classmethod
@@ -100,6 +105,7 @@ class MatchingAttack(Attack):
         return (
             not device.startswith("cuda")
             and config.knowledge == "bst"
+            and not config.adaptive
             and images <= _JOINED_IMAGES
             and sum(parameter.numel() for parameter in model.parameters()) <= _JOINED_WEIGHTS
             and activation.supports(model, None if config.view is None else parameters_in(model, config.view))
@@ -190,11 +196,12 @@ class Problem:
 def matcher(config: MatchingConfig, model: nn.Module | Sequence[nn.Module], targets: Targets, trial: Trial) -> Matcher:
     """The fast matcher where it can be used, else the general one; only the fast one takes a model per trial."""
     objective = OBJECTIVES[config.objective]
-    training = simulated_training(trial)
-    if training is None and activation.supports(model if isinstance(model, nn.Module) else model[0], targets.update):
+    training, chain = simulated_training(trial), known_chain(trial)
+    plain = training is None and not biased(chain)
+    if plain and activation.supports(model if isinstance(model, nn.Module) else model[0], targets.update):
         return ActivationMatcher(model, targets, objective)
     assert isinstance(model, nn.Module), "only where `MatchingAttack.joins` allows it"
-    return FunctionalMatcher(model, targets, objective, training)
+    return FunctionalMatcher(model, targets, objective, training, expectation(chain))
 
 
 def simulated_training(trial: Trial) -> LocalTraining | None:
@@ -205,6 +212,15 @@ def simulated_training(trial: Trial) -> LocalTraining | None:
         name = trial.config.name
         raise UserError(f"attack '{name}' with knowledge 'wst' needs the training details (knowledge level 3)")
     return trial.update.training
+
+
+def known_chain(trial: Trial) -> tuple[DefenseConfig, ...]:
+    """The post-processing that an adaptive adversary allows for; the empty chain for any other."""
+    if not _matching(trial).adaptive:
+        return ()
+    if trial.update.post_processing is None:
+        raise UserError(f"attack '{trial.config.name}' with adaptive needs the post-processing (knowledge level 3)")
+    return trial.update.post_processing
 
 
 def _classifier(trial: Trial) -> Classifier:
@@ -256,7 +272,8 @@ def _identity(trials: Sequence[Trial], modules: Sequence[nn.Module]) -> str:
             digest.update(value.cpu().contiguous().numpy().tobytes())
     for trial in trials:
         update = trial.update
-        digest.update(f"{trial.config.model_dump_json()} {trial.seed} {update.training}".encode())
+        known = f"{update.training} {update.post_processing}"
+        digest.update(f"{trial.config.model_dump_json()} {trial.seed} {known}".encode())
         statistics = [value for pair in update.batch_statistics or [] for value in pair]
         labels = [] if update.labels is None else [update.labels]
         for value in [*update.update.values(), *labels, *statistics]:

@@ -13,6 +13,15 @@ from gradleak.priors.base import Moments
 
 Priors = Callable[[Tensor, Moments], Tensor]
 
+#: A candidate's update and the shared one, both of one trial and by parameter name, to what the candidate's update is
+#: expected to look like after the client's post-processing. Differentiable in the first; `torch.func` transforms it.
+Expectation = Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]
+
+
+def unprocessed(candidate: dict[str, Tensor], shared: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The candidate's update as it is: the adversary knows of no post-processing."""
+    return candidate
+
 
 @dataclass(frozen=True)
 class Evaluation:

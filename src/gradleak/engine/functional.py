@@ -10,23 +10,29 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 
-from gradleak.engine.base import Evaluation, Priors, Targets
+from gradleak.engine.base import Evaluation, Expectation, Priors, Targets, unprocessed
 from gradleak.federated.client import batch_statistics_of, parameters_of, summed_gradients
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import Objective
 
 
 class FunctionalMatcher:
-    """Matches updates of U local steps (case `wst`), or one-step gradients of models the fast path cannot take."""
+    """Matches updates of U local steps (`wst`), post-processed ones, or gradients of models without a fast path."""
 
     def __init__(
-        self, model: nn.Module, targets: Targets, objective: Objective, training: LocalTraining | None = None
+        self,
+        model: nn.Module,
+        targets: Targets,
+        objective: Objective,
+        training: LocalTraining | None = None,
+        expectation: Expectation = unprocessed,
     ) -> None:
         self._model = model
         self._parameters = parameters_of(model)
         self._targets = targets
         self._objective = objective
         self._training = training
+        self._expectation = expectation
 
     def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
         """See `Matcher`."""
@@ -60,7 +66,7 @@ class FunctionalMatcher:
                 training.epochs,
                 training.lr,
             )
-            return {name: update[name] for name in target}
+            return self._expectation({name: update[name] for name in target}, target)
 
         update, pull_back, *_ = vjp(update_of, images)
         inner = torch.stack([(update[k] * target[k]).sum(dtype=torch.float64) for k in target]).sum()

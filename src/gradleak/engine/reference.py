@@ -6,7 +6,7 @@ Nothing uses it but tests and benchmarks: the fast matchers have to agree with i
 import torch
 from torch import Tensor, nn
 
-from gradleak.engine.base import Evaluation, Priors, Targets
+from gradleak.engine.base import Evaluation, Expectation, Priors, Targets, unprocessed
 from gradleak.federated.client import batch_statistics_of, parameters_of, summed_gradients
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import Objective
@@ -16,12 +16,18 @@ class ReferenceMatcher:
     """Loops over trials; the objective is differentiated through the gradient (or through the local steps)."""
 
     def __init__(
-        self, model: nn.Module, targets: Targets, objective: Objective, training: LocalTraining | None = None
+        self,
+        model: nn.Module,
+        targets: Targets,
+        objective: Objective,
+        training: LocalTraining | None = None,
+        expectation: Expectation = unprocessed,
     ) -> None:
         self._model = model
         self._targets = targets
         self._objective = objective
         self._training = training
+        self._expectation = expectation
 
     def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
         """See `Matcher`."""
@@ -49,7 +55,8 @@ class ReferenceMatcher:
             training.epochs,
             training.lr,
         )
-        names = list(self._targets.update)
-        g = torch.cat([update[name].flatten() for name in names]).double()
-        target = torch.cat([self._targets.update[name][trial].flatten() for name in names]).double()
+        shared = {name: value[trial] for name, value in self._targets.update.items()}
+        update = self._expectation({name: update[name] for name in shared}, shared)
+        g = torch.cat([update[name].flatten() for name in shared]).double()
+        target = torch.cat([value.flatten() for value in shared.values()]).double()
         return self._objective(g @ target, g @ g, target @ target)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from gradleak.post_processing.base import DefenseConfig
+
 
 @dataclass(frozen=True)
 class LocalTraining:
@@ -29,10 +31,13 @@ BatchStatistics = list[tuple[Tensor, Tensor]]
 class SharedUpdate:
     """One client's update as the server receives it, with what the granted knowledge level adds.
 
-    update: parameter name -> tensor of the parameter's shape, in the convention above. model: the global model of
-    `round` (batch normalisation in the client's mode). samples: N. image_shape: (3, H, W).
+    update: parameter name -> tensor of the parameter's shape, in the convention above, after the client's
+    post-processing. model: the global model of `round` (batch normalisation in the client's mode). samples: N.
+    image_shape: (3, H, W).
     labels: int64 (N,), in the order of the client's mini-batches, or None where the adversary has to infer them.
-    training: level 3. batch_statistics: level 4.
+    training: level 3. batch_statistics: level 4. post_processing: level 3, as it is a detail of the client's side (the
+    empty chain: the adversary knows that there is none; None: it does not know); `chain.expectation` makes of it what
+    an adaptive adversary matches.
     """
 
     update: Mapping[str, Tensor]
@@ -44,6 +49,7 @@ class SharedUpdate:
     labels: Tensor | None = None
     training: LocalTraining | None = None
     batch_statistics: BatchStatistics | None = None
+    post_processing: tuple[DefenseConfig, ...] | None = None
 
     def restricted(self, level: int) -> "SharedUpdate":
         """The same update without what a knowledge level below 3 or 4 does not grant (Sec. 2.2)."""
@@ -51,4 +57,5 @@ class SharedUpdate:
             self,
             training=self.training if level >= 3 else None,
             batch_statistics=self.batch_statistics if level >= 4 else None,
+            post_processing=self.post_processing if level >= 3 else None,
         )

@@ -1,8 +1,10 @@
 """What a federated training is: the settings under `model.training` of a cell."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from gradleak.post_processing.chain import Chain, columns
 
 
 class FederatedSpec(BaseModel):
@@ -14,7 +16,8 @@ class FederatedSpec(BaseModel):
     one step on one such mini-batch. `lr` is the rate of a step, `momentum` that of the client's SGD, which starts anew
     each round. `rounds` bounds the rounds that cells may attack. Of the data set's train images, `images` (None: all)
     are used, and `evaluate` (None: all) of its test images for the accuracy. `precision` `mixed` computes in bfloat16
-    where that is safe; weights stay float32.
+    where that is safe; weights stay float32. With `victim_images`, client 0 has so many images and the others share
+    the rest (Appx. B.III). `post_processing` is done by every client in every round.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -34,6 +37,9 @@ class FederatedSpec(BaseModel):
     augment: Literal["none", "flip"] = "none"
     seed: int = Field(0, ge=0)
     precision: Literal["float32", "mixed"] = "float32"
+    # Left out of the content where there are none: ids of other trainings do not depend on them.
+    victim_images: int | None = Field(None, ge=1, exclude_if=lambda value: value is None)
+    post_processing: Chain = Field((), exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -42,6 +48,14 @@ class FederatedSpec(BaseModel):
             raise ValueError(f"sampled is {sampled}, but there are only {self.clients} clients")
         if self.images is not None and self.images < self.clients:
             raise ValueError(f"images is {self.images}, but each of the {self.clients} clients needs one")
+        if self.victim_images is not None and self.clients == 1:
+            raise ValueError(f"victim_images is {self.victim_images}, but clients is 1; there must be others")
+        if self.victim_images is not None and self.images is not None:
+            left = self.images - self.victim_images
+            if left < self.clients - 1:
+                raise ValueError(
+                    f"victim_images is {self.victim_images} of {self.images} images: too few for the others"
+                )
         if self.split == "iid" and self.alpha is not None:
             raise ValueError(f"alpha is {self.alpha}, but split is 'iid'; leave it out, or set split to 'dirichlet'")
         if self.protocol == "fedsgd" and self.epochs not in (None, 1):
@@ -55,6 +69,10 @@ class FederatedSpec(BaseModel):
         if self.epochs is None:
             object.__setattr__(self, "epochs", 10 if self.protocol == "fedavg" else 1)
         return self
+
+    def columns(self) -> dict[str, Any]:
+        """Every setting, nested, for `flatten`."""
+        return self.model_dump(mode="json", exclude={"post_processing"}) | columns(self.post_processing)
 
     @property
     def participants(self) -> int:

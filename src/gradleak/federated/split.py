@@ -13,10 +13,23 @@ def split_images(labels: Indices, spec: FederatedSpec, random: np.random.Generat
     """Indices of each client's images, ascending, for images with labels (n,); raises UserError for too few images."""
     if len(labels) < spec.clients:
         raise UserError(f"model.training.clients is {spec.clients}, but there are only {len(labels)} training images")
+    if spec.victim_images is None:
+        return _among(labels, spec.clients, spec, random)
+    if len(labels) - spec.victim_images < spec.clients - 1:
+        raise UserError(
+            f"model.training.victim_images is {spec.victim_images}, but of the {len(labels)} training images each of "
+            f"the other {spec.clients - 1} clients needs one"
+        )
+    order = random.permutation(len(labels))
+    victim, others = np.sort(order[: spec.victim_images]), np.sort(order[spec.victim_images :])
+    return [victim, *(others[part] for part in _among(labels[others], spec.clients - 1, spec, random))]
+
+
+def _among(labels: Indices, clients: int, spec: FederatedSpec, random: np.random.Generator) -> list[Indices]:
     if spec.split == "iid":
-        return iid(len(labels), spec.clients, random)
+        return iid(len(labels), clients, random)
     assert spec.alpha is not None
-    return dirichlet(labels, spec.clients, spec.alpha, random)
+    return dirichlet(labels, clients, spec.alpha, random)
 
 
 def iid(images: int, clients: int, random: np.random.Generator) -> list[Indices]:

@@ -12,14 +12,11 @@ from torch import nn
 from gradleak.cell import digest
 from gradleak.data.pool import ImagePool
 from gradleak.errors import UserError
-from gradleak.federated.client import Parameters
 from gradleak.federated.local import train_client
-from gradleak.federated.server import Average, sample_clients
+from gradleak.federated.server import Average, ClientUpdate, sample_clients
 from gradleak.federated.spec import FederatedSpec
 from gradleak.federated.split import split_images
-
-#: What is done to a client's update before the server sees it; names and shapes stay.
-PostProcess = Callable[[Parameters], Parameters]
+from gradleak.post_processing.chain import apply_chain
 
 _EVALUATION_BATCH = 500
 
@@ -32,11 +29,6 @@ class Accuracy:
     images: int
     accuracy: float
     loss: float
-
-
-def unchanged(update: Parameters) -> Parameters:
-    """The update as it is: no post-processing."""
-    return update
 
 
 class FederatedTraining:
@@ -52,14 +44,13 @@ class FederatedTraining:
         pool: ImagePool,
         spec: FederatedSpec,
         identity: str,
-        post_process: PostProcess = unchanged,
         progress: Callable[[int], None] | None = None,
     ) -> None:
         """`pool` holds the images of all clients. `progress` counts clients that have trained."""
         self.model = model.eval()
         self._local = copy.deepcopy(model)
         self._pool, self._spec, self._identity = pool, spec, identity
-        self._post_process, self._progress = post_process, progress
+        self._progress = progress
         labels = pool.labels.cpu().numpy()
         self.parts = [torch.from_numpy(part) for part in split_images(labels, spec, self._random("split"))]
 
@@ -71,7 +62,7 @@ class FederatedTraining:
         for client in chosen:
             self._local.load_state_dict(self.model.state_dict())
             shared = train_client(self._local, self._pool, self.parts[client], spec, self._seed(number, client))
-            average.add(replace(shared, update=self._post_process(shared.update)))
+            average.add(self._post_processed(shared, number, client))
             if self._progress is not None:
                 self._progress(1)
         average.apply(self.model, spec.lr)
@@ -97,6 +88,12 @@ class FederatedTraining:
                 f"model.training.lr is {self._spec.lr}, try a smaller one"
             )
         return Accuracy(number, test.size, right / test.size, loss / test.size)
+
+    def _post_processed(self, shared: ClientUpdate, number: int, client: int) -> ClientUpdate:
+        """What a client sends after post-processing; running statistics are sent as they are."""
+        device = next(self.model.parameters()).device
+        random = torch.Generator(device).manual_seed(self._seed("post-processing", number, client))
+        return replace(shared, update=apply_chain(self._spec.post_processing, shared.update, random).update)
 
     def _seed(self, *key: object) -> int:
         return int(digest([self._identity, *key]), 16) % 2**63

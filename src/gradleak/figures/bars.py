@@ -1,13 +1,10 @@
 """The presentation `bars`: a metric for each value of a factor, shaded by position, a panel per model (Fig. 9)."""
 
-import csv
-import io
-import math
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from gradleak.figures import style
+from gradleak.figures import parts, style
 from gradleak.tables.plan import Experiment, StudyData
 from gradleak.tables.quantities import quantity
 from gradleak.tables.spec import PRESENTATIONS, Presentation, PresentationSpec, as_text
@@ -64,9 +61,9 @@ class Bars(Presentation):
         means = summarise(cells, spec.keys, [spec.y])
         with style.theme():
             figure = draw(spec, cells, means)
-            files = {"_bars.pdf": style.file_bytes(figure, "pdf"), "_bars.png": style.small_png(figure)}
-        files["_bars.csv"] = _csv(spec, means).encode()
-        files["_bars.txt"] = _caption(spec, experiment, data.study, means).encode()
+            files = parts.image_files(figure, "_bars")
+        files["_bars.csv"] = parts.points_csv(spec.keys, ["value", "std", "low", "high"], means)
+        files["_bars.txt"] = parts.caption(experiment, data.study, _sentences(spec, means))
         return files
 
 
@@ -128,27 +125,11 @@ def _draw_panel(axes: "Axes", spec: BarsSpec, cells: pd.DataFrame, means: pd.Dat
         axes.spines[side].set_visible(False)
 
 
-def _csv(spec: BarsSpec, means: pd.DataFrame) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    numbers = ["value", "std", "low", "high"]
-    writer.writerow([*spec.keys, "metric", *numbers, "trials"])
-    for row in means.to_dict("records"):
-        fixed = ["" if math.isnan(row[key]) else f"{row[key]:.6f}" for key in numbers]
-        writer.writerow([*(row[key] for key in spec.keys), row["metric"], *fixed, row["trials"]])
-    return text.getvalue()
-
-
-def _caption(spec: BarsSpec, experiment: Experiment, study: str, means: pd.DataFrame) -> str:
-    least, most = int(means["trials"].min()), int(means["trials"].max())
-    trials = f"{least}" if least == most else f"{least} to {most}"
+def _sentences(spec: BarsSpec, means: pd.DataFrame) -> list[str]:
     name = quantity(spec.y, spec).name
-    parts = [
-        f"{experiment.title.rstrip('.')}.",
-        f"Bars: mean {name} of {trials} trial{'' if most == 1 else 's'}; points: single trials.",
+    return [
+        f"Bars: mean {name} of {parts.trials_text(means)}; points: single trials.",
         f"Dotted line and grey bar: {spec.heading(spec.x)} {spec.shown(spec.baseline)}." if spec.baseline else "",
         f"Over the bars: {spec.heading(spec.note)}." if spec.note else "",
-        f"Dashed red line: below {name} {spec.leak_line:g} a reconstruction is recognisable." if spec.leak_line else "",
-        f"All values come from study {study}.",
+        parts.leak_text(name, spec.leak_line),
     ]
-    return " ".join(part for part in parts if part) + "\n"

@@ -1,14 +1,12 @@
 """The presentation `line`: a quantity over a factor, one line per hue, every trial visible (as Fig. 4)."""
 
-import csv
-import io
 import math
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from pydantic import Field
 
-from gradleak.figures import style
+from gradleak.figures import parts, style
 from gradleak.tables.plan import Experiment, StudyData
 from gradleak.tables.quantities import quantity
 from gradleak.tables.spec import PRESENTATIONS, Presentation, PresentationSpec
@@ -70,9 +68,9 @@ class Line(Presentation):
         points = line_points(spec, cells)
         with style.theme():
             figure = draw(spec, cells, points)
-            files = {".pdf": style.file_bytes(figure, "pdf"), ".png": style.small_png(figure)}
-        files[".csv"] = _csv(spec, points).encode()
-        files[".txt"] = _caption(spec, experiment, data.study, points).encode()
+            files = parts.image_files(figure)
+        files[".csv"] = parts.points_csv(spec.keys, ["value", "std", "low", "high", "lower", "upper"], points)
+        files[".txt"] = parts.caption(experiment, data.study, _sentences(spec, points))
         return files
 
 
@@ -232,27 +230,10 @@ def _draw_legend(figure: "Figure", axes: "Axes") -> float:
     return float(1 - box.height)
 
 
-def _csv(spec: LineSpec, points: pd.DataFrame) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    numbers = ["value", "std", "low", "high", "lower", "upper"]
-    writer.writerow([*spec.keys, "metric", *numbers, "trials"])
-    for point in points.to_dict("records"):
-        fixed = ["" if math.isnan(point[key]) else f"{point[key]:.6f}" for key in numbers]
-        writer.writerow([*(point[key] for key in spec.keys), point["metric"], *fixed, point["trials"]])
-    return text.getvalue()
-
-
-def _caption(spec: LineSpec, experiment: Experiment, study: str, points: pd.DataFrame) -> str:
-    least, most = int(points["trials"].min()), int(points["trials"].max())
-    trials = f"{least}" if least == most else f"{least} to {most}"
-    parts = [
-        f"{experiment.title.rstrip('.')}.",
-        f"Lines: mean of {trials} trial{'' if most == 1 else 's'} per point.",
-        SPREADS[spec.spread] if most > 1 else "",
+def _sentences(spec: LineSpec, points: pd.DataFrame) -> list[str]:
+    several = int(points["trials"].max()) > 1
+    return [
+        f"Lines: mean of {parts.trials_text(points)} per point.",
+        SPREADS[spec.spread] if several else "",
+        parts.leak_text(quantity(spec.y, spec).name, spec.leak_line),
     ]
-    if spec.leak_line is not None:
-        name = quantity(spec.y, spec).name
-        parts.append(f"Dashed red line: below {name} {spec.leak_line:g} a reconstruction is recognisable.")
-    parts.append(f"All values come from study {study}.")
-    return " ".join(part for part in parts if part) + "\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 from pydantic import Field
 
-from gradleak.figures import style
+from gradleak.figures import parts, style
 from gradleak.tables.plan import Experiment, StudyData
 from gradleak.tables.quantities import quantity
 from gradleak.tables.spec import PRESENTATIONS, Presentation, PresentationSpec
@@ -69,9 +69,9 @@ class Rounds(Presentation):
         points = windows(spec, cell_table(data.results, experiment, spec.columns_used(), spec.values))
         with style.theme():
             figure = draw(spec, points)
-            files = {".pdf": style.file_bytes(figure, "pdf"), ".png": style.small_png(figure)}
+            files = parts.image_files(figure)
         files[".csv"] = _csv(spec, points).encode()
-        files[".txt"] = _caption(spec, experiment, data.study, points).encode()
+        files[".txt"] = parts.caption(experiment, data.study, _sentences(spec))
         return files
 
 
@@ -202,7 +202,7 @@ def _csv(spec: RoundsSpec, points: pd.DataFrame) -> str:
     return text.getvalue()
 
 
-def _caption(spec: RoundsSpec, experiment: Experiment, study: str, points: pd.DataFrame) -> str:
+def _sentences(spec: RoundsSpec) -> list[str]:
     name = quantity(spec.quality, spec).name
     smoothness = quantity(spec.smoothness, spec).name
     mean = "Means over trials" if spec.window == 1 else f"Means over trials and over up to {spec.window} rounds"
@@ -212,11 +212,8 @@ def _caption(spec: RoundsSpec, experiment: Experiment, study: str, points: pd.Da
         if spec.risk is None
         else f"{name} is at least {spec.risk:g}"
     )
-    parts = [
-        f"{experiment.title.rstrip('.')}.",
+    return [
         f"{mean}.",
         f"{smoothness}: {scale}its mean, from the panel's least (0) to its greatest (1).",
         f"Grey, high risk: rounds where {rule}.",
-        f"All values come from study {study}.",
     ]
-    return " ".join(parts) + "\n"

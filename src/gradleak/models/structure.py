@@ -68,8 +68,8 @@ def skip_connections(model: nn.Module) -> int:
 
     ResNet: one per residual block whose shortcut is not cut, identity or projection. DenseNet: within a dense block,
     one per concatenated input of a layer beyond the output of the layer right before it; the transition (or the
-    classifier) that follows a dense block counts as a layer. Other models have none: the parallel branches of an
-    inception block all leave from the same layer and skip nothing.
+    classifier) that follows a dense block counts as a layer. Swin: two per block. Other models have none: the parallel
+    branches of an inception block all leave from the same layer and skip nothing.
     """
     return int(getattr(_network(model)[0], "skips", 0))
 

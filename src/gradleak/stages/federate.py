@@ -19,6 +19,7 @@ from gradleak.federated.training import Accuracy, FederatedTraining
 from gradleak.files import sha256, write_provenance
 from gradleak.models.base import MODELS, Classifier, set_bn_mode
 from gradleak.plan import training_id
+from gradleak.post_processing.chain import origins
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model, initial_model
 from gradleak.stages.rounds import Rounds
 from gradleak.stages.tables import write_parquet
@@ -106,13 +107,17 @@ def _identity(cell: Cell, config: Config, dataset: ImageDataset) -> str:
     """Hash of the training, the data, and the code that computes it."""
     modules = ["gradleak.stages.federate", MODELS.origin(cell.model.name)]
     modules += [DATASETS.origin(dataset.name)] if dataset.name in DATASETS else []
+    assert cell.model.training is not None
+    modules += origins(cell.model.training.post_processing)
     code = [sha256(Path(path)) for path in code_files(modules)]
     return digest([training_id(cell, config), dataset.fingerprint(), code])
 
 
 def _frame(cell: Cell, config: Config, accuracies: list[Accuracy]) -> pd.DataFrame:
     """One row per round: the training's factors, number of test images, accuracy and loss."""
+    assert cell.model.training is not None
     content = cell.model_dump(mode="json", include={"model": True})
+    content["model"]["training"] = cell.model.training.columns()
     del content["model"]["round"], content["model"]["training"]["rounds"]
     content["dataset"] = {"name": cell.training_data.name, "resolution": cell.training_data.resolution}
     factors = {"training_id": training_id(cell, config), **dict(flatten(content))}

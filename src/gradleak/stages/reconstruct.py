@@ -16,7 +16,7 @@ from gradleak.files import atomic, write_provenance
 from gradleak.plan import Plan
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import global_model
-from gradleak.stages.update import read_updates
+from gradleak.stages.update import read_bits, read_updates
 from gradleak.stopping import never
 
 Progress = Callable[[int], None]
@@ -33,7 +33,7 @@ def write_reconstructions(
     progress: Callable[[str, int], Progress] | None = None,
     stop: Callable[[], bool] = never,
 ) -> None:
-    """Attack every cell of a batch and write images, objectives and iterations.
+    """Attack every cell of a batch and write images, objectives, iterations and, as it was received, `update_bits`.
 
     A run is a family, or several that differ in the checkpoint's weights only where that is faster (`Attack.joins`).
 
@@ -51,6 +51,7 @@ def write_reconstructions(
         for family in families:
             shared += read_updates(updates, family, global_model(family[0], plan.config, checkpoints))
         cells = [cell for family in families for cell in family]
+        content |= read_bits(updates, cells)
         context = RunContext(
             device=device,
             state=state / cells[0].family,

@@ -1,6 +1,7 @@
 """Stage `score`: matches reconstructions to victims and measures them: one row per reconstructed image."""
 
 import io
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gradleak.metrics.base import Scorer
 from gradleak.metrics.matching import match
 from gradleak.models.facts import model_facts
 from gradleak.plan import Plan
+from gradleak.post_processing.privacy import DELTA, local_epsilon
 from gradleak.stages.common import dataset_of
 from gradleak.stages.tables import write_parquet
 
@@ -46,13 +48,27 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
                         stream.get_tensor(f"{cell.id}/iterations"),
                         scorer,
                     )
-                    rows += [{**row, **facts} for row in cell_rows]
+                    sent = update_facts(cell, int(stream.get_tensor(f"{cell.id}/update_bits")))
+                    rows += [{**row, **facts, **sent} for row in cell_rows]
                     pictures += cell_pictures
     except (OSError, SafetensorError) as error:
         raise UserError(f"{reconstructions}: cannot be read ({error}); run `gradleak reconstruct`") from None
     write_parquet(pd.DataFrame(pictures), images)
     write_parquet(pd.DataFrame(rows), out)
     write_provenance(out, started, batch=batch)
+
+
+def update_facts(cell: Cell, bits: int) -> dict[str, float | int]:
+    """Columns of what was shared: `update_bytes` on the wire and its local-DP `epsilon` at `epsilon_delta`.
+
+    NaN where the post-processing gives no epsilon (see `local_epsilon`).
+    """
+    epsilon = local_epsilon(cell.post_processing)
+    return {
+        "update_bytes": -(-bits // 8),
+        "epsilon": math.nan if epsilon is None else epsilon,
+        "epsilon_delta": math.nan if epsilon is None else DELTA,
+    }
 
 
 def score_cell(

@@ -13,13 +13,14 @@ from gradleak.config import Config
 from gradleak.files import atomic
 from gradleak.metrics.backbone import fetch_backbone
 from gradleak.metrics.base import Scorer
+from gradleak.models.facts import model_facts
 from gradleak.plan import auxiliary_id
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import dataset_of
 from gradleak.stages.federate import model_of
 from gradleak.stages.pretrain import write_auxiliary
 from gradleak.stages.reconstruct import attack_family
-from gradleak.stages.score import score_cell
+from gradleak.stages.score import score_cell, update_facts
 from gradleak.stages.smoothness import smoothness_columns
 from gradleak.stages.tables import write_parquet
 from gradleak.stages.update import InMemory, pack_update, unpack_update
@@ -57,7 +58,9 @@ def run_cell(
     rows, pictures = score_cell(cell, images, labels, found.images[0], found.objective[0], found.iterations[0], scorer)
     frame = pd.DataFrame(rows)
     igsa = {} if cell.smoothness is None else smoothness_columns(cell, model, images, labels, device)
-    frame = frame.assign(**igsa)
+    facts = model_facts(cell.model, dataset.num_classes, cell.dataset.resolution, cell.attack.matched())
+    sent = update_facts(cell, int(content[f"{cell.id}/update_bits"]))
+    frame = frame.assign(**facts, **sent, **igsa)
     write_parquet(pd.DataFrame(pictures), out / "images.parquet")
     write_parquet(frame, out / "result.parquet")
     chosen = frame[frame["chosen"]]
@@ -95,6 +98,5 @@ def _picture(pictures: list[dict[str, object]], rows: pd.DataFrame) -> Image.Ima
 
 
 def _open(content: object) -> Image.Image:
-
     assert isinstance(content, bytes)
     return Image.open(io.BytesIO(content))

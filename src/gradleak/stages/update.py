@@ -1,5 +1,6 @@
-"""Stage `update`: every victim client of a batch trains locally and shares its update."""
+"""Stage `update`: every victim client of a batch trains locally, post-processes its update and shares it."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,21 +11,26 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gradleak.cell import Cell
+from gradleak.cell import Cell, digest
 from gradleak.errors import UserError
 from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.files import atomic, write_provenance
 from gradleak.models.base import Classifier
 from gradleak.plan import Plan
+from gradleak.post_processing.chain import apply_chain
 from gradleak.stages.common import dataset_of, global_model
 
 
 def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:
-    """Compute the shared update of every cell of a batch and write them as one safetensors file."""
+    """Compute the shared update of every cell of a batch and write them as one safetensors file.
+
+    Its metadata say under `post_processing` (JSON, by cell) which defenses were applied.
+    """
     started = time.time()
     content: dict[str, Tensor] = {}
     fingerprints = {}
+    applied = {cell.id: cell.model_dump(mode="json")["post_processing"] for cell in plan.batch_cells(batch)}
     for family in plan.families(batch):
         model = global_model(family[0], plan.config, checkpoints)
         dataset = dataset_of(family[0], plan.config)
@@ -33,14 +39,21 @@ def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:
             images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
             content |= pack_update(cell, model, images, labels)
     with atomic(out) as temporary:
-        save_file(content, temporary)
+        save_file(content, temporary, {"post_processing": json.dumps(applied)})
     write_provenance(out, started, batch=batch, data=fingerprints)
 
 
 def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """What one client shares, as named tensors under the cell's id."""
-    content = {f"{cell.id}/labels": labels}
-    for name, value in local_update(model, images, labels, cell.client).items():
+    """What one client shares, as named tensors under the cell's id, and `update_bits`, which its update takes.
+
+    Post-processing draws from a generator seeded by the cell.
+    """
+    update = local_update(model, images, labels, cell.client)
+    # Not the seed of the attack, whose first draws are its start: noise must not be known to it.
+    random = torch.Generator(images.device).manual_seed(int(digest([cell.id, "post-processing"]), 16) % 2**63)
+    sent = apply_chain(cell.post_processing, update, random)
+    content = {f"{cell.id}/labels": labels, f"{cell.id}/update_bits": torch.tensor(sent.bits)}
+    for name, value in sent.update.items():
         content[f"{cell.id}/update/{name}"] = value.contiguous()
     for index, (mean, variance) in enumerate(batch_statistics(model, images)):
         content[f"{cell.id}/mean/{index}"] = mean
@@ -54,6 +67,15 @@ def read_updates(path: Path, cells: list[Cell], model: Classifier) -> list[Share
         with safe_open(path, framework="pt") as stream:
             names = set(stream.keys())
             return [unpack_update(cell, stream, names, model) for cell in cells]
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run `gradleak update`") from None
+
+
+def read_bits(path: Path, cells: list[Cell]) -> dict[str, Tensor]:
+    """`<cell id>/update_bits`, an int64 scalar, of the cells: what travelled from the clients to the server."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return {name: stream.get_tensor(name) for name in (f"{cell.id}/update_bits" for cell in cells)}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run `gradleak update`") from None
 
@@ -78,6 +100,7 @@ def unpack_update(cell: Cell, tensors: Any, names: set[str], model: Classifier) 
         labels=tensors.get_tensor(f"{cell.id}/labels") if cell.attack.labels == "known" else None,
         training=LocalTraining(spec.minibatch, spec.epochs, spec.lr),
         batch_statistics=statistics or None,
+        post_processing=cell.post_processing,
     )
     return full.restricted(cell.knowledge_level)
 

@@ -1,0 +1,80 @@
+"""Top-k sparsification (Foroutan Eghlidi and Jaggi 2020; Appx. C.III): the largest numbers stay."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gradleak.post_processing.base import DEFENSES, FLOAT_BITS, Defense, DefenseConfig, Processed
+from gradleak.post_processing.vectors import flat, norm, shaped
+
+
+class TopKConfig(DefenseConfig):
+    """`ratio` is the share of all numbers of the update that is set to zero."""
+
+    name: Literal["top_k"] = "top_k"
+    ratio: float = Field(0.9, ge=0, lt=1)
+
+    @property
+    def strength(self) -> str:
+        """`0.9`."""
+        return f"{self.ratio:g}"
+
+
+@DEFENSES.register("top_k")
+class TopK(Defense):
+    """Keeps the k = n - round(ratio n), but at least 1, numbers of largest magnitude among all n of the update.
+
+    Of equal magnitudes the first are kept. Sent: where the kept numbers are, as an entropy-coded mask, and their values
+    in fp32. Nothing is random. Appx. C.III says that a proportion of 0.6 to 0.95 is selected; here, as is usual for
+    sparsification, these are shares set to zero.
+    """
+
+    Config = TopKConfig
+    technique = "Sparsification"
+
+    @classmethod
+    def apply(cls, config: DefenseConfig, update: Mapping[str, Tensor], random: torch.Generator) -> Processed:
+        """See `Defense.apply`."""
+        assert isinstance(config, TopKConfig)
+        vector = flat(update)
+        kept = max(1, len(vector) - round(config.ratio * len(vector)))
+        magnitude = vector.abs()
+        # By the k-th value and not by indices: which of equal numbers comes first is no device's business.
+        threshold = magnitude.topk(kept).values[-1]
+        above = magnitude > threshold
+        tied = magnitude == threshold
+        mask = above | (tied & (tied.long().cumsum(0) <= kept - above.sum()))
+        return Processed(shaped(torch.where(mask, vector, 0.0), update), mask.to(torch.int8), FLOAT_BITS * kept)
+
+    @classmethod
+    def expected(
+        cls, config: DefenseConfig, candidate: Mapping[str, Tensor], shared: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """What is visible of the candidate: kept numbers, and by how much others exceed the threshold.
+
+        The support of the shared update shows which numbers were kept, its smallest magnitude t that all others were
+        at most t: outside the support a candidate v gives sign(v) max(|v| - t, 0). At the victims that is the shared
+        update. Matching the support alone would forget that the others were small. t is in the candidate's own scale,
+        by the norms of both on the support: a later step, or another candidate, may be shorter as a whole.
+        """
+        kept = {name: value * (shared[name] != 0).to(value.dtype) for name, value in candidate.items()}
+        least = torch.stack([_least(value) for value in shared.values()]).min()
+        threshold = least * norm(kept) / norm(shared)
+        outside = {name: value - kept[name] for name, value in candidate.items()}
+        return {
+            name: kept[name] + value - torch.minimum(torch.maximum(value, -threshold), threshold).to(value.dtype)
+            for name, value in outside.items()
+        }
+
+    @classmethod
+    def norm_bound(cls, config: DefenseConfig, before: float | None) -> float | None:
+        """No longer than before."""
+        return before
+
+
+def _least(value: Tensor) -> Tensor:
+    """The smallest magnitude that is not zero; infinite where all are zero."""
+    return torch.where(value != 0, value.abs(), torch.inf).amin()

@@ -1,0 +1,47 @@
+"""Privacy against utility: what each strength of each technique leaves of either (Figure 11)."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+
+def tradeoff_points(
+    cells: pd.DataFrame, point: Sequence[str], chooses: Sequence[str], round_: str, privacy: str, utility: str
+) -> pd.DataFrame:
+    """One row per point (panel, technique, strength), in order of first appearance.
+
+    `privacy` (higher where reconstructions are farther) is the mean over trials against the adversary's best choice of
+    round and of the columns `chooses`, such as the attack: a defense is as good as the best attack on it. `utility` is
+    that of the latest round. The choice is in columns `<name>` of `chooses` and `round_`; `trials` says how many cells
+    the mean has. Further numeric columns of `cells` are averaged over the chosen cells.
+    """
+    rows = []
+    for key, own in cells.groupby(list(point), sort=False):
+        means = own.groupby([*chooses, round_], sort=False).mean(numeric_only=True).reset_index()
+        best = means.sort_values(privacy, kind="stable").iloc[0]
+        latest = own[own[round_] == own[round_].max()]
+        chosen = own[(own[[*chooses, round_]] == best[[*chooses, round_]]).all(axis=1)]
+        row = {str(name): value for name, value in best.items()} | dict(zip(point, key, strict=True))
+        rows.append({**row, "trials": len(chosen), utility: float(latest[utility].mean())})
+    return pd.DataFrame(rows)
+
+
+def pareto(points: pd.DataFrame, higher: Sequence[str], lower: Sequence[str] = ()) -> pd.Series:
+    """Whether no other point is at least as good in every column and better in one, by row."""
+    values = pd.concat([points[list(higher)], -points[list(lower)]], axis=1).astype(float).to_numpy()
+    dominated = [
+        bool(((values >= own).all(axis=1) & (values > own).any(axis=1)).any()) for own in values
+    ]  # few points: quadratic is fine
+    return ~pd.Series(dominated, index=points.index, dtype=bool)
+
+
+def best_of_each(points: pd.DataFrame, group: Sequence[str], privacy: str, utility: str, limit: float) -> pd.Series:
+    """Whether a row is the best point of its group: of those with privacy from `limit` up the most useful one.
+
+    Where none gets there, the most private one.
+    """
+    chosen = []
+    for _, own in points.groupby(list(group), sort=False):
+        safe = own[own[privacy] >= limit]
+        chosen.append(safe[utility].idxmax() if len(safe) else own[privacy].idxmax())
+    return pd.Series(points.index.isin(chosen), index=points.index)
