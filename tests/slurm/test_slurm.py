@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -130,10 +131,11 @@ class Local:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Fetch what is fetched on a login node, then start the rest."""
-        self.place.run("snakemake", "--cores", "1", f"{RESULTS}/data/photos10.json", log="fetch.txt")
-        workstation = ("snakemake", "--profile", "workflow/profiles/workstation")
-        self._process = self.place.start(*self.isolation, *workstation, CUDA_VISIBLE_DEVICES="0,1")
+        """Start: first what is fetched on a login node, then the rest."""
+        fetch = ("snakemake", "--cores", "1", f"{RESULTS}/data/photos10.json")
+        rest = (*self.isolation, "snakemake", "--profile", "workflow/profiles/workstation")
+        both = f"{shlex.join(fetch)} && exec {shlex.join(rest)}"
+        self._process = self.place.start("sh", "-c", both, CUDA_VISIBLE_DEVICES="0,1")
 
     def finish(self) -> dict[str, bytes]:
         """Its results."""
