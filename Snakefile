@@ -16,12 +16,16 @@ include: "workflow/rules/update.smk"
 include: "workflow/rules/attack.smk"
 include: "workflow/rules/smoothness.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/theory.smk"
+include: "workflow/rules/survey.smk"
 
 
 rule all:
     default_target: True
     input:
         OUTPUTS,
+        rules.theory.output,
+        rules.survey.output,
 
 
 onstart:
@@ -37,3 +41,5 @@ localrules:
     collect_images,
     tables,
     figures,
+    theory,
+    survey,

@@ -34,9 +34,9 @@ def _code_files(modules: frozenset[str], working: Path) -> tuple[str, ...]:
     return tuple(sorted(_shown(path, working) for module in found if (path := _file(module)) is not None))
 
 
-def resource_files(folder: str) -> list[str]:
-    """CSV files of a folder in `gradleak.resources`, sorted."""
-    return sorted(_shown(path, Path.cwd()) for path in (_ROOT / "resources" / folder).glob("*.csv"))
+def resource_files(folder: str, pattern: str = "*.csv") -> list[str]:
+    """Files of a folder in `gradleak.resources`, by default all CSV files, sorted."""
+    return sorted(_shown(path, Path.cwd()) for path in (_ROOT / "resources" / folder).glob(pattern))
 
 
 @cache

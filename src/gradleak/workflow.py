@@ -158,6 +158,14 @@ class Workflow:
         """Files that drawing figures runs."""
         return code_files(["gradleak.tables.present", *self._kinds("figures")])
 
+    def theory_code(self) -> list[str]:
+        """Files that the theory experiments run; their images are of photos10, whatever the study."""
+        return code_files(["gradleak.theory.outputs", DATASETS.origin("photos10")])
+
+    def survey_code(self) -> list[str]:
+        """Files that the survey's table and figures run, and the survey itself."""
+        return code_files(["gradleak.survey.outputs"]) + resource_files("survey", "*.yaml")
+
     def _parts(self, batch: str, attack: bool) -> list[str]:
         modules: list[str] = []
         for cell in self.plan.batch_cells(batch):

@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 from rich.console import Console
 from test_federated import plan_of
-from test_workflow import checkout  # noqa: F401  # the fixture
+from test_workflow import ROOT, checkout  # noqa: F401  # the fixture
 
 from gradleak.jobs import gpu_jobs, job_counts, plan_summary
 
 STUDY = "tests/workflow/federated.yaml"
 GAN = "{name: dcgan, dataset: {name: photos10, resolution: 16}, channels: 8, steps: 3, batch_size: 4}"
-LOCAL = {"all", "fetch_lpips", "fetch_data", "collect_results", "collect_images", "tables", "figures"}
+LOCAL = re.findall(r"^    (\w+),$", (ROOT / "Snakefile").read_text().split("localrules:")[1], re.M)
 
 
 @pytest.fixture

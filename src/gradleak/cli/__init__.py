@@ -24,6 +24,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "collect": "join the shards of all batches",
         "tables": "tables as CSV and LaTeX",
         "figures": "figures and galleries as PDF and PNG",
+        "theory": "the paper's lemma and theorems as numerical experiments, Figure 3",
+        "survey": "Table 7 and Figures 1, 2 and 8",
     },
     "Tools": {
         "status": "what of a study is done, started, failed and waiting, and how long it will take",

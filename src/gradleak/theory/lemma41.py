@@ -1,0 +1,86 @@
+"""Lemma 4.1: does a gradient determine its input in closed form (Eqs. 6 and 7), and when?"""
+
+from collections.abc import Iterator
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gradleak.theory.inversion import ROUTES
+from gradleak.theory.logit import logits
+from gradleak.theory.network import Network, aligned, orthogonal_network, random_network
+
+SIZE = 64
+LEAK = 0.2
+TRIALS = 8
+NETWORKS = {
+    "aligned": "orthogonal, last layer along the features",
+    "orthogonal": "orthogonal",
+    "widening": "64-80-96 units",
+    "narrowing": "64-48-32 units",
+    "relu": "64-80-96 units, ReLU",
+    "batch": "64-80-96 units, batch of two",
+}
+"""Kinds of networks, by what the three readings of Eq. (7) need; the first one meets every condition."""
+
+
+def measure(trials: int = TRIALS) -> pd.DataFrame:
+    """Invert gradients at random networks and inputs; one row per network, trial, solution of Eq. (6) and route.
+
+    Columns: `network` (see `NETWORKS`), `trial`, `mu` (the true logit; a batch's first), `solution` (`true` or `other`
+    where two logits satisfy Eq. 6), `mu_found`, `route` (see `inversion`), `error` (length of the image's error over
+    that of the image) and `gradient_difference` (the same of the gradient at what was found, all layers as one vector).
+    """
+    rows = []
+    for name in NETWORKS:
+        for trial in range(trials):
+            network, x, y = _case(name, trial)
+            rows += [{"network": name, "trial": trial, **row} for row in _invert(network, x, y)]
+    return pd.DataFrame(rows)
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Median and greatest error and gradient difference per network, route and solution, from `measure`."""
+    groups = frame.groupby(["network", "route", "solution"], sort=False)
+    return groups.agg(
+        cases=("error", "size"),
+        error=("error", "median"),
+        error_max=("error", "max"),
+        gradient_difference=("gradient_difference", "median"),
+    ).reset_index()
+
+
+def _case(name: str, trial: int) -> tuple[Network, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1000 * list(NETWORKS).index(name) + trial)
+    x = torch.rand(2 if name == "batch" else 1, SIZE, generator=generator, dtype=torch.float64)
+    # Labels alternate, so that positive logits, for which Eq. (6) has two solutions, occur for every network.
+    y = torch.tensor([1.0, -1.0], dtype=torch.float64).roll(trial)[: len(x)]
+    if name in ("aligned", "orthogonal"):
+        network = orthogonal_network(SIZE, 4, LEAK, generator)
+        return (aligned(network, x) if name == "aligned" else network), x, y
+    hidden = (48, 32) if name == "narrowing" else (80, 96)
+    return random_network((SIZE, *hidden), 0.0 if name == "relu" else LEAK, generator), x, y
+
+
+def _invert(network: Network, x: Tensor, y: Tensor) -> Iterator[dict[str, object]]:
+    """Apply every route to every logit that satisfies Eq. (6); of a batch, the routes can but return one image."""
+    gradients = network.gradients(x, y)
+    mu = float(network.logit(x, y)[0])
+    found = logits(float((gradients[-1] * network.weights[-1]).sum()))
+    nearest = min(found, key=lambda value: abs(value - mu), default=None)
+    for value in found:
+        for route, invert in ROUTES.items():
+            image = invert(network, gradients, y[:1], value)
+            yield {
+                "mu": mu,
+                "solution": "true" if value == nearest else "other",
+                "mu_found": value,
+                "route": route,
+                "error": float((image - x[:1]).norm() / x[:1].norm()),
+                "gradient_difference": _difference(network.gradients(image, y[:1]), gradients),
+            }
+
+
+def _difference(found: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> float:
+    first, second = (torch.cat([part.flatten() for part in parts]) for parts in (found, given))
+    return float((first - second).norm() / second.norm())

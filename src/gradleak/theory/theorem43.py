@@ -1,0 +1,173 @@
+"""Theorem 4.3: masks that leave the gradient unchanged if it has fewer entries than the images have pixels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from gradleak.theory.convolution import GradientMap, random_map
+from gradleak.theory.logit import logits
+from gradleak.theory.mask import find_mask, relative_difference
+from gradleak.theory.network import random_network, with_logit
+from gradleak.theory.photographs import photographs
+
+RMS = 0.1
+"""Root mean square of the masks that are compared, in units of pixels in [0, 1]."""
+
+SERIES: dict[str, tuple[tuple[int, int, tuple[int, int]], ...]] = {
+    "model": tuple((1, 16, (4, second)) for second in (1, 3, 4, 5, 7)),
+    "batch": tuple((batch, 8, (4, 6)) for batch in (8, 5, 4, 2)),
+    "narrow": tuple((1, 16, (3, second)) for second in (2, 6, 10)),
+}
+"""Batch, side and channels of what is swept: more parameters for one image; a larger batch for one model; the first
+with 192 hidden values for 256 pixels."""
+
+SIZES = tuple(10.0**exponent for exponent in (-4, -3, -2, -1, -0.5))
+PAIR_SIDE, PAIRS = 20, ((4, 1), (4, 3), (4, 5))
+FIRST, SECOND = 28, 29
+"""Test images of photos10: the client's (a temple), and the one that masks are to lead to (a flower)."""
+BATCH = list(range(8, 168, 10))
+"""Test images of photos10 for batches of up to 8 and where their masks are to lead to."""
+
+
+def sweep() -> pd.DataFrame:
+    """Masks of one size across p / (B D); one row per series and case.
+
+    Columns: `series` (see `SERIES`), `batch`, `side`, `channels`, `parameters` (p), `inputs` (B * D), `ratio` of
+    both, `rank` of Phi'(x), `rms` of the mask, and the relative change of the gradient by the mask from the null space
+    (`first_order`; where there is none, from the direction that changes it least) and after its correction
+    (`difference`).
+    """
+    rows = []
+    images = {16: photographs([FIRST, SECOND], 16), 8: photographs(BATCH, 8)}
+    for series, cases in SERIES.items():
+        for batch, side, channels in cases:
+            phi = random_map(batch, side, channels, seed=0)
+            x = images[side][:batch].flatten()
+            mask = find_mask(phi, x, images[side][batch : 2 * batch].flatten() - x, RMS)
+            rows.append(
+                {
+                    "series": series,
+                    "batch": batch,
+                    "side": side,
+                    "channels": f"{channels[0]}-{channels[1]}",
+                    "parameters": phi.p,
+                    "inputs": phi.inputs,
+                    "ratio": phi.p / phi.inputs,
+                    "rank": mask.rank,
+                    "rms": float(mask.delta.norm()) / phi.inputs**0.5,
+                    "first_order": mask.first_order,
+                    "difference": mask.difference,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def sizes() -> pd.DataFrame:
+    """How the gradient's difference grows with the mask, where p < B D; one row per `direction` and `rms`.
+
+    `ratio` is p / (B D). Directions: `random`; `image`, multiples of x, to which the paper's proof restricts the mask;
+    `null space`, the projection of another photograph; `corrected`, the same led to the level set.
+    """
+    phi = random_map(1, 16, (4, 3), seed=0)
+    x, other = photographs([FIRST, SECOND], 16)
+    noise = torch.randn(len(x), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    difference = relative_difference(phi, x)
+    rows = []
+    for rms in SIZES:
+        mask = find_mask(phi, x, other - x, rms)
+        length = rms * len(x) ** 0.5
+        found = {
+            "random": difference(noise * (length / noise.norm())),
+            "image": difference(x * (length / x.norm())),
+            "null space": mask.first_order,
+            "corrected": mask.difference,
+        }
+        common = {"rms": rms, "ratio": phi.p / phi.inputs}
+        rows += [{"direction": name, **common, "difference": value} for name, value in found.items()]
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Images (side, side) that give one gradient: x and x + Delta, for a model with p parameters."""
+
+    truth: Tensor
+    other: Tensor
+    parameters: int
+    difference: float
+
+    @property
+    def ratio(self) -> float:
+        """p / (B D)."""
+        return self.parameters / self.truth.numel()
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the mask."""
+        return float((self.other - self.truth).square().mean().sqrt())
+
+
+def pairs() -> tuple[Tensor, list[Pair]]:
+    """The photograph that masks lead to, and for each of `PAIRS` the image nearest to it with x's gradient."""
+    found = []
+    x, wish = photographs([FIRST, SECOND], PAIR_SIDE)
+    shape = (PAIR_SIDE, PAIR_SIDE)
+    for channels in PAIRS:
+        phi = random_map(1, PAIR_SIDE, channels, seed=0)
+        mask = find_mask(phi, x, wish - x)
+        found.append(Pair(x.view(shape), (x + mask.delta).view(shape), phi.p, mask.difference))
+    return wish.view(shape), found
+
+
+def exceptions() -> pd.DataFrame:
+    """Cases beside the theorem; one row each, columns `case`, `parameters`, `inputs`, `rms`, `difference`.
+
+    `difference` is relative to the larger of both gradients. Masks although p >= B D: `exchange` swaps two images with
+    one label, `brightness` scales an image to Eq. (6)'s other logit. No mask although p < B D: `singular`, the model
+    mu = w |x|^2 at x = 0, the only image with a gradient of 0.
+    """
+    return pd.DataFrame([_exchange(), *_brightness(), _singular()])
+
+
+def _row(case: str, parameters: int, x: Tensor, other: Tensor, first: Tensor, second: Tensor) -> dict[str, object]:
+    return {
+        "case": case,
+        "parameters": parameters,
+        "inputs": x.numel(),
+        "rms": float((other - x).square().mean().sqrt()),
+        "difference": float((first - second).norm() / torch.maximum(first.norm(), second.norm())),
+    }
+
+
+def _exchange() -> dict[str, object]:
+    phi: GradientMap = random_map(2, 8, (4, 6), seed=0)
+    phi = replace(phi, labels=torch.ones(2, dtype=torch.float64))
+    images = photographs([FIRST, SECOND], 8)
+    x, other = images.flatten(), images.flip(0).flatten()
+    return _row("exchange", phi.p, x, other, phi(x), phi(other))
+
+
+def _brightness() -> Iterator[dict[str, object]]:
+    x = photographs([FIRST], 8)
+    network, y = with_logit(random_network((64, 80, 96), 0.2, torch.Generator().manual_seed(0)), x, 1.0)
+    gradients = network.gradients(x, y)
+    _, mu = logits(float((gradients[-1] * network.weights[-1]).sum()))
+    other = mu * x  # The network is positively homogeneous: mu times the image has mu times the logit, 1.
+    first, second = (
+        torch.cat([part.flatten() for part in parts]) for parts in (gradients, network.gradients(other, y))
+    )
+    yield _row("brightness", len(first), x, other, first, second)
+
+
+def _singular() -> dict[str, object]:
+    weight = torch.ones((), dtype=torch.float64)
+    x, other = torch.zeros(64, dtype=torch.float64), photographs([FIRST], 8).squeeze(0)
+
+    def phi(image: Tensor) -> Tensor:
+        square = image @ image
+        return (-square * torch.sigmoid(-weight * square)).view(1)
+
+    return _row("singular", 1, x, other, phi(x), phi(other))
