@@ -28,6 +28,11 @@ rule all:
         rules.survey.output,
 
 
+onstart:
+    if workflow.non_local_exec:
+        STUDY.cancel_orphans()
+
+
 localrules:
     all,
     fetch_lpips,
