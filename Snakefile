@@ -30,6 +30,11 @@ rule all:
         rules.claims.output,
 
 
+onstart:
+    if workflow.non_local_exec:
+        STUDY.cancel_orphans()
+
+
 localrules:
     all,
     fetch_lpips,

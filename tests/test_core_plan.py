@@ -11,7 +11,8 @@ from gradleak.cell import Cell, ModelSpec
 from gradleak.config import Config, parse_config
 from gradleak.cost import cost, federated_cost, forward_flops, throughput
 from gradleak.errors import UserError
-from gradleak.plan import Plan, make_plan, plan_summary, study_path
+from gradleak.jobs import plan_summary
+from gradleak.plan import Plan, make_plan, study_path
 from gradleak.study import load_study
 
 DEFAULTS = {

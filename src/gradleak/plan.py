@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from rich.console import Group
-from rich.table import Table as RichTable
 
 from gradleak.auxiliary.base import AuxiliaryConfig, parse_auxiliary
 from gradleak.cell import Cell, digest
 from gradleak.checks import check_trainings, check_victims, check_views
 from gradleak.config import Config, parse_config
-from gradleak.cost import cost, federated_cost, recorded_throughput, smoothness_cost, throughput
+from gradleak.cost import cost, smoothness_cost, throughput
 from gradleak.data.view import chosen_labels
 from gradleak.errors import UserError
 from gradleak.files import write_text
 from gradleak.study import Study
 
-_JOB_START_S = 10.0
+#: Seconds that a job takes before it computes: start of Python, imports, model and data.
+JOB_START_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -187,40 +186,6 @@ def study_path(study: str) -> Path:
     return path
 
 
-def plan_summary(plan: Plan, rate: float | None = None) -> Group:
-    """What a study will do and cost, for the terminal; `rate` replaces the recorded operations per second."""
-    speed = rate or throughput(plan.config)
-    seconds = {name: (cost(cell) + smoothness_cost(cell)) / speed for name, cell in plan.cells.items()}
-    table = RichTable(title=f"study {plan.study}", box=None, title_justify="left")
-    for column in ("experiment", "cells", "images", "hours"):
-        table.add_column(column, justify="left" if column == "experiment" else "right")
-    for name, experiment in plan.experiments.items():
-        ids = dict.fromkeys(entry["cell_id"] for entry in experiment["cells"])
-        images = sum(plan.cells[i].client.samples * plan.cells[i].attack.restarts for i in ids)
-        table.add_row(name, str(len(ids)), str(images), f"{sum(seconds[i] for i in ids) / 3600:.2f}")
-    trials = sum(cell.attack.restarts for cell in plan.cells.values())
-    families = len({cell.family for cell in plan.cells.values()})
-    operations = sum(a.training_cost() for a in plan.auxiliaries.values())
-    operations += sum(federated_cost(plan.training_cell(name), plan.config) for name in plan.trainings)
-    training = operations / speed
-    measured = plan.measured()
-    hours = (sum(seconds.values()) + training + _JOB_START_S * (len(plan.batches) + len(measured))) / 3600
-    kind = "cuda" if plan.config.device == "cuda" else "cpu"
-    measuring = f"{len(measured)} IGSA jobs, " if measured else ""
-    basis = "measured on this machine" if rate else _basis(kind)
-    total = (
-        f"{len(plan.cells)} cells ({trials} trials in {families} families), {len(plan.checkpoints)} checkpoints, "
-        f"{len(plan.trainings)} federated trainings, {len(plan.auxiliaries)} auxiliary models, "
-        f"{len(plan.batches)} attack jobs, {measuring}about {hours:.2f} device hours ({kind}; {basis})"
-    )
-    return Group(table, total)
-
-
-def _basis(kind: str) -> str:
-    entry = recorded_throughput()[kind]
-    return f"{'recorded' if entry['measured'] else 'ASSUMED'} throughput: {entry['what']}"
-
-
 def checkpoint_id(cell: Cell, config: Config) -> str:
     """Id of the checkpoint that a cell attacks: its content and where the data set of its labels comes from."""
     return digest([cell.checkpoint, _source(cell.dataset.labels_of, config)])
@@ -271,7 +236,7 @@ def _batch(cells: list[Cell], seconds: float, config: Config) -> Batch:
     name = digest([ids, {name: _source(name, config) for name in names}])
     checkpoints = list(dict.fromkeys(checkpoint_id(cell, config) for cell in cells))
     needed = [auxiliary_id(auxiliary, config) for cell in cells for auxiliary in cell.attack.auxiliaries()]
-    return Batch(name, ids, checkpoints, list(dict.fromkeys(needed)), round(seconds + _JOB_START_S, 1))
+    return Batch(name, ids, checkpoints, list(dict.fromkeys(needed)), round(seconds + JOB_START_S, 1))
 
 
 def _trainings(cells: dict[str, Cell], checkpoints: dict[str, str], config: Config) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -11,16 +11,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gradleak.files import atomic
+from gradleak.stopping import Stopped, never
 
 
 class StateFile:
     """Where a loop keeps its tensors.
 
-    `identity` names what the state belongs to; a file with another identity is ignored.
+    `identity` names what the state belongs to; a file with another identity is ignored. `stop` tells whether the
+    process is asked to end.
     """
 
-    def __init__(self, path: Path, identity: str, every_s: float) -> None:
-        self._path, self._identity, self._every_s = path, identity, every_s
+    def __init__(self, path: Path, identity: str, every_s: float, stop: Callable[[], bool] = never) -> None:
+        self._path, self._identity, self._every_s, self._stop = path, identity, every_s, stop
         self._saved = time.monotonic()
 
     def load(self, tensors: dict[str, Tensor]) -> int:
@@ -40,8 +42,15 @@ class StateFile:
                 value.copy_(stream.get_tensor(name))
         return int(facts["iteration"])
 
+    def stop_if_asked(self, tensors: dict[str, Tensor], iteration: int) -> None:
+        """Save and raise Stopped if the process is asked to end."""
+        if self._stop():
+            self.save(tensors, iteration)
+            raise Stopped(f"{self._path}: saved at iteration {iteration}")
+
     def save_if_due(self, tensors: dict[str, Tensor], iteration: int) -> None:
-        """Save if the last save is longer ago than the interval."""
+        """Save if the last save is longer ago than the interval; see also `stop_if_asked`."""
+        self.stop_if_asked(tensors, iteration)
         if time.monotonic() - self._saved >= self._every_s:
             self.save(tensors, iteration)
 

@@ -1,6 +1,6 @@
 """What the Snakefile asks of the package: the plan, the names of all files, code inputs, and resources."""
 
-import math
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ from gradleak.claims.base import STATISTICS
 from gradleak.claims.ledger import LEDGER
 from gradleak.code import code_files, resource_files
 from gradleak.config import Config, parse_config
-from gradleak.cost import federated_cost, smoothness_cost, throughput
 from gradleak.data.base import DATASETS
+from gradleak.jobs import gpu_job
 from gradleak.metrics.base import METRICS
 from gradleak.models.base import MODELS
 from gradleak.plan import Plan, make_plan, study_path
 from gradleak.post_processing.chain import origins
+from gradleak.slurm import cancel_orphans
 from gradleak.study import load_study
 from gradleak.tables.plan import Experiment, parse_experiment
 from gradleak.tables.present import stage_files
@@ -34,7 +35,6 @@ class Workflow:
         self.threads = plan.config.threads
         self.backbone = str(plan.config.cache / "lpips_alexnet.safetensors")
         self.gpus = 0 if plan.config.device == "cpu" else 1
-        self.retries = 0 if plan.config.device == "cpu" else 2
 
     @classmethod
     def load(cls, config: dict[str, Any]) -> "Workflow":
@@ -42,12 +42,29 @@ class Workflow:
         parsed: Config = parse_config(config, "config.yaml")
         return cls(make_plan(load_study(study_path(parsed.study)), parsed))
 
+    @classmethod
+    def read(cls, config: dict[str, Any], results: Path) -> "Workflow":
+        """The plan that `save` wrote under `results`; raises UserError where it is missing.
+
+        For the processes in which Snakemake runs a job of a run that goes on: to plan again takes each of them seconds,
+        and an edit of the study meanwhile would give them another plan.
+        """
+        parsed: Config = parse_config(config, "config.yaml")
+        return cls(Plan.read(results / study_path(parsed.study).stem / "plan.json"))
+
     def save(self, folder: Path) -> str:
         """Write `plan.json` to a folder if what is there differs, and return its path."""
         path = folder / "plan.json"
         if not path.exists() or path.read_text(encoding="utf-8") != self.plan.text():
             self.plan.write(path)
         return str(path)
+
+    def cancel_orphans(self) -> None:
+        """Cancel the SLURM jobs of this study that an earlier run left in this folder, and say so."""
+        plan = self.plan
+        found = cancel_orphans(Path.cwd(), {*plan.batches, *plan.checkpoints, *plan.trainings, *plan.auxiliaries})
+        if found:
+            print(f"Cancelled SLURM jobs of an earlier run: {', '.join(found)}", file=sys.stderr)
 
     @cached_property
     def _experiments(self) -> list[Experiment]:
@@ -70,10 +87,9 @@ class Workflow:
         """Names of the pictures of all auxiliary models' samples."""
         return [f"auxiliary_{value.title}_{key}.png" for key, value in self.plan.auxiliaries.items()]
 
-    def auxiliary_runtime_min(self, auxiliary: str) -> int:
-        """Minutes that the training of an auxiliary model may take: twice the estimate and ten."""
-        operations = self.plan.auxiliaries[auxiliary].training_cost()
-        return 10 + math.ceil(2 * operations / throughput(self.plan.config) / 60)
+    def minutes(self, rule: str, name: str) -> int:
+        """Minutes that a job with a GPU may take at its first attempt; `name` is the id of what it computes."""
+        return gpu_job(self.plan, rule, name).limit_min
 
     def auxiliary_code(self, auxiliary: str) -> list[str]:
         """Files that training an auxiliary model runs."""
@@ -86,11 +102,6 @@ class Workflow:
         """Pattern that matches the ids of the checkpoints of round 0 only."""
         names = [name for name, cell in self.plan.checkpoints.items() if self.plan.cells[cell].model.round == 0]
         return "|".join(names) or "none"
-
-    def training_runtime_min(self, training: str) -> int:
-        """Minutes that a federated training may take: twice the estimate and ten."""
-        operations = federated_cost(self.plan.training_cell(training), self.plan.config)
-        return 10 + math.ceil(2 * operations / throughput(self.plan.config) / 60)
 
     def training_code(self, training: str) -> list[str]:
         """Files that a federated training runs."""
@@ -107,19 +118,10 @@ class Workflow:
         """Names of the data sets whose images the cells of a batch attack."""
         return sorted({cell.dataset.name for cell in self.plan.batch_cells(batch)})
 
-    def runtime_min(self, batch: str) -> int:
-        """Minutes that an attack job may take: twice the estimate and ten."""
-        return 10 + math.ceil(2 * self.plan.batches[batch].seconds / 60)
-
     @cached_property
     def measured(self) -> list[str]:
         """The batches that have cells with `smoothness`."""
         return self.plan.measured()
-
-    def smoothness_runtime_min(self, batch: str) -> int:
-        """Minutes that measuring the cells of a batch may take: twice the estimate and ten."""
-        operations = sum(smoothness_cost(cell) for cell in self.plan.batch_cells(batch))
-        return 10 + math.ceil(2 * operations / throughput(self.plan.config) / 60)
 
     def smoothness_code(self, batch: str) -> list[str]:
         """Files that measuring the cells of a batch runs."""

@@ -1,6 +1,7 @@
 """The generators dcgan and resgan: what they map, and that their training is seeded, resumes, and learns."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from gradleak.auxiliary.base import AUXILIARIES, TrainContext, draw, parse_auxil
 from gradleak.auxiliary.dcgan import DcganCritic
 from gradleak.auxiliary.gan import train_gan
 from gradleak.data.roles import PublicImages
+from gradleak.stopping import Stopped
 
 KINDS = ("dcgan", "resgan")
 PUBLIC = PublicImages(plain())
@@ -78,6 +80,16 @@ def test_a_killed_training_goes_on_and_gives_the_same_weights(name, tmp_path):
     resumed = train(config(name, steps=7), kept(tmp_path, counted.append))
     assert counted == [3, 1, 1, 1, 1]
     assert same_weights(whole, resumed)
+
+
+def test_a_training_that_is_asked_to_end_saves_its_state_and_goes_on_from_there(tmp_path):
+    steps, counted = [], []
+    context = replace(kept(tmp_path, steps.append), save_every_s=1e9, stop=lambda: sum(steps) >= 4)
+    with pytest.raises(Stopped, match=r"saved at iteration 4$"):
+        train(config("dcgan", steps=7), context)
+    resumed = train(config("dcgan", steps=7), kept(tmp_path, counted.append))
+    assert counted == [4, 1, 1, 1]
+    assert same_weights(train(config("dcgan", steps=7)), resumed)
 
 
 def test_the_state_of_another_configuration_is_not_continued(tmp_path):

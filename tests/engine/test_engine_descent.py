@@ -15,6 +15,7 @@ from gradleak.engine.reference import ReferenceMatcher
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
 from gradleak.resume import StateFile
+from gradleak.stopping import Stopped
 
 
 class Plain:
@@ -284,6 +285,22 @@ def test_a_killed_and_resumed_run_gives_the_same_bytes(problem, tmp_path, kills,
     again._step = None
     for a, b in zip(fields(again.run(StateFile(path, "same", 0.0))), expected, strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_run_that_is_asked_to_end_saves_at_any_iteration_and_gives_the_same_bytes(problem, tmp_path):
+    whole = attack_of(problem)
+    expected = fields(whole.run())
+    for asked in (1, 33):
+        path, counted = tmp_path / str(asked), []
+        store = StateFile(path, "same", 1e9, lambda counted=counted, asked=asked: sum(counted) >= asked)
+        with pytest.raises(Stopped, match=f"saved at iteration {asked}$"):
+            attack_of(problem).run(store, counted.append)
+        more = []
+        found = fields(attack_of(problem).run(StateFile(path, "same", 1e9), more.append))
+        assert more[0] == asked
+        assert sum(more) == whole.iteration
+        for a, b in zip(found, expected, strict=True):
+            assert a.numpy().tobytes() == b.numpy().tobytes()
 
 
 def test_a_state_file_of_another_identity_is_ignored(problem, tmp_path):

@@ -62,7 +62,7 @@ def test_what_a_training_runs_makes_it_run_again_and_the_attack_is_no_part_of_it
     assert workflow.untrained == untrained
     assert not any("federated/training" in file for file in workflow.train_code(untrained))
     assert workflow.datasets(next(iter(plan.batches))) == ["photos10"]
-    assert workflow.training_runtime_min(training) == 11
+    assert workflow.minutes("train_federated", training) == 11
 
 
 def test_only_batches_with_cells_that_ask_for_it_are_measured(tmp_path):
@@ -79,4 +79,4 @@ def test_only_batches_with_cells_that_ask_for_it_are_measured(tmp_path):
     for part in ("smoothness/igsa", "smoothness/forward", "stages/smoothness", "models/convnet", "data/photos10"):
         assert any(file.endswith(f"src/gradleak/{part}.py") for file in files), part
     assert not any("gia_o" in file or "federated/training" in file for file in files)
-    assert workflow.smoothness_runtime_min(workflow.measured[0]) == 11
+    assert workflow.minutes("measure_smoothness", workflow.measured[0]) == 11

@@ -15,19 +15,18 @@ rule run_attack:
         f"{RESULTS}/logs/run_attack/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/run_attack/{{batch}}.tsv"
-    retries: STUDY.retries
     conda:
         "../../envs/gradleak.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=memory,
-        runtime=minutes,
+        runtime=minutes("run_attack", "batch"),
         gpu=STUDY.gpus,
     params:
         checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
         auxiliaries=f"{RESULTS}/auxiliary",
     shell:
-        "gradleak reconstruct --plan {input.plan} --batch {wildcards.batch} --updates {input.updates}"
+        "exec gradleak reconstruct --plan {input.plan} --batch {wildcards.batch} --updates {input.updates}"
         " --checkpoints {params.checkpoints} --auxiliaries {params.auxiliaries} --out {output} 2> {log}"
 
 
@@ -49,8 +48,8 @@ rule score_batch:
         "../../envs/gradleak.yaml"
     threads: STUDY.threads
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=grown(8000),
+        runtime=grown(30),
     shell:
         "gradleak score --plan {input.plan} --batch {wildcards.batch} --reconstructions {input.reconstructions}"
         " --out {output.shard} --images {output.images} 2> {log}"

@@ -6,7 +6,8 @@ from gradleak.errors import UserError
 from gradleak.workflow import Workflow
 
 try:
-    STUDY = Workflow.load(config)
+    # Each SLURM job is a Snakemake process of its own: it takes the plan of the run that it is part of.
+    STUDY = Workflow.load(config) if workflow.is_main_process else Workflow.read(config, Path("results"))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -14,7 +15,9 @@ RESULTS = f"results/{STUDY.name}"
 FIGURES = f"paper_figures/{STUDY.name}"
 # Not the product of a rule: a batch's id is the hash of its content, so that batches do not depend on the plan's age
 # (`ancient`), and Snakemake passes over all that depends on an `ancient` product whose rule has to run.
-PLAN = STUDY.save(Path(RESULTS))
+PLAN = f"{RESULTS}/plan.json"
+if workflow.is_main_process:
+    STUDY.save(Path(RESULTS))
 OUTPUTS = [f"{FIGURES}/{name}" for name in STUDY.tables + STUDY.figures + STUDY.sheets]
 
 
@@ -42,24 +45,19 @@ def auxiliaries(wildcards):
     return [f"{folder}/{name}.safetensors" for name in STUDY.plan.batches[wildcards.batch].auxiliaries]
 
 
-def auxiliary_minutes(wildcards, attempt):
-    """Time limit of the training of an auxiliary model, doubled on every retry."""
-    return STUDY.auxiliary_runtime_min(wildcards.auxiliary) * 2 ** (attempt - 1)
+def grown(value):
+    """A resource that doubles on every retry."""
+    return lambda wildcards, attempt: value * 2 ** (attempt - 1)
 
 
-def smoothness_minutes(wildcards, attempt):
-    """Time limit of a job that measures IGSA, doubled on every retry."""
-    return STUDY.smoothness_runtime_min(wildcards.batch) * 2 ** (attempt - 1)
+def minutes(rule, wildcard):
+    """Time limit of a job with a GPU: twice its estimate and some minutes, doubled on every retry."""
+    return lambda wildcards, attempt: STUDY.minutes(rule, wildcards[wildcard]) * 2 ** (attempt - 1)
 
 
 def memory(wildcards, attempt):
     """Memory of an attack job, doubled on every retry."""
     return STUDY.memory_mb(wildcards.batch) * 2 ** (attempt - 1)
-
-
-def minutes(wildcards, attempt):
-    """Time limit of an attack job: twice its estimate and some minutes, doubled on every retry."""
-    return STUDY.runtime_min(wildcards.batch) * 2 ** (attempt - 1)
 
 
 def folder_option(name, files):

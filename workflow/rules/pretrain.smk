@@ -13,16 +13,15 @@ rule train_auxiliary:
         f"{RESULTS}/logs/train_auxiliary/{{auxiliary}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_auxiliary/{{auxiliary}}.tsv"
-    retries: STUDY.retries
     conda:
         "../../envs/gradleak.yaml"
     threads: STUDY.threads
     resources:
-        mem_mb=8000,
-        runtime=auxiliary_minutes,
+        mem_mb=grown(8000),
+        runtime=minutes("train_auxiliary", "auxiliary"),
         gpu=STUDY.gpus,
     shell:
-        "gradleak pretrain run --plan {input.plan} --auxiliary {wildcards.auxiliary} --out {output} 2> {log}"
+        "exec gradleak pretrain run --plan {input.plan} --auxiliary {wildcards.auxiliary} --out {output} 2> {log}"
 
 
 rule show_auxiliary:
@@ -45,8 +44,8 @@ rule show_auxiliary:
         "../../envs/gradleak.yaml"
     threads: STUDY.threads
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=grown(8000),
+        runtime=grown(30),
     params:
         folder=lambda wildcards, input: Path(input.weights).parent,
     shell:

@@ -14,16 +14,15 @@ rule measure_smoothness:
         f"{RESULTS}/logs/measure_smoothness/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/measure_smoothness/{{batch}}.tsv"
-    retries: STUDY.retries
     conda:
         "../../envs/gradleak.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=memory,
-        runtime=smoothness_minutes,
+        runtime=minutes("measure_smoothness", "batch"),
         gpu=STUDY.gpus,
     params:
         checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
     shell:
-        "gradleak smoothness --plan {input.plan} --batch {wildcards.batch} --checkpoints {params.checkpoints}"
+        "exec gradleak smoothness --plan {input.plan} --batch {wildcards.batch} --checkpoints {params.checkpoints}"
         " --out {output} 2> {log}"

@@ -19,8 +19,8 @@ rule train_checkpoint:
         "../../envs/gradleak.yaml"
     threads: STUDY.threads
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=grown(4000),
+        runtime=grown(10),
     shell:
         "gradleak train --plan {input.plan} --checkpoint {wildcards.checkpoint} --out {output} 2> {log}"
 
@@ -42,17 +42,16 @@ for _training in STUDY.plan.trainings:
             f"{RESULTS}/logs/train_federated/{_training}.log",
         benchmark:
             f"{RESULTS}/benchmarks/train_federated/{_training}.tsv"
-        retries: STUDY.retries
         conda:
             "../../envs/gradleak.yaml"
         threads: STUDY.threads
         resources:
-            mem_mb=8000,
-            runtime=STUDY.training_runtime_min(_training),
+            mem_mb=grown(8000),
+            runtime=grown(STUDY.minutes("train_federated", _training)),
             gpu=STUDY.gpus,
         params:
             training=_training,
             checkpoints=lambda wildcards, output: Path(output.checkpoints[0]).parent,
         shell:
-            "gradleak federate --plan {input.plan} --training {params.training} --checkpoints {params.checkpoints}"
+            "exec gradleak federate --plan {input.plan} --training {params.training} --checkpoints {params.checkpoints}"
             " --out {output.accuracy} 2> {log}"

@@ -18,8 +18,8 @@ rule compute_updates:
         "../../envs/gradleak.yaml"
     threads: STUDY.threads
     resources:
-        mem_mb=8000,
-        runtime=20,
+        mem_mb=grown(8000),
+        runtime=grown(20),
     params:
         checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
     shell:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gradleak.errors import UserError
 from gradleak.registry import Registry
+from gradleak.stopping import never
 
 if TYPE_CHECKING:
     import torch
@@ -91,14 +92,15 @@ def _no_auxiliary(config: "AuxiliaryConfig") -> "nn.Module":
 class RunContext:
     """Where and how to run.
 
-    Device, folder of the states for resuming, a callback that counts iterations, and what loads an auxiliary model
-    with its learned weights.
+    Device, folder of the states for resuming, a callback that counts iterations, what tells whether to save and end,
+    and what loads an auxiliary model with its learned weights.
     """
 
     device: str = "cpu"
     state: Path | None = None
     save_every_s: float = 60.0
     progress: Callable[[int], None] | None = None
+    stop: Callable[[], bool] = never
     auxiliary: "Callable[[AuxiliaryConfig], nn.Module]" = _no_auxiliary
 
 

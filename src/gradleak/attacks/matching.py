@@ -188,7 +188,9 @@ class Problem:
         if folder is None:
             return None
         identity = _identity(self.trials, [*self._models, *parts])
-        return StateFile(folder / f"{self._label}-{stage}.safetensors", identity, self.context.save_every_s)
+        return StateFile(
+            folder / f"{self._label}-{stage}.safetensors", identity, self.context.save_every_s, self.context.stop
+        )
 
 
 def matcher(config: MatchingConfig, model: nn.Module | Sequence[nn.Module], targets: Targets, trial: Trial) -> Matcher:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gradleak.cell import DatasetSpec, digest
 from gradleak.registry import Registry
+from gradleak.stopping import never
 
 if TYPE_CHECKING:
     from gradleak.data.roles import PublicImages, TuningImages
@@ -54,12 +55,16 @@ class AuxiliaryConfig(BaseModel):
 
 @dataclass(frozen=True)
 class TrainContext:
-    """Where and how to train: device, file of the state for resuming, and a callback that counts steps."""
+    """Where and how to train.
+
+    Device, file of the state for resuming, a callback that counts steps, and what tells whether to save and end.
+    """
 
     device: str = "cpu"
     state: Path | None = None
     save_every_s: float = 60.0
     progress: Callable[[int], None] | None = None
+    stop: Callable[[], bool] = never
 
 
 class Auxiliary(ABC):

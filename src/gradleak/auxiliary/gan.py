@@ -92,7 +92,7 @@ def train_gan(
     by_critic = torch.optim.Adam(critic.parameters(), **settings)  # type: ignore[arg-type]
     modules = {"generator": generator, "critic": critic, "average": average}
     tensors = training_tensors(modules, {"by_generator": by_generator, "by_critic": by_critic})
-    store = None if context.state is None else StateFile(context.state, config.id, context.save_every_s)
+    store = None if context.state is None else StateFile(context.state, config.id, context.save_every_s, context.stop)
     done = store.load(tensors) if store else 0
     if context.progress is not None:
         context.progress(done)

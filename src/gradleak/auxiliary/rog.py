@@ -227,7 +227,7 @@ def _fit(
     optimizer = torch.optim.Adam(parameters, lr=config.lr)
     tensors = training_tensors({"model": model}, {"optimizer": optimizer})
     path = None if context.state is None else context.state.with_stem(f"{context.state.stem}-{stage}")
-    store = None if path is None else StateFile(path, f"{config.id} {stage}", context.save_every_s)
+    store = path and StateFile(path, f"{config.id} {stage}", context.save_every_s, context.stop)
     done = store.load(tensors) if store else 0
     if context.progress is not None:
         context.progress(done)

@@ -7,6 +7,7 @@ import click
 
 from gradleak import __version__
 from gradleak.errors import UserError
+from gradleak.stopping import EXIT_CODE, Stopped, exit_on_sigterm
 
 # Commands are imported when called: `gradleak --help` does not wait for torch.
 SECTIONS: dict[str, dict[str, str]] = {
@@ -28,6 +29,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "survey": "Table 7 and Figures 1, 2 and 8",
     },
     "Tools": {
+        "status": "what of a study is done, started, failed and waiting, and how long it will take",
         "attack": "run one cell alone, from update to picture",
         "tune": "search for the settings of an attack on images that are no victims",
         "metrics": "LPIPS, PSNR, SSIM and MSE between two images",
@@ -66,12 +68,16 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; a UserError is one line on stderr and exit code 2."""
+    """Run the command line; a UserError is one line on stderr and exit code 2, SIGTERM is exit code 143."""
+    exit_on_sigterm()
     try:
         cli.main(standalone_mode=False)
     except UserError as error:
         click.echo(f"gradleak: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
+    except Stopped as stopped:
+        click.echo(f"gradleak: stopped by SIGTERM; {stopped}; the same command goes on from there", err=True)
+        sys.exit(EXIT_CODE)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:

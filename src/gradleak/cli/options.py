@@ -60,9 +60,22 @@ def _log_lines(label: str, total: int) -> Callable[[int], None]:
 
 
 def prepare(config: Any) -> str:
-    """Set up the process for a config's device and threads; returns the device."""
-    from gradleak.engine.device import prepare_device, resolve_device
+    """Set up the process for a config's device and threads; returns the device.
 
+    Of several GPUs it takes one that no other command has.
+    """
+    from gradleak.engine.device import prepare_device, resolve_device
+    from gradleak.engine.gpus import claim_gpu
+
+    if config.device != "cpu":
+        claim_gpu(lambda line: click.echo(f"gradleak: {line}", err=True))
     device = resolve_device(config.device)
     prepare_device(device, config.threads, config.tf32)
     return device
+
+
+def prepare_cpu(config: Any) -> None:
+    """Set up the process of a stage that computes on the CPU whatever the config's device is."""
+    from gradleak.engine.device import prepare_device
+
+    prepare_device("cpu", config.threads, config.tf32)

@@ -25,7 +25,8 @@ def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool
 
     from gradleak.calibration import measured_throughput
     from gradleak.config import load_config
-    from gradleak.plan import make_plan, plan_summary, study_path
+    from gradleak.jobs import plan_summary
+    from gradleak.plan import make_plan, study_path
     from gradleak.study import load_study
 
     config = load_config(config_path)

@@ -19,7 +19,7 @@ def pretrain() -> None:
 @_auxiliary_option
 @out_option
 def run(plan_path: Path, auxiliary: str, out: Path) -> None:
-    """Train one model on the public images of its data set; a killed training goes on.
+    """Train one model on the public images of its data set; a killed training goes on. SIGTERM saves its state.
 
     \b
     Example:
@@ -29,12 +29,13 @@ def run(plan_path: Path, auxiliary: str, out: Path) -> None:
     from gradleak.cli.options import prepare, progress_bar
     from gradleak.plan import Plan
     from gradleak.stages.pretrain import write_auxiliary
+    from gradleak.stopping import stop_on_sigterm
 
     plan = Plan.read(plan_path)
     chosen = plan.auxiliary(auxiliary)
     device = prepare(plan.config)
-    with progress_bar() as progress:
-        write_auxiliary(chosen, plan.config, out, device, progress)
+    with progress_bar() as progress, stop_on_sigterm() as stop:
+        write_auxiliary(chosen, plan.config, out, device, progress, stop)
 
 
 @pretrain.command()
@@ -51,11 +52,11 @@ def show(plan_path: Path, auxiliary: str, weights: Path, sheet: Path, out: Path)
       gradleak pretrain show --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
         --weights results/quick/auxiliary --out quality.json --sheet samples.png
     """
-    from gradleak.cli.options import prepare
+    from gradleak.cli.options import prepare_cpu
     from gradleak.plan import Plan
     from gradleak.stages.pretrain import write_quality
 
     plan = Plan.read(plan_path)
     chosen = plan.auxiliary(auxiliary)
-    prepare(plan.config)
+    prepare_cpu(plan.config)
     write_quality(chosen, plan.config, weights, out, sheet)

@@ -17,7 +17,8 @@ from gradleak.cli.options import PATH, auxiliaries_option, batch_option, checkpo
 def reconstruct(plan_path: Path, batch: str, checkpoints: Path, auxiliaries: Path, updates: Path, out: Path) -> None:
     """Run the attacks of a batch on the shared updates.
 
-    Killed at any moment, the same command goes on from its last saved state and writes the same bytes.
+    Killed at any moment, the same command goes on from its last saved state and writes the same bytes. SIGTERM makes it
+    save its state and exit with code 143.
 
     \b
     Example:
@@ -28,8 +29,9 @@ def reconstruct(plan_path: Path, batch: str, checkpoints: Path, auxiliaries: Pat
     from gradleak.cli.options import prepare, progress_bar
     from gradleak.plan import Plan
     from gradleak.stages.reconstruct import write_reconstructions
+    from gradleak.stopping import stop_on_sigterm
 
     plan = Plan.read(plan_path)
     device = prepare(plan.config)
-    with progress_bar() as progress:
-        write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, out, device, progress)
+    with progress_bar() as progress, stop_on_sigterm() as stop:
+        write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, out, device, progress, stop)

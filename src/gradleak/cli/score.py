@@ -22,10 +22,10 @@ def score(plan_path: Path, batch: str, reconstructions: Path, out: Path, images:
         --reconstructions results/quick/reconstructions/0123456789abcdef.safetensors \\
         --out results/quick/shards/0123456789abcdef.parquet --images results/quick/images/0123456789abcdef.parquet
     """
-    from gradleak.cli.options import prepare
+    from gradleak.cli.options import prepare_cpu
     from gradleak.plan import Plan
     from gradleak.stages.score import write_scores
 
     plan = Plan.read(plan_path)
-    prepare(plan.config)
+    prepare_cpu(plan.config)
     write_scores(plan, batch, reconstructions, out, images)

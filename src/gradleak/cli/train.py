@@ -19,7 +19,7 @@ def train(plan_path: Path, checkpoint: str, out: Path) -> None:
       gradleak train --plan results/quick/plan.json --checkpoint 0123456789abcdef \\
         --out results/quick/checkpoints/0123456789abcdef.safetensors
     """
-    from gradleak.cli.options import prepare
+    from gradleak.cli.options import prepare_cpu
     from gradleak.errors import UserError
     from gradleak.plan import Plan
     from gradleak.stages.checkpoint import write_checkpoint
@@ -27,5 +27,5 @@ def train(plan_path: Path, checkpoint: str, out: Path) -> None:
     plan = Plan.read(plan_path)
     if checkpoint not in plan.checkpoints:
         raise UserError(f"--checkpoint: '{checkpoint}' is not in {plan_path}")
-    prepare(plan.config)
+    prepare_cpu(plan.config)
     write_checkpoint(plan.cells[plan.checkpoints[checkpoint]], plan.config, out)

@@ -20,10 +20,10 @@ def update(plan_path: Path, batch: str, checkpoints: Path, out: Path) -> None:
       gradleak update --plan results/quick/plan.json --batch 0123456789abcdef \\
         --checkpoints results/quick/checkpoints --out results/quick/updates/0123456789abcdef.safetensors
     """
-    from gradleak.cli.options import prepare
+    from gradleak.cli.options import prepare_cpu
     from gradleak.plan import Plan
     from gradleak.stages.update import write_updates
 
     plan = Plan.read(plan_path)
-    prepare(plan.config)
+    prepare_cpu(plan.config)
     write_updates(plan, batch, checkpoints, out)

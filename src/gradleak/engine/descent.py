@@ -128,6 +128,8 @@ class Descent:
             self.iteration += 1
             if progress is not None:
                 progress(1)
+            if store is not None:
+                store.stop_if_asked(self.tensors, self.iteration)
             if self.iteration % _HOST_LOOKS_EVERY == 0:
                 self._look()
                 if self._all_stopped():

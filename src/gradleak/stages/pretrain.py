@@ -18,17 +18,24 @@ from gradleak.engine.device import device_name
 from gradleak.files import atomic, write_provenance, write_text
 from gradleak.metrics.lpips import Lpips
 from gradleak.stages.auxiliaries import load_auxiliary
+from gradleak.stopping import never
 
 _SHOWN = 60
 Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def write_auxiliary(
-    auxiliary: AuxiliaryConfig, config: Config, out: Path, device: str, progress: Progress | None = None
+    auxiliary: AuxiliaryConfig,
+    config: Config,
+    out: Path,
+    device: str,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] = never,
 ) -> None:
     """Train an auxiliary model on public images and write its weights as safetensors.
 
     State is kept beside the file while the job runs: killed at any moment, a rerun goes on and writes the same bytes.
+    Raises Stopped, with its state saved, once `stop()` is true.
     """
     started = time.time()
     kind = AUXILIARIES[auxiliary.name]
@@ -38,6 +45,7 @@ def write_auxiliary(
         state=state / "training.safetensors",
         save_every_s=config.jobs.save_every_s,
         progress=progress(auxiliary.title, kind.steps(auxiliary)) if progress else None,
+        stop=stop,
     )
     dataset = open_view(auxiliary.dataset, config.data, config.cache)
     model = kind.train(auxiliary, PublicImages(dataset), context)

@@ -17,6 +17,7 @@ from gradleak.plan import Plan
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import global_model
 from gradleak.stages.update import read_bits, read_updates
+from gradleak.stopping import never
 
 Progress = Callable[[int], None]
 
@@ -30,13 +31,15 @@ def write_reconstructions(
     out: Path,
     device: str,
     progress: Callable[[str, int], Progress] | None = None,
+    stop: Callable[[], bool] = never,
 ) -> None:
     """Attack every cell of a batch and write images, objectives, iterations and, as it was received, `update_bits`.
 
     A run is a family, or several that differ in the checkpoint's weights only where that is faster (`Attack.joins`).
 
     State is kept in `<out>.state/` while the job runs: killed at any moment, a rerun goes on from the last saved
-    iteration and writes the same bytes. `progress(label, total)` returns a callback that counts iterations.
+    iteration and writes the same bytes. `progress(label, total)` returns a callback that counts iterations. Raises
+    Stopped, with its state saved, once `stop()` is true.
     """
     started = time.time()
     state = out.with_name(out.name + ".state")
@@ -54,6 +57,7 @@ def write_reconstructions(
             state=state / cells[0].family,
             save_every_s=plan.config.jobs.save_every_s,
             progress=progress(_label(families), cells[0].attack.total_iterations) if progress else None,
+            stop=stop,
             auxiliary=auxiliary_loader(plan.config, auxiliaries),
         )
         found = attack_family(cells, shared, context)

@@ -1,0 +1,56 @@
+"""The numbers of jobs and hours that `gradleak plan` prints are those of Snakemake's DAG."""
+
+import io
+import re
+from collections import Counter
+
+import pytest
+from rich.console import Console
+from test_federated import plan_of
+from test_workflow import ROOT, checkout  # noqa: F401  # the fixture
+
+from gradleak.jobs import gpu_jobs, job_counts, plan_summary
+
+STUDY = "tests/workflow/federated.yaml"
+GAN = "{name: dcgan, dataset: {name: photos10, resolution: 16}, channels: 8, steps: 3, batch_size: 4}"
+LOCAL = re.findall(r"^    (\w+),$", (ROOT / "Snakefile").read_text().split("localrules:")[1], re.M)
+
+
+@pytest.fixture
+def planned(checkout):  # noqa: F811
+    """A study with every kind of job, its plan, and what Snakemake would run."""
+    place = checkout("jobs")
+    study = place.folder / STUDY
+    text = study.read_text()
+    attack = "attack: {name: gia-o, descent: {iterations: 5}}"
+    measured = "set: {smoothness: {method: finite, samples: 4}}\n        axes: [{model.round"
+    more = f"""
+      - set: {{attack: {{name: gia-l, generator: {GAN}, restarts: 1}}, knowledge_level: 3}}
+    show: [{{kind: table, rows: [model_round], columns: attack_name, values: [lpips]}}]"""
+    text = text.replace("axes: [{model.round", measured).replace("\n    show: []", more)
+    assert attack in text
+    study.write_text(text)
+    done = place.snakemake("--dry-run", study=STUDY)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return plan_of(study), done.stdout
+
+
+def test_the_plan_counts_the_jobs_of_the_dag(planned):
+    plan, text = planned
+    rules = Counter(re.sub(r"^(train_federated)_\w+", r"\1", rule) for rule in re.findall(r"^rule (\w+):", text, re.M))
+    assert job_counts(plan) == {rule: count for rule, count in rules.items() if rule not in LOCAL}
+    assert {"train_auxiliary", "train_federated", "measure_smoothness"} < rules.keys()
+    out = Console(record=True, width=300, file=io.StringIO())
+    out.print(plan_summary(plan))
+    assert f"{rules['run_attack']} run_attack" in out.export_text()
+
+
+def test_the_plans_hours_are_those_of_the_jobs_limits(planned):
+    plan, text = planned
+    with_gpu = r"^rule (?:run_attack|measure_smoothness|train_auxiliary|train_federated_\w+):\n((?:    .*\n)+)"
+    blocks = re.findall(with_gpu, text, re.M)
+    limits = [int(re.search(r"runtime=(\d+)", block)[1]) for block in blocks]
+    jobs = gpu_jobs(plan)
+    assert sorted(limits) == sorted(job.limit_min for job in jobs)
+    estimated = sum(job.seconds for job in jobs) / 60
+    assert estimated <= sum(limit - 10 for limit in limits) / 2 < estimated + 0.5 * len(limits)
