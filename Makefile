@@ -8,13 +8,16 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := study
-.PHONY: study test check bench bench-rounds bench-igsa unlock lock clean help
+.PHONY: study test twice check bench bench-rounds bench-igsa unlock lock clean help
 
 study: $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
 	snakemake --profile workflow/profiles/default --cores $(CORES)
 
 test: $(READY) ## run the tests
 	python -m pytest
+
+twice: $(READY) ## run the study `quick` in two folders and compare all bytes
+	python -m pytest -m twice -n 0 -s tests/workflow/test_quick_twice.py
 
 check: $(READY) ## formatting, lint, types, workflow lint
 	ruff format --check src tests

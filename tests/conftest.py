@@ -19,3 +19,9 @@ def cache() -> Path:
     folder = Path(os.environ.get("GRADLEAK_CACHE", repository / ".cache" / "gradleak"))
     fetch_backbone(folder)
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that wait for processes of theirs come first, so that others run beside them."""
+    waiting = ("slurm", "workflow")
+    items.sort(key=lambda item: item.path.parent.name not in waiting)

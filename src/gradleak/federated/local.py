@@ -29,11 +29,11 @@ def train_client(model: nn.Module, pool: ImagePool, rows: Tensor, spec: Federate
             gradients = {name: value.grad for name, value in model.named_parameters()}
             update = {name: torch.zeros_like(start[name]) if g is None else g for name, g in gradients.items()}
         else:
-            optimizer = torch.optim.SGD(model.parameters(), spec.lr, spec.momentum)
+            velocity: dict[str, Tensor] = {}
             for _ in range(spec.local_epochs):
                 for chosen in _minibatches(rows, spec, random):
                     _gradient(model, pool, chosen, spec, random)
-                    optimizer.step()
+                    _descend(model, velocity, spec)
             end = parameters_of(model)
             update = {name: (start[name] - end[name]) / spec.lr for name in start}
     statistics = {name: value.clone() for name, value in running_statistics(model).items()}
@@ -52,6 +52,22 @@ def _gradient(model: nn.Module, pool: ImagePool, chosen: Tensor, spec: Federated
     with torch.autocast(parameter.device.type, torch.bfloat16, enabled=spec.precision == "mixed"):
         loss = F.cross_entropy(model(images), labels)
     loss.backward()
+
+
+@torch.no_grad()
+def _descend(model: nn.Module, velocity: dict[str, Tensor], spec: FederatedSpec) -> None:
+    """One step of SGD with momentum, whose state is `velocity`, by parameter.
+
+    As `torch.optim.SGD`, whose first step loads PyTorch's compiler: longer than many a training here.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            continue
+        step = parameter.grad
+        if spec.momentum:
+            known = velocity.get(name)
+            step = velocity[name] = step.clone() if known is None else known.mul_(spec.momentum).add_(step)
+        parameter.add_(step, alpha=-spec.lr)
 
 
 def _minibatches(rows: Tensor, spec: FederatedSpec, random: torch.Generator) -> Iterator[Tensor]:

@@ -1,0 +1,63 @@
+"""The whole study `quick`, by `make`, in two folders at the same time: all that it writes has the same bytes.
+
+Takes as long as `make` does (twice its computing on the same cores), so it runs by `make twice` and in CI alone.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "Makefile", "config.yaml", "pyproject.toml", "workflow", "envs", "src")
+
+
+def fresh(folder: Path) -> Path:
+    """A copy of what a checkout needs, which uses this checkout's environment and cache of downloads."""
+    folder.mkdir()
+    for part in PARTS:
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy2(ROOT / part, folder / part)
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    (ROOT / ".cache").mkdir(exist_ok=True)
+    (folder / ".cache").symlink_to(ROOT / ".cache")
+    return folder
+
+
+def make(folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    """Start `make` in a folder with half of the cores."""
+    cores = max(1, (os.cpu_count() or 2) // 2)
+    settings = {"PYTHONPATH": str(folder / "src"), "XDG_CACHE_HOME": str(folder / ".xdg")}
+    with log.open("wb") as file:
+        command = ["make", f"CORES={cores}"]
+        return subprocess.Popen(command, cwd=folder, env=os.environ | settings, stdout=file, stderr=subprocess.STDOUT)
+
+
+def written(folder: Path) -> dict[str, bytes]:
+    """All Parquet files, tables, figures and claims by their paths in the folder."""
+    files = [*(folder / "results").rglob("*.parquet"), *(folder / "paper_figures").rglob("*")]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.is_file()}
+
+
+@pytest.mark.twice
+def test_quick_has_the_same_bytes_in_two_folders_and_is_done_then(tmp_path):
+    folders = [fresh(tmp_path / name) for name in ("first", "second")]
+    logs = [tmp_path / f"{folder.name}.log" for folder in folders]
+    runs = [make(folder, log) for folder, log in zip(folders, logs, strict=True)]
+    for run, log in zip(runs, logs, strict=True):
+        assert run.wait() == 0, log.read_text()[-3000:]
+    first, second = map(written, folders)
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+    kinds = {Path(name).suffix for name in first}
+    assert {".parquet", ".csv", ".tex", ".pdf", ".png"} <= kinds
+    assert {"paper_figures/quick/claims.csv", "results/quick/results.parquet"} <= first.keys()
+    print(f"{len(first)} files of {sum(map(len, first.values())) / 1e6:.1f} MB have the same bytes")
+
+    again = make(folders[0], logs[0])
+    assert again.wait() == 0
+    assert "Nothing to be done" in logs[0].read_text()
