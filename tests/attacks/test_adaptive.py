@@ -9,7 +9,6 @@ from core_cases import no_priors
 
 from gradleak.attacks import matching
 from gradleak.attacks.base import ATTACKS, RunContext, Trial
-from gradleak.data.base import open_dataset
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Targets
 from gradleak.engine.functional import FunctionalMatcher
@@ -18,11 +17,6 @@ from gradleak.post_processing.base import DEFENSES
 from gradleak.post_processing.chain import apply_chain
 
 GIA_O = ATTACKS["gia-o"]
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return open_dataset("photos10", 16, {})
 
 
 def protected(photos, *chain, victims=(0,)):

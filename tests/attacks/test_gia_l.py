@@ -10,7 +10,6 @@ from gradleak.attacks.base import ATTACKS, RunContext, Trial
 from gradleak.attacks.latent_search import LatentDescent
 from gradleak.attacks.matching import Problem
 from gradleak.auxiliary.base import AUXILIARIES, TrainContext
-from gradleak.data.base import open_dataset
 from gradleak.data.roles import PublicImages
 from gradleak.errors import UserError
 
@@ -20,16 +19,6 @@ DCGAN = trained("dcgan", channels=4, latent_size=6)
 BY_GRADIENT = {"method": "gradient", "descent": {"iterations": 25, "lr": 0.1, "signed": False}}
 BY_EVOLUTION = {"method": "cma-es", "generations": 8, "population": 6}
 WEIGHTS = {"iterations": 25, "lr": 3e-3, "signed": False}
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return open_dataset("photos10", 16, {})
-
-
-@pytest.fixture(scope="module")
-def updates(photos):
-    return [share(photos, [1, 2]), share(photos, [8, 4])]
 
 
 def config(latent=BY_GRADIENT, weights=None, generator=RESGAN, **settings):

@@ -10,7 +10,6 @@ from gradleak.attacks import gia_o, matching
 from gradleak.attacks.base import ATTACKS, RunContext, Trial
 from gradleak.attacks.gia_o import ImageSpace
 from gradleak.cell import ClientSpec, ModelSpec
-from gradleak.data.base import open_dataset
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.functional import FunctionalMatcher
 from gradleak.errors import UserError
@@ -22,11 +21,6 @@ GIA_O = ATTACKS["gia-o"]
 #: Shallow and without pooling: every pixel reaches the gradient.
 OPEN = {"channels": 16, "stages": 1, "layers": 2, "pool": False}
 TINY = {"channels": 4, "stages": 1, "layers": 1}
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return open_dataset("photos10", 16, {})
 
 
 def share(photos, victims, options, bn_mode="eval", **client):

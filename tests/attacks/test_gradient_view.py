@@ -7,15 +7,9 @@ from attack_cases import attack, share
 from gradleak.attacks.base import ATTACKS, RunContext, Trial
 from gradleak.attacks.matching import Problem
 from gradleak.cell import Cell
-from gradleak.data.base import open_dataset
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.functional import FunctionalMatcher
 from gradleak.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return open_dataset("photos10", 16, {})
 
 
 def config(**settings):

@@ -8,7 +8,6 @@ from core_cases import CLASSES
 
 from gradleak.attacks.labels import infer_label_counts, infer_labels, infer_single_label
 from gradleak.cell import ClientSpec, ModelSpec
-from gradleak.data.base import open_dataset
 from gradleak.errors import UserError
 from gradleak.federated.client import local_update
 from gradleak.federated.shared_update import SharedUpdate
@@ -18,11 +17,6 @@ MODELS = {
     "convnet": {"name": "convnet", "options": {"channels": 4, "stages": 2, "layers": 1}},
     "resnet18": {"name": "resnet18", "width": 0.125},
 }
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return open_dataset("photos10", 16, {})
 
 
 def share(photos, model, victims, labels, seed=0, **client):

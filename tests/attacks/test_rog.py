@@ -9,23 +9,12 @@ from auxiliary_cases import Killed, killing
 
 from gradleak.attacks.base import ATTACKS
 from gradleak.attacks.rog import CodeSpace
-from gradleak.data.base import open_dataset
 from gradleak.errors import UserError
 
 ROG = ATTACKS["rog"]
 BICUBIC = trained("rog", channels=4, blocks=1)
 AUTOENCODER = trained("rog", channels=8, blocks=1, space="autoencoder", code_channels=2)
 DESCENT = {"iterations": 30, "lr": 0.05}
-
-
-@pytest.fixture(scope="module")
-def photos():
-    return open_dataset("photos10", 16, {})
-
-
-@pytest.fixture(scope="module")
-def updates(photos):
-    return [share(photos, [1, 2]), share(photos, [8, 4])]
 
 
 def config(space=BICUBIC, iterations=30, **settings):
