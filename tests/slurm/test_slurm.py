@@ -284,7 +284,7 @@ def test_every_attack_is_finished_once_whatever_happened_to_it(story):
 def test_attacks_go_on_where_they_were(story):
     for kind in ("late", "asked", "cancelled"):
         log = story.place.text(f"{RESULTS}/logs/run_attack/{story.batches[kind]}.log")
-        begun = int(re.search(r"(\d+) of 600 iterations", log)[1])
+        begun = int(re.search(r": (\d+) of 600$", log, re.M)[1])
         assert begun > 1, (kind, log)
 
 

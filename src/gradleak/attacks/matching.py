@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gradleak.attacks.base import Attack, AttackConfig, Reconstruction, RunContext, Trial
 from gradleak.attacks.labels import infer_labels
+from gradleak.attacks.meter import Meter
 from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Matcher, Targets
@@ -121,12 +122,15 @@ class MatchingAttack(Attack):
             trial.update.model.to(context.device)
         model = _classifier(trials[0])
 
+        meter = Meter(trials[0].config.total_iterations, context.progress)
+
         def attack(size: int) -> list[Found]:
             passes = [expanded[start : start + size] for start in range(0, len(expanded), size)]
-            return [
-                cls.attack_pass(Problem(part, _classifier(part[0]), context, f"{i}-{size}"))
-                for i, part in enumerate(passes)
-            ]
+            found = []
+            for i, part in enumerate(passes):
+                counted = replace(context, progress=meter.of(i, len(passes)))
+                found.append(cls.attack_pass(Problem(part, _classifier(part[0]), counted, f"{i}-{size}")))
+            return found
 
         training = simulated_training(trials[0])
         steps = training.epochs * -(-first.samples // training.batch_size) if training else 1
@@ -135,6 +139,7 @@ class MatchingAttack(Attack):
             attack, min(len(expanded), trials_that_fit(model, first.image_shape, first.samples, steps, extra))
         )
         images = torch.cat([part.images for part in parts])
+        meter.end()
         shape = (len(trials), restarts)
         return Reconstruction(
             images.view(*shape, *images.shape[1:]),

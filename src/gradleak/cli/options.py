@@ -36,25 +36,20 @@ def progress_bar() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
 
         def progress(label: str, total: int) -> Callable[[int], None]:
             task = bars.add_task(label, total=total)
-
-            def count(iterations: int) -> None:
-                if bars.tasks[task].finished:  # the next pass over further trials of the same family
-                    bars.reset(task)
-                bars.update(task, advance=iterations)
-
-            return count
+            return lambda iterations: bars.update(task, advance=iterations)
 
         yield progress
 
 
 def _log_lines(label: str, total: int) -> Callable[[int], None]:
-    done = 0
+    done, quarter = 0, -1
 
     def count(iterations: int) -> None:
-        nonlocal done
-        before, done = done, done + iterations
-        if before == 0 or before * 4 // total != done * 4 // total:
-            click.echo(f"{label}: {done} of {total} iterations a pass", err=True)
+        nonlocal done, quarter
+        done += iterations
+        if done * 4 // total > quarter:
+            quarter = done * 4 // total
+            click.echo(f"{label}: {done} of {total}", err=True)
 
     return count
 

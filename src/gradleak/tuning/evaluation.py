@@ -102,7 +102,7 @@ class Evaluator:
                 raise
             if len(attacks) == 1:
                 return [None]
-            return [scores for attack in attacks for scores in self._run([attack], clients, count)]
+            return [scores for attack in attacks for scores in self._run([attack], clients, None)]  # counted above
         values: list[Scores] = []
         for first in range(0, len(trials), len(clients)):
             per_image: list[float] = []
