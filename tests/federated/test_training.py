@@ -246,6 +246,31 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_the_weights():
         assert 0 < (value - exact.get_parameter(name)).abs().max() < 0.05, name
 
 
+@pytest.mark.parametrize("norm", [True, False])
+def test_under_mixed_precision_a_client_shares_float32_that_is_close_to_the_exact_gradient(norm):
+    model, rows = fresh_model(norm=norm).float(), torch.arange(5)
+    exact, mixed = (
+        train_client(copy.deepcopy(model), pool_of(), rows, spec_of(protocol="fedsgd", epochs=None, **more), 1)
+        for more in ({}, {"precision": "mixed"})
+    )
+    assert {value.dtype for value in [*mixed.update.values(), *mixed.statistics.values()]} == {torch.float32}
+    before_norm = {"network.features.0.bias"} if norm else set()  # its gradient is zero but for rounding
+    for part, other in ((exact.update, mixed.update), (exact.statistics, mixed.statistics)):
+        for name in part.keys() - before_norm:
+            assert 0 < (part[name] - other[name]).norm() < 0.2 * part[name].norm(), name
+
+
+@pytest.mark.parametrize("post_processing", [{"name": "qsgd"}, [{"name": "clip", "bound": 0.1}, {"name": "noise"}]])
+def test_mixed_precision_with_post_processing_repeats_exactly(post_processing):
+    settings = {"clients": 2, "precision": "mixed", "post_processing": post_processing}
+    first, again, plain = (
+        trained(spec_of(**settings | change), model=fresh_model().float(), rounds=2)
+        for change in ({}, {}, {"precision": "float32"})
+    )
+    assert same(first, again)
+    assert not same(first, plain)
+
+
 def test_accuracy_is_the_share_of_right_labels_in_evaluation_mode():
     model, pool, spec = fresh_model(), pool_of(), spec_of(clients=2)
     training = FederatedTraining(model, pool, spec, "me")

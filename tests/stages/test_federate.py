@@ -8,7 +8,7 @@ import torch
 import yaml
 from auxiliary_cases import Killed
 from core_cases import gradleak
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from gradleak.config import parse_config
 from gradleak.data.base import open_dataset
@@ -169,6 +169,20 @@ def test_a_killed_training_with_noise_writes_the_same_bytes(done, tmp_path):
     frame = pd.read_parquet(next((tmp_path / "trainings").glob("*.parquet")))
     assert (frame["model_training_post_processing"] == "clip + noise").all()
     assert (frame["model_training_post_processing_noise_multiplier"] == 0.02).all()
+
+
+def test_a_killed_training_of_mixed_precision_writes_the_same_bytes(done, tmp_path):
+    sets = {"model.training.precision": "mixed"}
+    (tmp_path / "whole").mkdir()
+    whole = run(tmp_path / "whole", [1, 3], **sets)
+    assert whole[0][3] != done[0][3]
+    assert {value.dtype for value in load(whole[0][3]).values() if value.is_floating_point()} == {torch.float32}
+    with pytest.raises(Killed):
+        run(tmp_path, [1, 3], Counter(3), **sets)
+    assert run(tmp_path, [1, 3], **sets) == whole
+    frame = pd.read_parquet(next((tmp_path / "trainings").glob("*.parquet")))
+    assert (frame["model_training_precision"] == "mixed").all()
+    assert frame["accuracy"].iloc[3] > 0.3
 
 
 @pytest.mark.parametrize("change", ["code", "data"])
