@@ -33,9 +33,12 @@ SKIPS = {
     ("resnet152", None): 3 + 8 + 36 + 3,
     ("densenet121", None): triangle(6) + triangle(12) + triangle(24) + triangle(16),
     ("vgg11", None): 0,
+    ("vgg16", None): 0,
+    ("vgg19", None): 0,
     ("googlenet", None): 0,
     ("inception_v3", None): 0,
     ("convnet64", None): 0,
+    ("swin", None): 2 * (2 + 2 + 6),
     **{("densenet43", v): sum(sum(MORE[v][:n]) for n in (8, 10, 12, 8)) for v in MORE},
     **{("densenet53", v): sum(sum(MORE[v][:n]) for n in (10, 12, 16, 8)) for v in MORE},
 }
