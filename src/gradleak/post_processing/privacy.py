@@ -1,14 +1,4 @@
-"""Local differential privacy of a shared update: epsilon of clipping and Gaussian noise.
-
-The analytic Gaussian mechanism (Balle and Wang 2018, Theorem 8), which is exact. Accountants of libraries are for many
-steps with sampling; Opacus solves the same equation, but behind a limit theorem and only up to epsilon = 500, which
-noise as weak as in Appx. C.III exceeds.
-"""
-
-import math
-
-from scipy.optimize import brentq
-from scipy.special import log_ndtr, ndtr
+"""Local differential privacy of a shared update: epsilon of clipping and Gaussian noise."""
 
 from gradleak.post_processing.base import DEFENSES, DefenseConfig
 
@@ -16,19 +6,15 @@ from gradleak.post_processing.base import DEFENSES, DefenseConfig
 DELTA = 1e-5
 
 
-def gaussian_delta(sensitivity: float, std: float, epsilon: float) -> float:
-    """The least delta for which Gaussian noise of `std` on a vector of L2 `sensitivity` is (epsilon, delta)-DP."""
-    mu = sensitivity / std
-    return float(ndtr(mu / 2 - epsilon / mu) - math.exp(epsilon + log_ndtr(-mu / 2 - epsilon / mu)))
-
-
 def gaussian_epsilon(sensitivity: float, std: float, delta: float) -> float:
-    """The least epsilon for which Gaussian noise of `std` on a vector of L2 `sensitivity` is (epsilon, delta)-DP."""
-    if gaussian_delta(sensitivity, std, 0.0) <= delta:
-        return 0.0
-    mu = sensitivity / std
-    enough = mu * mu / 2 + mu * math.sqrt(2 * math.log(1 / delta))  # by the tail bound of the first term
-    return float(brentq(lambda epsilon: gaussian_delta(sensitivity, std, epsilon) - delta, 0.0, enough, xtol=1e-10))
+    """The least epsilon for which Gaussian noise of `std` on a vector of L2 `sensitivity` is (epsilon, delta)-DP.
+
+    dp-accounting solves it exactly (Balle and Wang 2018, Theorem 8). Its accountants, as those of Opacus, are for many
+    steps with sampling, and approximate.
+    """
+    from dp_accounting import get_epsilon_gaussian
+
+    return float(get_epsilon_gaussian(std / sensitivity, delta))
 
 
 def local_epsilon(chain: tuple[DefenseConfig, ...], delta: float = DELTA) -> float | None:
