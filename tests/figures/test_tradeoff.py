@@ -1,6 +1,7 @@
 """The tradeoff kind: the adversary's best choice, the best point of a technique, the front, same bytes twice."""
 
 import io
+import math
 from collections.abc import Callable
 
 import pandas as pd
@@ -41,7 +42,7 @@ def study(make_experiment: Make) -> tuple[StudyData, Experiment]:
                 rows.append(
                     {"cell_id": cell, "image": trial, "restart": 0, "chosen": True, "model_round": round_} | value
                 )
-                rows[-1]["update_bytes"] = size
+                rows[-1] |= {"update_bytes": size, "epsilon": 24.375 if technique == "C" else math.nan}
     return StudyData("test_study", pd.DataFrame(rows)), make_experiment(SHOW, cells=cells)
 
 
@@ -88,9 +89,21 @@ def test_drawing(study: tuple[StudyData, Experiment]) -> None:
     data, experiment = study
     files = render_stage("figures", experiment, data)
     assert files == render_stage("figures", experiment, data)
-    table = pd.read_csv(io.BytesIO(files["exp_tradeoff.csv"]))
+    table = pd.read_csv(io.BytesIO(files["exp_tradeoff.csv"]), keep_default_na=False)
     assert len(table) == len(POINTS)
     assert "Q" in set(table["technique"])
+    assert table.set_index("technique")["epsilon"].to_dict() == {
+        "None": "none",
+        "Q": "none",
+        "C": "24.375",
+        "N": "none",
+    }
+    lines = [line for line in files["exp_tradeoff.tex"].decode().splitlines() if "ResNet-18 &" in line.replace("}", "")]
+    assert len(lines) == len(POINTS)
+    assert sum(r"\textbf" in line for line in lines) == 4
+    assert [line for line in lines if "0.5 &" in line] == [
+        r"  ResNet-18 & C & 0.5 & GIA-O & 1 & 70.0 & 0.0100 & 4,000 & 24.4 \\"
+    ]
     with style.theme():
         (axes,) = draw(*points_of(study)).axes
     solid = [dots for dots in axes.collections if dots.get_alpha() == 1]

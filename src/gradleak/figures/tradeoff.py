@@ -7,6 +7,7 @@ import pandas as pd
 from pydantic import Field
 
 from gradleak.figures import parts, style
+from gradleak.figures.tradeoff_table import EPSILON, epsilons, points_csv, points_tex
 from gradleak.tables.plan import Experiment, StudyData
 from gradleak.tables.quantities import quantity
 from gradleak.tables.spec import PRESENTATIONS, Presentation, PresentationSpec
@@ -59,20 +60,24 @@ class TradeoffSpec(PresentationSpec):
 
 @PRESENTATIONS.register("tradeoff")
 class Tradeoff(Presentation):
-    """Writes `<name>_tradeoff.pdf`, `.png`, `.csv` (every point) and `.txt` (caption)."""
+    """Writes `<name>_tradeoff.pdf`, `.png`, `.txt` (caption), and every point as `.csv` and `.tex`."""
 
     Spec = TradeoffSpec
-    endings = ("_tradeoff.pdf", "_tradeoff.png", "_tradeoff.csv", "_tradeoff.txt")
+    endings = ("_tradeoff.pdf", "_tradeoff.png", "_tradeoff.csv", "_tradeoff.tex", "_tradeoff.txt")
 
     @classmethod
     def render(cls, spec: PresentationSpec, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
-        """All four files; raises UserError for an unknown column or a cell without results."""
+        """All five files; raises UserError for an unknown column or a cell without results."""
         assert isinstance(spec, TradeoffSpec)
         values = [spec.privacy, spec.utility, *([spec.size] if spec.size else [])]
-        points = judged(spec, cell_table(data.results, experiment, spec.columns_used(), values))
+        cells = cell_table(data.results, experiment, spec.columns_used(), values)
+        points = judged(spec, cells.assign(**{EPSILON: epsilons(data.results, cells, experiment)}))
         with style.theme():
             files = parts.image_files(draw(spec, points), "_tradeoff")
-        files["_tradeoff.csv"] = points.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+        files["_tradeoff.csv"] = points_csv(points)
+        stem = f"{experiment.name}_{spec.suffix}" if spec.suffix else experiment.name
+        caption = f"{experiment.title.rstrip('.')}. {_table_sentences()}"
+        files["_tradeoff.tex"] = points_tex(spec, points, caption, f"{data.study}-{stem}_tradeoff").encode()
         files["_tradeoff.txt"] = parts.caption(experiment, data.study, _sentences(spec, points))
         return files
 
@@ -184,6 +189,13 @@ def _draw_panel(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return handles
+
+
+def _table_sentences() -> str:
+    return (
+        "Every point of the figure; bold: the best of its technique. $\\varepsilon$: of the local differential privacy"
+        " of one update, where its norm is bounded before Gaussian noise is added."
+    )
 
 
 def _sentences(spec: TradeoffSpec, points: pd.DataFrame) -> list[str]:
