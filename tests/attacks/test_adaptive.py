@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from attack_cases import share
+from attack_cases import attack, context_of, share, trained
 from core_cases import no_priors
 
 from gradleak.attacks import matching
@@ -90,3 +90,25 @@ def test_an_adaptive_attack_needs_level_3_and_says_so(photos):
     update = protected(photos, ("top_k", {"ratio": 0.5})).restricted(2)
     with pytest.raises(UserError, match=r"needs the post-processing \(knowledge level 3\)"):
         GIA_O.run([Trial(config(adaptive=True), update, 1)], RunContext())
+
+
+@pytest.mark.parametrize("name", ["gia-l", "rog"])
+def test_attacks_in_other_spaces_match_through_the_defense_too(photos, name):
+    """What they minimise is the adaptive objective of the images that they return."""
+    if name == "rog":
+        space, model = trained("rog", channels=4, blocks=1)
+        settings = {"space": space, "enhance": False, "descent": {"iterations": 10}}
+    else:
+        generator, model = trained("dcgan", channels=4, latent_size=6)
+        latent = {"method": "gradient", "descent": {"iterations": 5, "lr": 0.1, "signed": False}}
+        settings = {"generator": generator, "latent": latent, "weights": {"iterations": 5, "lr": 1e-3}}
+    update = protected(photos, ("top_k", {"ratio": 0.9}))
+    known = ATTACKS[name].Config(adaptive=True, **settings)
+    assert ATTACKS[name].level(known) == 3
+    found = attack(known, [update], context_of(model))
+    images = found.images[0]
+    assert float(matcher_of(known, update)(images, no_priors).objective) == pytest.approx(
+        float(found.objective), rel=1e-3
+    )
+    plain = ATTACKS[name].Config(**settings)
+    assert abs(float(matcher_of(plain, update)(images, no_priors).objective) - float(found.objective)) > 1e-2
