@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from gradleak.auxiliary.base import Auxiliary, AuxiliaryConfig, Generator, PerImage, Samples, TrainContext, draw
 from gradleak.auxiliary.quality import QUALITY_SAMPLES, generator_quality
+from gradleak.auxiliary.training import training_steps
 from gradleak.data.pool import ImagePool
 from gradleak.data.roles import PublicImages, TuningImages
-from gradleak.resume import StateFile, training_tensors
+from gradleak.resume import training_tensors
 
 
 class GanConfig(AuxiliaryConfig):
@@ -92,13 +93,8 @@ def train_gan(
     by_critic = torch.optim.Adam(critic.parameters(), **settings)  # type: ignore[arg-type]
     modules = {"generator": generator, "critic": critic, "average": average}
     tensors = training_tensors(modules, {"by_generator": by_generator, "by_critic": by_critic})
-    store = None if context.state is None else StateFile(context.state, config.id, context.save_every_s, context.stop)
-    done = store.load(tensors) if store else 0
-    if context.progress is not None:
-        context.progress(done)
     pool = ImagePool(public)
-    for step in range(done, config.steps):
-        random = torch.Generator().manual_seed(int(config.id, 16) % 2**32 * 2**24 + step)
+    for step, random in training_steps(config, config.steps, tensors, context):
         real, wanted = pool.take(torch.randint(public.size, (config.batch_size,), generator=random))
         real, wanted = real.to(device), wanted.to(device)
         if config.flip:
@@ -113,10 +109,6 @@ def train_gan(
         _generator_loss(loss, critic(fake, wanted)).backward()
         by_generator.step()
         _follow(average, generator, min(config.average, (step + 1) / (step + 10)))
-        if context.progress is not None:
-            context.progress(1)
-        if store:
-            store.save_if_due(tensors, step + 1)
     return average.cpu()
 
 

@@ -9,8 +9,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from gradleak.auxiliary.base import AUXILIARIES, Auxiliary, AuxiliaryConfig, PerImage, Samples, TrainContext, some
+from gradleak.auxiliary.training import training_steps
 from gradleak.data.roles import PublicImages, TuningImages
-from gradleak.resume import StateFile, training_tensors
+from gradleak.resume import training_tensors
 
 _JUDGED = 100
 
@@ -226,13 +227,7 @@ def _fit(
     """Minimise the L1 distance of `output(images, noise for their codes)` to the images over the given parameters."""
     optimizer = torch.optim.Adam(parameters, lr=config.lr)
     tensors = training_tensors({"model": model}, {"optimizer": optimizer})
-    path = None if context.state is None else context.state.with_stem(f"{context.state.stem}-{stage}")
-    store = path and StateFile(path, f"{config.id} {stage}", context.save_every_s, context.stop)
-    done = store.load(tensors) if store else 0
-    if context.progress is not None:
-        context.progress(done)
-    for step in range(done, config.steps):
-        random = torch.Generator().manual_seed(int(config.id, 16) % 2**32 * 2**24 + step)
+    for step, random in training_steps(config, config.steps, tensors, context, stage):
         images = public.images(torch.randint(public.size, (config.batch_size,), generator=random)).to(context.device)
         level = config.noise * torch.rand(len(images), 1, 1, 1, generator=random)
         noise = level * torch.randn(len(images), *model.code_shape, generator=random)
@@ -240,9 +235,3 @@ def _fit(
         optimizer.zero_grad()
         (output(images, noise.to(context.device)) - images).abs().mean().backward()
         optimizer.step()
-        if context.progress is not None:
-            context.progress(1)
-        if store:
-            store.save_if_due(tensors, step + 1)
-    if store:
-        store.save(tensors, config.steps)
