@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from gradleak.claims.base import ClaimData, UntestedError
+from gradleak.claims.base import ClaimData, Sample, UntestedError
 from gradleak.claims.selection import TRIAL, CellStatistic
 from gradleak.tables.tradeoff import tradeoff_points
 
@@ -48,6 +48,10 @@ class DefendedStatistic(CellStatistic):
             raise UntestedError(f"experiment '{self.experiment}' has no post-processing")
         table = pd.DataFrame(records)
         return table.pivot(index=["unit", "setting"], columns="technique", values="score"), cells.ids
+
+    def sample(self, values: pd.Series, cells: tuple[str, ...]) -> Sample:
+        """A value per unit from one per unit and setting."""
+        return Sample("", values.groupby(level="unit").mean().to_numpy(float), None, cells)
 
     def _of_setting(self, unit: object, setting: object, points: pd.DataFrame) -> list[dict[str, object]]:
         bare = points[points[self.technique] == self.none]

@@ -22,7 +22,7 @@ class DefendedUtility(DefendedStatistic):
         names = [name for name in scores.columns if among(name, self.of)]
         if not names:
             raise UntestedError(f"experiment '{self.experiment}' has no technique {', '.join(self.of)}")
-        return [Sample("", scores[names].mean(axis=1).groupby(level="unit").mean().to_numpy(float), None, cells)]
+        return [self.sample(scores[names].mean(axis=1), cells)]
 
 
 @STATISTICS.register("defended_share")
@@ -40,7 +40,7 @@ class DefendedShare(DefendedStatistic):
         """One sample."""
         scores, cells = self.scores(data)
         share = (scores >= self.least).where(scores.notna()).astype(float).mean(axis=1)
-        return [Sample("", share.groupby(level="unit").mean().to_numpy(float), None, cells)]
+        return [self.sample(share, cells)]
 
 
 @STATISTICS.register("defended_lead")
@@ -61,5 +61,4 @@ class DefendedLead(DefendedStatistic):
         others = [name for name in scores.columns if name not in own]
         if not own or not others:
             raise UntestedError(f"experiment '{self.experiment}' has not {', '.join(self.of)} and another technique")
-        lead = scores[own].max(axis=1) - scores[others].max(axis=1)
-        return [Sample("", lead.groupby(level="unit").mean().to_numpy(float), None, cells)]
+        return [self.sample(scores[own].max(axis=1) - scores[others].max(axis=1), cells)]
