@@ -20,10 +20,16 @@ def shown(files):
     return {str(Path(os.path.abspath(file)).relative_to(PACKAGE)) for file in files}
 
 
+def workflow_of(folder, study):
+    path = folder / "mine.yaml"
+    path.write_text(study)
+    return Workflow(make_plan(load_study(path), Config(device="cpu")))
+
+
 @pytest.fixture
 def workflow(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(
+    return workflow_of(
+        tmp_path,
         """
 title: Mine
 defaults:
@@ -39,9 +45,8 @@ experiments:
     show: []
     cells:
       - set: {model: {name: convnet, options: {norm: true}}, attack.priors: {bn: 0.1}, attack.objective: euclidean}
-"""
+""",
     )
-    return Workflow(make_plan(load_study(path), Config(device="cpu")))
 
 
 def batch_of(workflow, model):
@@ -83,8 +88,8 @@ def test_the_updates_of_a_batch_do_not_depend_on_the_attack(workflow):
 
 
 def test_updates_attacks_and_trainings_depend_on_the_defenses_that_they_name(tmp_path):
-    path = tmp_path / "mine.yaml"
-    path.write_text(
+    workflow = workflow_of(
+        tmp_path,
         """
 title: Mine
 defaults:
@@ -94,9 +99,8 @@ defaults:
   post_processing: {name: top_k}
 experiments:
   one: {title: O, paper: P, show: [], cells: [{}]}
-"""
+""",
     )
-    workflow = Workflow(make_plan(load_study(path), Config(device="cpu")))
     (batch,), (training,) = workflow.plan.batches, workflow.plan.trainings
     for files, own, other in (
         (workflow.update_code(batch), "top_k", "qsgd"),
