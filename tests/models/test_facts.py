@@ -1,10 +1,14 @@
 """Facts of a model beside its name, and the check of gradient views before a study runs."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from gradleak.cell import Cell, ModelSpec
 from gradleak.checks import check_views
 from gradleak.errors import UserError
+from gradleak.models.base import MODELS
 from gradleak.models.facts import model_facts
 
 # A ConvNet of one 3x3 convolution with 4 channels, then 4 x 4 x 4 inputs to 10 classes on 8x8 images.
@@ -47,3 +51,12 @@ def test_a_view_of_what_the_model_does_not_have_is_refused_before_anything_runs(
     with pytest.raises(UserError, match="nin3") as error:
         check_views([cell(["head"]), cell(["nin3"])])
     assert "\n" not in str(error.value)
+
+
+def test_the_table_of_the_docs_has_every_model_with_its_numbers():
+    text = (Path(__file__).parents[2] / "docs/models.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| (\d+) \|", text, re.M)
+    assert sorted(name for name, *_ in rows) == sorted(MODELS)
+    for name, parameters, skips in rows:
+        facts = model_facts(ModelSpec(name=name), 10, 32)
+        assert (facts["model_parameters"], facts["model_skips"]) == (int(parameters.replace(",", "")), int(skips)), name
