@@ -1,0 +1,210 @@
+"""A tiny run archived: what is in it, figures from it alone, cells computed again, and what is not accepted."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from archive_cases import finished_run
+from core_cases import gradleak
+
+from gradleak.archive.check import differences
+from gradleak.archive.manifest import MANIFEST
+from gradleak.archive.read import Archive
+from gradleak.archive.recompute import plan_of, recompute
+from gradleak.archive.sample import draw
+from gradleak.config import Config
+from gradleak.plan import Plan
+from gradleak.stages.tables import write_parquet
+
+ROOT = Path(__file__).parents[2]
+FILES = ["plan.json", "results.parquet", "provenance.json"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, cache):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    finished_run(folder, cache)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(run, tmp_path_factory):
+    out = tmp_path_factory.mktemp("archives") / "tiny"
+    ran = gradleak("archive", run, "--out", out)
+    assert ran.code == 0, ran.err
+    return out
+
+
+@pytest.fixture
+def copy(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "copy")
+
+
+@pytest.fixture
+def config(tmp_path, cache):
+    path = tmp_path / "config.yaml"
+    path.write_text(f"{{cache: {cache}, device: cpu}}")
+    return path
+
+
+def sign(folder):
+    """Make the manifest fit what is there."""
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in FILES]
+    (folder / MANIFEST).write_text("".join(lines))
+
+
+def edit(folder, name, change):
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+    sign(folder)
+
+
+def test_an_archive_has_results_and_no_images_and_no_paths(run, made, cache):
+    assert sorted(path.name for path in made.iterdir()) == sorted([*FILES, MANIFEST])
+    assert (made / "results.parquet").read_bytes() == (run / "results.parquet").read_bytes()
+    texts = (made / "plan.json").read_text() + (made / "provenance.json").read_text()
+    for private in (str(run), str(cache), os.uname().nodename):
+        assert private not in texts
+    plan, whole = Plan.read(made / "plan.json"), Plan.read(run / "plan.json")
+    assert (plan.cells, plan.batches, plan.experiments) == (whole.cells, whole.batches, whole.experiments)
+    found = Archive(made).provenance
+    assert (found.cells, found.rows, found.iterations, found.seeds) == (9, 12, {"gia-o": [30]}, [0])
+    assert found.data["photos10"].fingerprint == json.loads((run / "data/photos10.json").read_text())["fingerprint"]
+    assert list(found.victims[0].images) == [0, 1, 2, 3, 4, 5]
+    assert {"model", "vectors", "memory_gib"} == set(found.environment("attack", next(iter(plan.batches))).cpu)
+
+
+def test_a_run_that_is_not_finished_is_not_archived(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    rows = pd.read_parquet(tmp_path / "run/results.parquet")
+    write_parquet(rows[rows["cell_id"] != rows["cell_id"].iloc[0]], tmp_path / "run/results.parquet")
+    assert (
+        "does not hold the cells of plan.json" in gradleak("archive", tmp_path / "run", "--out", tmp_path / "out").err
+    )
+    shutil.copy(run / "results.parquet", tmp_path / "run")
+    next((tmp_path / "run/shards").glob("*.json")).unlink()
+    ran = gradleak("archive", tmp_path / "run", "--out", tmp_path / "out")
+    assert (ran.code, "run is not finished" in ran.err) == (2, True)
+    assert not (tmp_path / "out").exists()
+    assert "into another" in gradleak("archive", run, "--out", run).err
+
+
+@pytest.mark.slow
+def test_figures_from_an_archive_alone_twice_the_same_bytes(made, tmp_path):
+    def make(out, *options):
+        command = ["make", "--old-file=.venv/.ready", f"REFERENCE={made}", f"FIGURES={out}", *options]
+        env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stderr, {path.name: path.read_bytes() for path in (out / "reference").iterdir()}
+
+    said, first = make(tmp_path / "first", "figures")
+    assert "left out, for they need images.parquet (--images): table1_gallery\n" in said
+    assert {"table1.csv", "table1.tex", "fig4b.pdf", "fig4b.png", "claims.md", "published.csv"} <= first.keys()
+    assert (tmp_path / "first/survey/table7.csv").exists()
+    # Theory has a test of its own that it gives the same bytes.
+    shutil.copytree(tmp_path / "first/theory", tmp_path / "second/theory")
+    assert make(tmp_path / "second", "--old-file=theory", "claims", "tables", "drawings")[1] == first
+
+
+def test_verify_finds_the_same_bits(made, config):
+    ran = gradleak("verify", made, "--config", config, "--cells", 1)
+    assert ran.code == 0, ran.err
+    assert "1 of 9 cells, drawn with seed 0" in ran.out
+    assert re.search(r"\n(\d) of \1 cells are identical, all agree\n", ran.out)
+    assert ran.out.count("*") == 1
+
+
+def test_a_changed_value_does_not_pass(copy, config):
+    rows = pd.read_parquet(copy / "results.parquet")
+    write_parquet(rows.assign(psnr=rows["psnr"] + 1e-12), copy / "results.parquet")
+    ran = gradleak("verify", copy, "--config", config, "--cells", 1)
+    assert "is not the archived file: SHA-256" in ran.err
+    assert ran.code == 2
+    sign(copy)
+    ran = gradleak("verify", copy, "--config", config, "--cells", 1)
+    assert ran.code == 1
+    assert "cells differ from" in ran.err
+    assert "identical" not in ran.out
+
+
+def test_elsewhere_means_are_compared_within_a_tolerance(copy, config):
+    def elsewhere(content):
+        content["environments"][1]["cpu"]["model"] = "another"
+
+    edit(copy, "provenance.json", elsewhere)
+    rows = pd.read_parquet(copy / "results.parquet")
+    write_parquet(rows.assign(psnr=rows["psnr"] + 0.5), copy / "results.parquet")
+    sign(copy)
+    ran = gradleak("verify", copy, "--config", config, "--cells", 1)
+    assert ran.code == 0, ran.err
+    assert "not expected to be equal bit for bit: cpu: here" in ran.out
+    assert "within tolerance" in ran.out
+    write_parquet(rows.assign(lpips=rows["lpips"] + 0.2), copy / "results.parquet")
+    sign(copy)
+    assert gradleak("verify", copy, "--config", config, "--cells", 1).code == 1
+
+
+def test_what_decides_rounding_is_compared(made):
+    archive = Archive(made)
+    same = archive.environments(archive.runs[0])
+    assert differences(archive, archive.runs[0], Config(), "cpu") == []
+    assert len(same) == 1
+    assert differences(archive, archive.runs[0], Config(tf32=True), "cpu") == ["tf32: here True, there False"]
+
+
+def test_other_pixels_and_data_that_are_not_there_are_one_line(copy, config, tmp_path):
+    def other_pixels(content):
+        for index in content["victims"][0]["images"]:
+            content["victims"][0]["images"][index] = "0" * 16
+
+    edit(copy, "provenance.json", other_pixels)
+    ran = gradleak("verify", copy, "--config", config)
+    assert ran.code == 2
+    assert "not the same pixels" in ran.err
+    config.write_text(
+        config.read_text().replace("}", f", data: {{photos10: {{source: folder, path: {tmp_path}/no}}}}}}")
+    )
+    ran = gradleak("verify", copy, "--config", config)
+    assert ran.code == 2
+    assert "under the key 'data' of" in ran.err
+    assert Archive(copy).provenance.data["photos10"].fingerprint in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_cells_are_drawn_by_seed_and_cost(made):
+    archive = Archive(made)
+    assert [len(entry.cells) for entry in archive.runs] == [6, 3]
+    names = {seed: [cell for cell, _ in draw(archive, 5, seed, 1.0, "cpu")] for seed in range(8)}
+    assert all(len(found) == 2 for found in names.values())  # one of each run
+    assert len({tuple(found) for found in names.values()}) > 2
+    assert [cell for cell, _ in draw(archive, 5, 3, 1.0, "cpu")] == names[3]
+    dearest = max(entry.seconds for entry in archive.runs)
+    assert len(draw(archive, 5, 0, (dearest + 0.01) / 60, "cpu")) == 1
+    ran = gradleak("verify", made, "--config", "/nowhere.yaml", "--minutes", 1e-6)
+    assert (ran.code, "no cell can be computed in 1e-06 minutes" in ran.err) == (2, True)
+
+
+def test_a_family_alone_is_its_rows_in_the_batch_and_a_cell_alone_is_near(made, cache, tmp_path):
+    archive = Archive(made)
+    cells = archive.runs[1].cells
+    config = Config(cache=cache, device="cpu")
+    alone = recompute(plan_of(cells[:1], config), tmp_path, "cpu", lambda label, total: lambda iterations: None)
+    rows = archive.results[archive.results["cell_id"] == cells[0].id]
+    assert abs(alone["lpips"].mean() - rows["lpips"].mean()) < 0.05
+
+
+@pytest.mark.parametrize("command", [("verify",), ("verify", "--cells", 0)])
+def test_a_folder_without_an_archive_is_one_line(command, tmp_path):
+    ran = gradleak(command[0], tmp_path, *command[1:])
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
+    assert "holds no archived results" in ran.err
