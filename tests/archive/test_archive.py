@@ -20,8 +20,10 @@ from gradleak.archive.read import Archive
 from gradleak.archive.recompute import plan_of, recompute
 from gradleak.archive.sample import draw
 from gradleak.config import Config
+from gradleak.errors import UserError
 from gradleak.plan import Plan
 from gradleak.stages.tables import write_parquet
+from gradleak.workflow import Workflow
 
 ROOT = Path(__file__).parents[2]
 FILES = ["plan.json", "results.parquet", "provenance.json"]
@@ -191,6 +193,9 @@ def test_cells_are_drawn_by_seed_and_cost(made):
     assert len(draw(archive, 5, 0, (dearest + 0.01) / 60, "cpu")) == 1
     ran = gradleak("verify", made, "--config", "/nowhere.yaml", "--minutes", 1e-6)
     assert (ran.code, "no cell can be computed in 1e-06 minutes" in ran.err) == (2, True)
+    assert len(draw(archive, 5, 0, 1.0, "cpu", ["photos10", "cifar10"])) == 2
+    with pytest.raises(UserError, match="only data sets cifar10; the archive's are photos10"):
+        draw(archive, 5, 0, 1.0, "cpu", ["cifar10"])
 
 
 def test_a_family_alone_is_its_rows_in_the_batch_and_a_cell_alone_is_near(made, cache, tmp_path):
@@ -200,6 +205,14 @@ def test_a_family_alone_is_its_rows_in_the_batch_and_a_cell_alone_is_near(made, 
     alone = recompute(plan_of(cells[:1], config), tmp_path, "cpu", lambda label, total: lambda iterations: None)
     rows = archive.results[archive.results["cell_id"] == cells[0].id]
     assert abs(alone["lpips"].mean() - rows["lpips"].mean()) < 0.05
+
+
+def test_a_run_does_not_overwrite_an_archive(made):
+    plan = Plan.read(made / "plan.json")
+    before = (made / "plan.json").read_bytes()
+    with pytest.raises(UserError, match="which a run of study 'tiny' would overwrite; copy its file"):
+        Workflow(plan).save(made)
+    assert (made / "plan.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("command", [("verify",), ("verify", "--cells", 0)])

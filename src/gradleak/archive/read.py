@@ -51,6 +51,12 @@ class Archive:
         found = [self.provenance.environment(stage, name) for stage, name in run.jobs]
         return [place for index, place in enumerate(found) if place not in found[:index]]
 
+    def datasets(self, run: Run) -> set[str]:
+        """Names of the data sets that a run needs: its victims' and those that its models are trained on."""
+        specs = [cell.dataset for cell in run.cells]
+        specs += [auxiliary.dataset for cell in run.cells for auxiliary in cell.attack.auxiliaries()]
+        return {name for spec in specs for name in (spec.name, spec.labels_of)}
+
     @cached_property
     def runs(self) -> list[Run]:
         """All runs, in the plan's order."""

@@ -1,18 +1,27 @@
 """Which cells of an archive are computed again: a random sample of what is cheap enough."""
 
+from collections.abc import Collection
+
 from gradleak.archive.read import Archive, Run, kind_of
 from gradleak.cell import digest
 from gradleak.cost import recorded_throughput
 from gradleak.errors import UserError
 
 
-def draw(archive: Archive, count: int, seed: int, minutes: float, device: str) -> list[tuple[str, Run]]:
+def draw(
+    archive: Archive, count: int, seed: int, minutes: float, device: str, data: Collection[str] = ()
+) -> list[tuple[str, Run]]:
     """Draw `count` cells of different runs at random, and the run of each.
 
     Cells are looked at in an order that the seed decides; one is passed over where its run has been drawn, or would
-    take, at the recorded pace, longer than is left of `minutes`. Raises UserError where none is cheap enough.
+    take, at the recorded pace, longer than is left of `minutes`. With `data`, only runs that need no other data sets
+    count. Raises UserError where there are none, or none is cheap enough.
     """
-    run_of = {cell.id: run for run in archive.runs for cell in run.cells}
+    runs = [run for run in archive.runs if not data or archive.datasets(run) <= set(data)]
+    if not runs:
+        known = sorted({name for run in archive.runs for name in archive.datasets(run)})
+        raise UserError(f"no cell needs only data sets {', '.join(data)}; the archive's are {', '.join(known)}")
+    run_of = {cell.id: run for run in runs for cell in run.cells}
     left = 60 * minutes
     drawn: list[tuple[str, Run]] = []
     for cell in sorted(run_of, key=lambda name: digest([seed, name])):
@@ -21,7 +30,7 @@ def draw(archive: Archive, count: int, seed: int, minutes: float, device: str) -
             drawn.append((cell, run_of[cell]))
             left -= seconds
     if count and not drawn:
-        cheapest = min(estimate(archive, run, device) for run in archive.runs) / 60
+        cheapest = min(estimate(archive, run, device) for run in runs) / 60
         raise UserError(
             f"no cell can be computed in {minutes:g} minutes; the cheapest takes {cheapest:.1f} (--minutes)"
         )

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     show_default=True,
     help="What the drawn cells may take together, at the pace that is recorded.",
 )
-def verify(folder: Path, config_path: Path, cells: int, seed: int, minutes: float) -> None:
+@click.option("--data", multiple=True, help="Draw only cells that need no data sets but these; repeatable.")
+def verify(folder: Path, config_path: Path, cells: int, seed: int, minutes: float, data: tuple[str, ...]) -> None:
     """Compute a random sample of the cells of an archive, FOLDER, again and compare.
 
     Equal bit for bit where device, CPU and torch are those of the archive, else within a tolerance (docs/reference.md).
@@ -42,6 +43,7 @@ def verify(folder: Path, config_path: Path, cells: int, seed: int, minutes: floa
     Examples:
       gradleak verify
       gradleak verify results/reference --cells 10 --minutes 60 --seed 1
+      gradleak verify --data cifar10
     """
     if not cells:
         from gradleak.archive.manifest import check_manifest
@@ -64,7 +66,7 @@ def verify(folder: Path, config_path: Path, cells: int, seed: int, minutes: floa
     archive = Archive(folder)
     config = load_config(config_path) if config_path.exists() else Config()
     device = prepare(config)
-    drawn = draw(archive, cells, seed, minutes, device)
+    drawn = draw(archive, cells, seed, minutes, device, data)
     total = sum(estimate(archive, run, device) for _, run in drawn) / 60
     click.echo(
         f"{folder}: {len(drawn)} of {len(archive.plan.cells)} cells, drawn with seed {seed}, and those that were "
