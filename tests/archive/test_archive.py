@@ -14,15 +14,20 @@ import pytest
 from archive_cases import finished_run
 from core_cases import gradleak
 
-from gradleak.archive.check import differences
+from gradleak.archive.check import check_data, differences
 from gradleak.archive.manifest import MANIFEST
-from gradleak.archive.read import Archive
+from gradleak.archive.provenance import Job
+from gradleak.archive.read import Archive, Run
 from gradleak.archive.recompute import plan_of, recompute
 from gradleak.archive.sample import draw
+from gradleak.archive.write import write_archive
+from gradleak.cell import Cell
 from gradleak.config import Config
+from gradleak.engine.device import processor
 from gradleak.errors import UserError
-from gradleak.plan import Plan
+from gradleak.plan import Plan, make_plan
 from gradleak.stages.tables import write_parquet
+from gradleak.study import load_study
 from gradleak.workflow import Workflow
 
 ROOT = Path(__file__).parents[2]
@@ -182,6 +187,56 @@ def test_other_pixels_and_data_that_are_not_there_are_one_line(copy, config, tmp
     assert ran.err.count("\n") == 1
 
 
+def test_other_images_behind_a_generator_are_a_reason_not_to_expect_equal_bits(copy, cache):
+    config = Config(cache=cache, device="cpu")
+    generator = {"name": "dcgan", "dataset": {"name": "photos10", "resolution": 16}}
+    cell = Archive(copy).runs[0].cells[0].model_dump(mode="json") | {
+        "attack": {"name": "gia-l", "generator": generator},
+        "knowledge_level": 3,
+    }
+    run = Run([Cell.parse(cell, "here")], [], 1.0)
+    assert Archive(copy).datasets(run) == {"photos10"}
+    assert check_data(Archive(copy), run, config, Path("config.yaml")) == []
+    edit(copy, "provenance.json", lambda content: content["data"]["photos10"].update(fingerprint="0" * 64))
+    (reason,) = check_data(Archive(copy), run, config, Path("config.yaml"))
+    assert reason == "data set 'photos10', which models are trained on, has another checksum"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_provenance_that_does_not_name_the_cpu_gets_it_on_the_same_machine_only(run, tmp_path, elsewhere):
+    shutil.copytree(run, tmp_path / "run")
+    (path,) = (tmp_path / "run/reconstructions").glob("*.provenance.json")
+    content = json.loads(path.read_text())
+    del content["cpu"]
+    path.write_text(json.dumps(content | ({"host": "elsewhere"} if elsewhere else {})))
+    write_archive(tmp_path / "run", tmp_path / "out")
+    archive = Archive(tmp_path / "out")
+    (place,) = archive.environments(archive.runs[0])
+    assert place.cpu == (None if elsewhere else processor())
+    assert bool(differences(archive, archive.runs[0], Config(), "cpu")) == elsewhere
+
+
+def test_a_run_counts_the_training_that_it_needs(copy):
+    plan = make_plan(load_study(ROOT / "tests/workflow/federated.yaml"), Config(device="cpu"))
+    (batch,), (training,) = plan.batches, plan.trainings
+    families = {family[0].family: 2.0 for family in plan.families(batch)}
+    seconds = {"attack": 9.0, "update": 3.0, "score": 5.0, "train": 100.0}
+    jobs = {
+        stage: {
+            training if stage == "train" else batch: Job(environment=1, seconds=took, finished="", families=families)
+        }
+        for stage, took in seconds.items()
+    }
+    provenance = Archive(copy).provenance.model_copy(update={"jobs": jobs})
+    plan.write(copy / "plan.json")
+    (copy / "provenance.json").write_text(provenance.text())
+    sign(copy)
+    (found,) = Archive(copy).runs
+    assert [cell.id for cell in found.cells] == list(plan.cells)  # three checkpoints in one run
+    assert found.jobs == [("attack", batch), ("train", training)]
+    assert found.seconds == 3 * 2.0 + 3.0 + 5.0 + 100.0
+
+
 def test_cells_are_drawn_by_seed_and_cost(made):
     archive = Archive(made)
     assert [len(entry.cells) for entry in archive.runs] == [6, 3]
@@ -198,7 +253,7 @@ def test_cells_are_drawn_by_seed_and_cost(made):
         draw(archive, 5, 0, 1.0, "cpu", ["cifar10"])
 
 
-def test_a_family_alone_is_its_rows_in_the_batch_and_a_cell_alone_is_near(made, cache, tmp_path):
+def test_a_cell_without_its_run_is_near_what_it_is_with_it(made, cache, tmp_path):
     archive = Archive(made)
     cells = archive.runs[1].cells
     config = Config(cache=cache, device="cpu")
