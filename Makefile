@@ -17,7 +17,8 @@ study: $(READY) ## run the study of config.yaml: fills results/ and paper_figure
 
 figures: $(READY) ## every table, figure and claim from results/reference, and theory and survey: no GPU, no data
 	gradleak verify $(REFERENCE) --cells 0
-	$(MAKE) --no-print-directory --jobs 4 theory claims survey tables drawings
+	@$(MAKE) --no-print-directory --jobs 4 theory claims survey tables drawings
+	@echo "wrote $(FIGURES)/reference, $(FIGURES)/theory and $(FIGURES)/survey"
 
 verify: $(READY) ## compute a random sample of the cells of results/reference again and compare; needs their data
 	gradleak verify $(REFERENCE)
