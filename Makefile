@@ -4,14 +4,38 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= all
+REFERENCE := results/reference
+FIGURES := paper_figures
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := study
-.PHONY: study test twice check bench bench-rounds bench-igsa unlock lock clean help
+.PHONY: study figures verify test twice check bench bench-rounds bench-igsa unlock lock clean help
 
 study: $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
 	snakemake --profile workflow/profiles/default --cores $(CORES)
+
+figures: $(READY) ## every table, figure and claim from results/reference, and theory and survey: no GPU, no data
+	gradleak verify $(REFERENCE) --cells 0
+	@$(MAKE) --no-print-directory --jobs 4 theory claims survey tables drawings
+	@echo "wrote $(FIGURES)/reference, $(FIGURES)/theory and $(FIGURES)/survey"
+
+verify: $(READY) ## compute a random sample of the cells of results/reference again and compare; needs their data
+	gradleak verify $(REFERENCE)
+
+# What `make figures` does at once. Claims read what theory writes.
+FROM_REFERENCE := --plan $(REFERENCE)/plan.json --results $(REFERENCE)/results.parquet --out $(FIGURES)/reference
+.PHONY: theory claims survey tables drawings
+theory:
+	@gradleak theory --out $(FIGURES)/theory > /dev/null
+claims: theory
+	@gradleak claims $(FROM_REFERENCE) --csv $(FIGURES)/theory > /dev/null
+survey:
+	@gradleak survey --out $(FIGURES)/survey > /dev/null
+tables:
+	@gradleak tables $(FROM_REFERENCE) > /dev/null
+drawings:
+	@gradleak figures $(FROM_REFERENCE) > /dev/null
 
 test: $(READY) ## run the tests
 	python -m pytest
@@ -43,7 +67,8 @@ lock: $(READY) ## pin what is installed now
 	mv envs/requirements.new envs/requirements.txt
 
 clean: ## remove results and figures of studies (results/reference stays)
-	find results paper_figures -mindepth 1 -maxdepth 1 ! -name reference ! -name .gitkeep -exec rm -r {} +
+	find results -mindepth 1 -maxdepth 1 ! -name reference ! -name .gitkeep -exec rm -r {} +
+	find paper_figures -mindepth 1 -maxdepth 1 ! -name .gitkeep -exec rm -r {} +
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'

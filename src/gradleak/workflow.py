@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gradleak.archive.manifest import MANIFEST
 from gradleak.attacks.base import ATTACKS
 from gradleak.auxiliary.base import AUXILIARIES
 from gradleak.cell import Cell, DatasetSpec
@@ -13,6 +14,7 @@ from gradleak.claims.ledger import LEDGER
 from gradleak.code import code_files, resource_files
 from gradleak.config import Config, parse_config
 from gradleak.data.base import DATASETS
+from gradleak.errors import UserError
 from gradleak.jobs import gpu_job
 from gradleak.metrics.base import METRICS
 from gradleak.models.base import MODELS
@@ -53,7 +55,15 @@ class Workflow:
         return cls(Plan.read(results / study_path(parsed.study).stem / "plan.json"))
 
     def save(self, folder: Path) -> str:
-        """Write `plan.json` to a folder if what is there differs, and return its path."""
+        """Write `plan.json` to a folder if what is there differs, and return its path.
+
+        Raises UserError for the folder of an archive, which the run would overwrite.
+        """
+        if (folder / MANIFEST).exists():
+            raise UserError(
+                f"{folder} holds archived results, which a run of study '{self.name}' would overwrite; "
+                "copy its file in workflow/studies under another name"
+            )
         path = folder / "plan.json"
         if not path.exists() or path.read_text(encoding="utf-8") != self.plan.text():
             self.plan.write(path)

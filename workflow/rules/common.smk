@@ -16,8 +16,11 @@ FIGURES = f"paper_figures/{STUDY.name}"
 # Not the product of a rule: a batch's id is the hash of its content, so that batches do not depend on the plan's age
 # (`ancient`), and Snakemake passes over all that depends on an `ancient` product whose rule has to run.
 PLAN = f"{RESULTS}/plan.json"
-if workflow.is_main_process:
-    STUDY.save(Path(RESULTS))
+try:
+    if workflow.is_main_process:
+        STUDY.save(Path(RESULTS))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
 OUTPUTS = [f"{FIGURES}/{name}" for name in STUDY.tables + STUDY.figures + STUDY.sheets]
 
 

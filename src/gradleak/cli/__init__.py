@@ -32,6 +32,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "status": "what of a study is done, started, failed and waiting, and how long it will take",
         "attack": "run one cell alone, from update to picture",
         "tune": "search for the settings of an attack on images that are no victims",
+        "archive": "keep of a finished run what can be committed: results and provenance, no images",
+        "verify": "compute a random sample of an archive's cells again and compare",
         "metrics": "LPIPS, PSNR, SSIM and MSE between two images",
     },
 }

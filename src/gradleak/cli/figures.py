@@ -9,7 +9,7 @@ from gradleak.cli.options import PATH, plan_option
 
 @click.command()
 @click.option("--results", type=PATH, required=True, help="results.parquet of the study.")
-@click.option("--images", type=PATH, help="images.parquet of the study; for galleries.")
+@click.option("--images", type=PATH, help="images.parquet of the study; without it, galleries are left out.")
 @plan_option
 @click.option("--out", type=PATH, required=True, help="Folder that receives the files.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -23,10 +23,13 @@ def figures(results: Path, images: Path | None, plan_path: Path, out: Path, name
         --out paper_figures/quick fig4a
     """
     from gradleak.tables.plan import IMAGE_COLUMNS, RESULT_COLUMNS, StudyData, read_plan, read_table
-    from gradleak.tables.present import write_stage
+    from gradleak.tables.present import left_out, write_stage
 
     study, experiments = read_plan(plan_path)
     pictures = None if images is None else read_table(images, IMAGE_COLUMNS)
     data = StudyData(study, read_table(results, RESULT_COLUMNS), pictures)
     for path in write_stage("figures", experiments, names, data, out):
         click.echo(path)
+    if not names and (missing := left_out("figures", experiments, data)):
+        stems = dict.fromkeys(Path(file).stem for file in missing)
+        click.echo(f"gradleak: left out, for they need images.parquet (--images): {', '.join(stems)}", err=True)

@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -62,6 +64,34 @@ def device_name(device: str) -> str:
     return f"cpu ({torch.get_num_threads()} threads)"
 
 
+def device_facts(device: str) -> dict[str, object]:
+    """What rounding depends on, for provenance: `device` in words, and the `cpu` (see `processor`)."""
+    return {"device": device_name(device), "cpu": processor()}
+
+
+def processor() -> dict[str, str | int]:
+    """The CPU: its model, the vector instructions that torch uses, and installed memory, which decides how many trials
+    run at once (`trials_that_fit`).
+    """
+    return {
+        "model": _cpu_model(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "memory_gib": round(_memory() / 2**30),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in found:
+        return platform.machine()
+    numbers = ", ".join(f"{key} {found[key]}" for key in ("cpu family", "model", "stepping") if key in found)
+    return f"{found['model name']} ({numbers})"
+
+
 def trials_that_fit(
     model: nn.Module, image_shape: tuple[int, int, int], samples: int, steps: int, variables: int = 0
 ) -> int:
@@ -88,7 +118,11 @@ def _budget(device: torch.device) -> float:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return 0.7 * free
-    return 0.2 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 0.2 * _memory()
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _activation_bytes(model: nn.Module, image_shape: tuple[int, int, int]) -> int:

@@ -13,7 +13,7 @@ from gradleak.config import Config
 from gradleak.data.base import DATASETS, ImageDataset
 from gradleak.data.pool import ImagePool, SplitImages
 from gradleak.data.view import open_view
-from gradleak.engine.device import device_name
+from gradleak.engine.device import device_facts
 from gradleak.federated.spec import FederatedSpec
 from gradleak.federated.training import Accuracy, FederatedTraining
 from gradleak.files import sha256, write_provenance
@@ -66,7 +66,7 @@ def write_training(
             accuracies.append(training.evaluate(test, number))
             kept.save(number, model, accuracies, rounds)
     facts = {
-        "device": device_name(device),
+        **device_facts(device),
         "data": {dataset.name: dataset.fingerprint()},
         "training": training_id(cell, config),
         "model": cell.model.model_dump(mode="json", exclude={"round"}),

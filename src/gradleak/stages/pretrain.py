@@ -14,7 +14,7 @@ from gradleak.config import Config
 from gradleak.data.roles import PublicImages, TuningImages
 from gradleak.data.sheet import contact_sheet
 from gradleak.data.view import open_view
-from gradleak.engine.device import device_name
+from gradleak.engine.device import device_facts
 from gradleak.files import atomic, write_provenance, write_text
 from gradleak.metrics.lpips import Lpips
 from gradleak.stages.auxiliaries import load_auxiliary
@@ -55,8 +55,8 @@ def write_auxiliary(
         out,
         started,
         auxiliary=auxiliary.model_dump(mode="json"),
-        device=device_name(device),
         data={auxiliary.dataset.name: dataset.fingerprint()},
+        **device_facts(device),
     )
     for file in state.glob("*"):
         file.unlink()

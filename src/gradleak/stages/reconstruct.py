@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradleak.attacks.base import ATTACKS, Reconstruction, RunContext, Trial
 from gradleak.cell import Cell
-from gradleak.engine.device import device_name
+from gradleak.engine.device import device_facts
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.files import atomic, write_provenance
 from gradleak.plan import Plan
@@ -45,7 +45,7 @@ def write_reconstructions(
     state = out.with_name(out.name + ".state")
     content: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
-    for families in _runs(plan, batch, checkpoints, device):
+    for families in runs(plan, batch, lambda cell: global_model(cell, plan.config, checkpoints), device):
         begun = time.time()
         shared = []
         for family in families:
@@ -69,18 +69,16 @@ def write_reconstructions(
         seconds |= {family[0].family: round(share, 3) for family in families}
     with atomic(out) as temporary:
         save_file(content, temporary)
-    write_provenance(out, started, batch=batch, device=device_name(device), family_seconds=seconds)
+    write_provenance(out, started, batch=batch, family_seconds=seconds, **device_facts(device))
     shutil.rmtree(state, ignore_errors=True)
 
 
-def _runs(plan: Plan, batch: str, checkpoints: Path, device: str) -> Iterator[list[list[Cell]]]:
-    """The families of a batch, those together that are attacked in one run."""
+def runs(plan: Plan, batch: str, model_of: Callable[[Cell], nn.Module], device: str) -> Iterator[list[list[Cell]]]:
+    """The families of a batch, those together that are attacked in one run; of a model the architecture counts."""
     for families in plan.joinable(batch):
         cell = families[0][0]
         images = max(len(family) for family in families) * cell.attack.restarts * cell.client.samples
-        if len(families) > 1 and ATTACKS[cell.attack.name].joins(
-            cell.attack, global_model(cell, plan.config, checkpoints), images, device
-        ):
+        if len(families) > 1 and ATTACKS[cell.attack.name].joins(cell.attack, model_of(cell), images, device):
             yield families
         else:
             yield from ([family] for family in families)

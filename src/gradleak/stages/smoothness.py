@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gradleak.cell import Cell, digest
 from gradleak.code import code_files
-from gradleak.engine.device import device_name
+from gradleak.engine.device import device_facts
 from gradleak.errors import UserError
 from gradleak.files import sha256, write_provenance, write_text
 from gradleak.plan import Plan
@@ -59,7 +59,7 @@ def write_smoothness(
             if count is not None:
                 count(1)
     write_parquet(pd.DataFrame(rows), out)
-    write_provenance(out, started, batch=batch, device=device_name(device))
+    write_provenance(out, started, batch=batch, **device_facts(device))
     state.unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """Writing what experiments show: all presentations of one stage."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,8 @@ def write_stage(
 
     Each experiment's files are rendered before the first of them is written, and each file replaces its
     predecessor in one step, so that an error leaves what was there before. Raises UserError for an
-    unknown name, a named experiment that shows nothing in this stage, and data that lack what a spec names.
+    unknown name, a named experiment that shows nothing in this stage, and data that lack what a spec names. Where none
+    is named and the data have no images, what needs them is left out (`left_out`).
     """
     for name in names:
         if name not in experiments:
@@ -26,12 +28,34 @@ def write_stage(
         if not stage_files(stage, experiments[name]):
             raise UserError(f"experiment '{name}' shows no {stage}")
     paths: list[Path] = []
-    for name in names or experiments:
-        for file, content in render_stage(stage, experiments[name], data).items():
+    chosen = {name: experiments[name] for name in names} or _drawable(experiments, data)
+    for experiment in chosen.values():
+        for file, content in render_stage(stage, experiment, data).items():
             with atomic(out / file) as temporary:
                 temporary.write_bytes(content)
             paths.append(out / file)
     return paths
+
+
+def left_out(stage: Stage, experiments: dict[str, Experiment], data: StudyData) -> list[str]:
+    """Names of the files of one stage that need images, where the data have none."""
+    drawable = _drawable(experiments, data)
+    return [
+        file
+        for name, experiment in experiments.items()
+        for file in stage_files(stage, experiment)
+        if file not in stage_files(stage, drawable[name])
+    ]
+
+
+def _drawable(experiments: dict[str, Experiment], data: StudyData) -> dict[str, Experiment]:
+    """The experiments, without what needs images where the data have none."""
+    if data.images is not None:
+        return experiments
+    return {
+        name: replace(each, show=tuple(spec for spec in each.show if not PRESENTATIONS[spec.kind].needs_images))
+        for name, each in experiments.items()
+    }
 
 
 def stage_files(stage: Stage, experiment: Experiment) -> list[str]:

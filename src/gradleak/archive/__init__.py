@@ -1,0 +1,1 @@
+"""Archives: what of a finished run is kept and committed, and whether a rerun finds the same."""

@@ -1,0 +1,202 @@
+"""The provenance of an archive: what all jobs of a run left beside their results, in one file."""
+
+import json
+import platform
+import socket
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gradleak.archive.victims import Victims
+from gradleak.engine.device import processor
+from gradleak.errors import UserError, first_error
+from gradleak.plan import Plan
+
+Stage = Literal["update", "attack", "score", "measure", "train", "pretrain"]
+# Where the stages of a run write, and whether an archive is incomplete without what they left.
+_OUTPUTS: dict[Stage, str] = {
+    "update": "updates/{}.safetensors",
+    "attack": "reconstructions/{}.safetensors",
+    "score": "shards/{}.parquet",
+    "measure": "smoothness/{}.parquet",
+    "train": "trainings/{}.parquet",
+    "pretrain": "auxiliary/{}.safetensors",
+}
+_OPTIONAL = ("update",)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Environment(_Frozen):
+    """Where a job ran; `device` and `cpu` are None where the stage does not compute what depends on them."""
+
+    device: str | None
+    cpu: dict[str, str | int] | None
+    python: str
+    platform: str
+    versions: dict[str, str]
+    commit: str | None
+
+
+class Job(_Frozen):
+    """One job: the number of its environment, the seconds that it took, when it ended (UTC), and by what it was cut.
+
+    `families`: seconds of each family of an attack job, by id.
+    """
+
+    environment: int
+    seconds: float
+    finished: str
+    families: dict[str, float] = {}
+
+
+class Dataset(_Frozen):
+    """A data set as it was used: images per split, classes, and the SHA-256 that `gradleak data record` writes."""
+
+    source: str
+    train: int
+    test: int
+    classes: int
+    fingerprint: str
+
+
+class Provenance(_Frozen):
+    """Everything about a run that its results do not hold.
+
+    `seconds`: of all jobs together. `iterations`: those that attacks were given, by name. `jobs`: by stage and id of
+    what they computed (batch, training or auxiliary model).
+    """
+
+    study: str
+    title: str
+    first_finished: str
+    last_finished: str
+    seconds: float
+    cells: int
+    rows: int
+    seeds: list[int]
+    iterations: dict[str, list[int]]
+    threads: int
+    tf32: bool
+    data: dict[str, Dataset]
+    victims: list[Victims]
+    environments: list[Environment]
+    jobs: dict[Stage, dict[str, Job]]
+
+    def environment(self, stage: Stage, name: str) -> Environment:
+        """Where a job ran."""
+        return self.environments[self.jobs[stage][name].environment]
+
+    def text(self) -> str:
+        """The content of `provenance.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+
+    @classmethod
+    def read(cls, path: Path) -> "Provenance":
+        """Read `provenance.json`; raises UserError if it is missing or something else."""
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValidationError as error:
+            raise UserError(f"{path}: not the provenance of an archive ({first_error(error)})") from None
+
+
+def gather(plan: Plan, run: Path, rows: int, victims: list[Victims]) -> Provenance:
+    """The provenance of a finished run in a folder; raises UserError naming a job that left none."""
+    environments: list[Environment] = []
+    jobs: dict[Stage, dict[str, Job]] = {}
+    for stage, names in _jobs(plan).items():
+        jobs[stage] = {}
+        for name in names:
+            content = _read(run / (_OUTPUTS[stage].format(name) + ".provenance.json"), stage in _OPTIONAL)
+            if content is not None:
+                jobs[stage][name] = _job(content, _number(_environment(content), environments))
+    ended = [job.finished for found in jobs.values() for job in found.values()]
+    iterations: dict[str, set[int]] = {}
+    for cell in plan.cells.values():
+        iterations.setdefault(cell.attack.name, set()).add(cell.attack.total_iterations)
+    return Provenance(
+        study=plan.study,
+        title=plan.title,
+        first_finished=min(ended),
+        last_finished=max(ended),
+        seconds=round(sum(job.seconds for found in jobs.values() for job in found.values()), 1),
+        cells=len(plan.cells),
+        rows=rows,
+        seeds=sorted({cell.seed for cell in plan.cells.values()}),
+        iterations={name: sorted(found) for name, found in sorted(iterations.items())},
+        threads=plan.config.threads,
+        tf32=plan.config.tf32,
+        data=_data(plan, run),
+        victims=victims,
+        environments=environments,
+        jobs={stage: found for stage, found in jobs.items() if found},
+    )
+
+
+def _jobs(plan: Plan) -> dict[Stage, Iterable[str]]:
+    return {
+        "update": plan.batches,
+        "attack": plan.batches,
+        "score": plan.batches,
+        "measure": plan.measured(),
+        "train": plan.trainings,
+        "pretrain": plan.auxiliaries,
+    }
+
+
+def _job(content: Mapping[str, Any], environment: int) -> Job:
+    return Job(
+        environment=environment,
+        seconds=content["seconds"],
+        finished=content["finished"],
+        families=content.get("family_seconds", {}),
+    )
+
+
+def _environment(content: Mapping[str, Any]) -> Environment:
+    names = ("python", "platform", "versions", "commit")
+    device, cpu = content.get("device"), content.get("cpu")
+    here = (content.get("host"), content.get("platform")) == (socket.gethostname(), platform.platform())
+    if device is not None and cpu is None and here:
+        cpu = processor()  # provenance files did not always name the CPU; this is the machine that wrote them
+    return Environment(device=device, cpu=cpu, **{name: content[name] for name in names})
+
+
+def _number(environment: Environment, known: list[Environment]) -> int:
+    if environment not in known:
+        known.append(environment)
+    return known.index(environment)
+
+
+def _read(path: Path, optional: bool) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        if optional:
+            return None
+        raise UserError(f"{path}: cannot be read ({error.strerror}); the run is not finished") from None
+    except ValueError:
+        raise UserError(f"{path}: not JSON") from None
+    return content
+
+
+def _data(plan: Plan, run: Path) -> dict[str, Dataset]:
+    found = {}
+    for path in sorted((run / "data").glob("*.json")):
+        content = _read(path, optional=False)
+        assert content is not None
+        source = plan.config.data.get(content["name"])
+        found[content["name"]] = Dataset(
+            source="its own" if source is None else source.source,
+            train=content["train"],
+            test=content["test"],
+            classes=len(content["classes"]),
+            fingerprint=content["fingerprint"],
+        )
+    return found

@@ -1,0 +1,101 @@
+"""Reading an archive: plan, provenance, results, and which cells were computed together."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from gradleak.archive.manifest import check_manifest
+from gradleak.archive.provenance import Environment, Provenance, Stage
+from gradleak.archive.write import PLAN, PROVENANCE, RESULTS
+from gradleak.cell import Cell
+from gradleak.models.base import build_model, set_bn_mode
+from gradleak.plan import Plan
+from gradleak.stages.reconstruct import runs
+from gradleak.stages.tables import read_parquet
+
+_HALF = (0.5, 0.5, 0.5)  # normalisation: no matter which
+
+
+@dataclass(frozen=True)
+class Run:
+    """Cells that were attacked in one vectorised run: computed again together, they can be equal bit for bit.
+
+    `jobs`: stage and id of the jobs that the cells depend on; `seconds`: what it took.
+    """
+
+    cells: list[Cell]
+    jobs: list[tuple[Stage, str]]
+    seconds: float
+
+
+class Archive:
+    """An archive's plan, provenance and results; raises UserError where a file is not what its manifest says."""
+
+    def __init__(self, folder: Path) -> None:
+        check_manifest(folder)
+        self.plan = Plan.read(folder / PLAN)
+        self.provenance = Provenance.read(folder / PROVENANCE)
+        self._results = folder / RESULTS
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """One row per reconstructed image."""
+        return read_parquet(self._results)
+
+    def environments(self, run: Run) -> list[Environment]:
+        """Where a run, and the trainings that it needs, were computed; each once."""
+        found = [self.provenance.environment(stage, name) for stage, name in run.jobs]
+        return [place for index, place in enumerate(found) if place not in found[:index]]
+
+    def datasets(self, run: Run) -> set[str]:
+        """Names of the data sets that a run needs: its victims' and those that its models are trained on."""
+        specs = [cell.dataset for cell in run.cells]
+        specs += [auxiliary.dataset for cell in run.cells for auxiliary in cell.attack.auxiliaries()]
+        return {name for spec in specs for name in (spec.name, spec.labels_of)}
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """All runs, in the plan's order."""
+        return list(self._runs())
+
+    def _runs(self) -> Iterator[Run]:
+        for batch in self.plan.batches:
+            job = self.provenance.jobs["attack"][batch]
+            kind = kind_of(self.provenance.environments[job.environment].device)
+            around = sum(self._seconds([(stage, batch)]) for stage in ("update", "score"))
+            cells_of_batch = len(self.plan.batch_cells(batch))
+            for families in runs(self.plan, batch, self._architecture, kind):
+                cells = [cell for family in families for cell in family]
+                needed = self._needed(cells)
+                seconds = sum(job.families.get(family[0].family, job.seconds) for family in families)
+                seconds += around * len(cells) / cells_of_batch + self._seconds(needed)
+                yield Run(cells, [("attack", batch), *needed], seconds)
+
+    def _seconds(self, jobs: Iterable[tuple[Stage, str]]) -> float:
+        known = self.provenance.jobs
+        return sum(known[stage][name].seconds for stage, name in jobs if name in known.get(stage, {}))
+
+    def _needed(self, cells: list[Cell]) -> list[tuple[Stage, str]]:
+        """The federated trainings and auxiliary models that cells need."""
+        models = [auxiliary for cell in cells for auxiliary in cell.attack.auxiliaries()]
+        trained = {cell.training for cell in cells if cell.model.round}
+        found: list[tuple[Stage, str]] = [
+            ("pretrain", key) for key, value in self.plan.auxiliaries.items() if value in models
+        ]
+        return found + [
+            ("train", key) for key in self.plan.trainings if self.plan.training_cell(key).training in trained
+        ]
+
+    def _architecture(self, cell: Cell) -> nn.Module:
+        known = self.provenance.data.get(cell.dataset.labels_of)
+        model = build_model(cell.model, known.classes if known else 10, cell.dataset.resolution, _HALF, _HALF)
+        return set_bn_mode(model, cell.client.bn_mode)
+
+
+def kind_of(device: str | None) -> str:
+    """The kind of a device that provenance names: `cpu` or `cuda`."""
+    return "cpu" if device is None or device.startswith("cpu") else "cuda"

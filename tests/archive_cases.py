@@ -1,0 +1,55 @@
+"""A tiny finished run, as Snakemake would leave it, for tests of archives."""
+
+from pathlib import Path
+
+from gradleak.archive.recompute import recompute
+from gradleak.config import parse_config
+from gradleak.plan import Plan, make_plan
+from gradleak.stages.data import record_dataset
+from gradleak.stages.tables import collect
+from gradleak.study import load_study
+
+STUDY = """
+title: Tiny archive
+defaults:
+  dataset: {name: photos10, resolution: 16}
+  model: {name: convnet, options: {channels: 4, stages: 1, layers: 1, norm: true}}
+  client: {lr: 0.1}
+  attack: {name: gia-o, priors: {tv: 0.01}, descent: {iterations: 30, schedule: cosine}}
+trials: {count: 3}
+experiments:
+  table1:
+    title: GIA against local updates
+    paper: Table 1
+    cells:
+      - {labels: {attack: O}, axes: [{client.epochs: [1, 2]}]}
+    show:
+      - {kind: table, rows: [attack], columns: client_steps, values: [lpips]}
+      - {kind: gallery, columns: client_steps, rows: [attack]}
+  fig4b:
+    title: GIA over batch size
+    paper: Figure 4b
+    cells:
+      - {labels: {variant: G}, axes: [{client.samples: [1, 2]}]}
+    show:
+      - {kind: line, x: client_samples, hue: variant, y: lpips}
+"""
+
+
+def quiet(label: str, total: int):
+    return lambda iterations: None
+
+
+def finished_run(folder: Path, cache: Path) -> Plan:
+    """Run the tiny study into a folder; returns its plan."""
+    folder.mkdir()
+    (folder / "tiny.yaml").write_text(STUDY)
+    config = parse_config({"device": "cpu", "cache": str(cache), "study": str(folder / "tiny.yaml")}, "here")
+    plan = make_plan(load_study(folder / "tiny.yaml"), config)
+    recompute(plan, folder, "cpu", quiet)
+    record_dataset(plan, "photos10", folder / "data" / "photos10.json")
+    (batch,) = plan.batches
+    collect(plan, [folder / "shards" / f"{batch}.parquet"], folder / "results.parquet")
+    collect(plan, [folder / "images" / f"{batch}.parquet"], folder / "images.parquet")
+    plan.write(folder / "plan.json")
+    return plan
