@@ -1,6 +1,5 @@
 """The stages that report run with nothing but what envs/report.yaml installs: no torch, above all."""
 
-import io
 import json
 import os
 import re
@@ -10,9 +9,8 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pandas as pd
-import pytest
 import yaml
-from PIL import Image
+from report_cases import write_reported
 
 from gradleak.claims.write import FILES as CLAIMS
 from gradleak.survey.outputs import FILES as SURVEY
@@ -49,14 +47,6 @@ SHOW = [
     {"kind": "correlation", "over": "model_round", "rows": ["attack"], "x": "igsa", "y": "lpips"},
     {"kind": "contrast", "between": {"label": "attack", "baseline": "A", "against": "B"}},
 ]
-CLAIM = """
-claims:
-  - id: later-worse
-    text: Later rounds leak less.
-    where: here
-    statistic: {kind: trend, experiment: all, over: model_round}
-    claimed: above
-"""
 
 
 def top_levels(stage: str) -> set[str]:
@@ -71,60 +61,17 @@ def top_levels(stage: str) -> set[str]:
     }
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study's files up to the shards, of two attacks in three rounds on five victims each."""
-    folder = tmp_path_factory.mktemp("report")
-    picture = io.BytesIO()
-    Image.new("RGB", (8, 8), (200, 100, 0)).save(picture, "PNG")
-    png = picture.getvalue()
-    cells, labels, rows, images, igsa = {}, [], [], [], []
-    for attack in "AB":
-        for number in range(3):
-            for trial in range(5):
-                name = f"{attack}{number}{trial}"
-                cells[name] = {"smoothness": {"method": "forward"}}
-                labels.append({"cell_id": name, "labels": {"attack": attack}})
-                key = {"cell_id": name, "image": trial, "position": 0, "lpips": 0.1 * number + 0.01 * trial}
-                fixed = {"restart": 0, "chosen": True, "model_round": number, "client_samples": 1, "iterations": 9}
-                said = {"technique": "None", "strength": "-", "psnr": 20.0 - number, "dataset_name": "photos10"}
-                rows.append(key | fixed | said)
-                images.append(key | {"label": 0, "truth_png": png, "reconstruction_png": png})
-                igsa.append({"cell_id": name, "igsa": float(10 - number)})
-    show = [{**spec, "suffix": spec["kind"]} for spec in SHOW]
-    plan = {
-        "study": "small",
-        "title": "Small",
-        "experiments": {"all": {"title": "All", "paper": "-", "show": show, "cells": labels}},
-        "cells": cells,
-        "batches": {"b": {"cells": list(cells)}},
-        "trainings": {"t": []},
-        "accuracies": {name: ["t", int(name[1])] for name in cells},
-        "columns": {"lpips": {"label": "Distance", "better": "lower", "digits": 2}},
-    }
-    (folder / "plan.json").write_text(json.dumps(plan))
-    (folder / "ledger.yaml").write_text(CLAIM)
-    for name, content in {
-        "shard": rows,
-        "pictures": images,
-        "smoothness/b": igsa,
-        "trainings/t": [{"round": number, "accuracy": 0.5 + 0.1 * number} for number in range(3)],
-    }.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        pd.DataFrame(content).to_parquet(folder / f"{name}.parquet")
-    return folder
-
-
-def test_they_write_everything(place: Path) -> None:
+def test_they_write_everything(tmp_path: Path) -> None:
+    write_reported(tmp_path, tmp_path / "ledger.yaml", [{**spec, "suffix": spec["kind"]} for spec in SHOW])
     kinds = {spec["kind"] for spec in SHOW}
     assert kinds == set(PRESENTATIONS.names())
-    plan, results, out = "--plan=plan.json", "--results=results.parquet", "--out=out"
-    joined = ["--smoothness=smoothness", "--trainings=trainings", "--out=results.parquet", "shard.parquet"]
+    plan, results, out = "--plan=plan.json", "--results=out/results.parquet", "--out=out"
+    joined = ["--smoothness=smoothness", "--trainings=trainings", "--out=out/results.parquet", "shard.parquet"]
     commands = [
         ["collect", plan, *joined],
-        ["collect", plan, "--out=images.parquet", "pictures.parquet"],
+        ["collect", plan, "--out=out/images.parquet", "images.parquet"],
         ["tables", plan, results, out],
-        ["figures", plan, results, "--images=images.parquet", out],
+        ["figures", plan, results, "--images=out/images.parquet", out],
         ["claims", plan, results, "--ledger=ledger.yaml", out],
         ["survey", "--out=survey"],
     ]
@@ -132,19 +79,19 @@ def test_they_write_everything(place: Path) -> None:
     assert {"torch", "torchvision", "lpips", "skimage", "sklearn", "snakemake", "safetensors"} <= blocked
     ran = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps([sorted(blocked), commands])],
-        cwd=place,
+        cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
-    (experiment,) = read_plan(place / "plan.json")[1].values()
+    (experiment,) = read_plan(tmp_path / "plan.json")[1].values()
     expected = [*stage_files("tables", experiment), *stage_files("figures", experiment), *CLAIMS]
-    assert {path.name for path in (place / "out").iterdir()} == set(expected)
-    assert {path.name for path in (place / "survey").iterdir()} == set(SURVEY)
-    found = pd.read_parquet(place / "results.parquet")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*expected, "results.parquet", "images.parquet"}
+    assert {path.name for path in (tmp_path / "survey").iterdir()} == set(SURVEY)
+    found = pd.read_parquet(tmp_path / "out/results.parquet")
     assert found.loc[found["model_round"] == 2, ["igsa", "model_accuracy"]].drop_duplicates().values.tolist() == [
         [8, 0.7]
     ]
-    assert "Distance" in (place / "out/all_table.tex").read_text()
+    assert "Distance" in (tmp_path / "out/all_table.tex").read_text()
