@@ -22,7 +22,7 @@ from gradleak.config import parse_config
 
 CI = (ROOT / ".ci/run").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TINY_MODEL = ["--model", "convnet", "--width", "1", "--options", '{"channels": 2, "stages": 1, "layers": 1}']
+TINY_MODEL = """--model convnet --width 1 --options '{"channels": 2, "stages": 1, "layers": 1}'"""
 
 
 def as_typed(place: Place, *arguments: str) -> None:
@@ -121,11 +121,11 @@ def cluster_by_ci(place: Place, *arguments: str) -> None:
     by_ci(place)
 
 
-def small(*more: str) -> Callable[..., None]:
+def small(more: str) -> Callable[..., None]:
     """A script as typed, with options that make it small behind those that are typed: the last of an option counts."""
 
     def script(place: Place, path: str, *arguments: str) -> None:
-        assert place.script(path, *arguments, *more)
+        assert place.script(path, *arguments, *words(more))
 
     return script
 
@@ -180,26 +180,11 @@ RULES: dict[str, Callable[..., None]] = {
     r"python -m pytest": by_ci,
     r"python tests/slurm/cluster\.py (start|stop) \S+": cluster_by_ci,
     r"python tests/benchmarks/igsa\.py.*": small(
-        *TINY_MODEL, *["--dataset", "photos10", "--config", "config.yaml", "--samples", "3", "--radii", "1e-3"]
+        f"{TINY_MODEL} --dataset photos10 --config config.yaml --samples 3 --radii 1e-3"
     ),
-    r"python tests/benchmarks/post_processing\.py.*": small(
-        *["--model", "convnet", "--bounds", "1", "--multipliers", "0.1"]
-    ),
+    r"python tests/benchmarks/post_processing\.py.*": small("--model convnet --bounds 1 --multipliers 0.1"),
     r"python tests/benchmarks/rounds\.py.*": small(
-        *[
-            "--device",
-            "cpu",
-            "--models",
-            "convnet",
-            "--checkpoints",
-            "2",
-            "--ways",
-            "vmap",
-            "--iterations",
-            "1",
-            "--pairs",
-            "1",
-        ]
+        "--device cpu --models convnet --checkpoints 2 --ways vmap --iterations 1 --pairs 1"
     ),
     r"python tests/benchmarks/against_breaching\.py": peer,
     r'eval "\$\(.*\)"': lambda place, text: run(place, Command("eval", text[2:-1])),
