@@ -22,6 +22,13 @@ from gradleak.config import parse_config
 
 CI = (ROOT / ".ci/run").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+#: Targets that CI runs: a line of .ci/run, and where the command stands that it leads to.
+CI_TARGETS = {
+    "study": ("make twice", "tests/workflow/test_quick_twice.py", '["make", '),
+    "twice": ("make twice", "Makefile", "tests/workflow/test_quick_twice.py"),
+    "test": ("make test", "Makefile", "python -m pytest"),
+    "check": ("make check", "Makefile", "snakemake --lint"),
+}
 TINY_MODEL = """--model convnet --width 1 --options '{"channels": 2, "stages": 1, "layers": 1}'"""
 
 
@@ -76,7 +83,7 @@ def snakemake(place: Place, *arguments: str) -> None:
 
 
 def make(place: Place, *arguments: str) -> None:
-    """A target of the Makefile, whose last command is one that CI runs or that has a rule."""
+    """A target of the Makefile; CI runs it, or the last command of its recipe has a rule."""
     target = next((word for word in arguments if "=" not in word), "study")
     assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
     recipe = subprocess.run(
@@ -87,9 +94,12 @@ def make(place: Place, *arguments: str) -> None:
         check=False,
     )
     assert recipe.returncode == 0, recipe.stderr
-    program, *last = words(recipe.stdout.splitlines()[-1])
-    if f"make {target}" not in CI:
-        run(place, Command("Makefile", " ".join([program, *last])))
+    if target in CI_TARGETS:
+        line, test, command = CI_TARGETS[target]
+        assert line in CI.splitlines()
+        assert command in (ROOT / test).read_text(encoding="utf-8")
+    else:
+        run(place, Command("Makefile", recipe.stdout.splitlines()[-1]))
 
 
 def by_ci(place: Place, *arguments: str) -> None:
@@ -177,7 +187,6 @@ RULES: dict[str, Callable[..., None]] = {
     r"make( [a-z-]+)?": make,
     r"python -m gradleak\.\S+": module,
     r"python -m pytest -m slurm": slurm_tests,
-    r"python -m pytest": by_ci,
     r"python tests/slurm/cluster\.py (start|stop) \S+": cluster_by_ci,
     r"python tests/benchmarks/igsa\.py.*": small(
         f"{TINY_MODEL} --dataset photos10 --config config.yaml --samples 3 --radii 1e-3"
