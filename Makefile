@@ -44,8 +44,8 @@ twice: $(READY) ## run the study `quick` in two folders and compare all bytes
 	python -m pytest -m twice -n 0 -s tests/workflow/test_quick_twice.py
 
 check: $(READY) ## formatting, lint, types, workflow lint
-	ruff format --check src tests
-	ruff check src tests
+	ruff format --check src tests envs
+	ruff check src tests envs
 	snakefmt --check Snakefile workflow
 	mypy
 	snakemake --lint
@@ -62,9 +62,10 @@ bench-igsa: $(READY) ## IGSA by each estimator: value, interval, seconds
 unlock: $(READY) ## after a run was killed hard: release Snakemake's lock on this folder
 	snakemake --unlock
 
-lock: $(READY) ## pin what is installed now
+lock: $(READY) ## pin what is installed now, for pip and for conda
 	( sed -n 1p envs/requirements.txt; pip freeze --exclude-editable | sed 's/+cpu$$//' ) > envs/requirements.new
 	mv envs/requirements.new envs/requirements.txt
+	python envs/conda.py
 
 clean: ## remove results and figures of studies (results/reference stays)
 	find results -mindepth 1 -maxdepth 1 ! -name reference ! -name .gitkeep -exec rm -r {} +

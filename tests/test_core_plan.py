@@ -142,6 +142,8 @@ def test_plan_file_round_trips_and_is_the_same_bytes_each_time(tmp_path):
         "study",
         "title",
         "config",
+        "columns",
+        "accuracies",
         "experiments",
         "batches",
         "checkpoints",

@@ -2,14 +2,15 @@
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from gradleak.auxiliary.base import AuxiliaryConfig, parse_auxiliary
-from gradleak.cell import Cell, digest
+from gradleak.cell import Cell, ModelSpec, digest
 from gradleak.checks import check_trainings, check_victims, check_views
 from gradleak.config import Config, parse_config
 from gradleak.cost import cost, smoothness_cost, throughput
@@ -38,6 +39,7 @@ class Plan:
     """Everything that the stages need to know of a study, as `plan.json` holds it.
 
     `checkpoints` names a cell that attacks each. `trainings` lists the checkpoints of each federated training.
+    `columns` are those of the metrics (`metrics.base.described`), for the stages that print their values.
     """
 
     study: str
@@ -49,6 +51,7 @@ class Plan:
     auxiliaries: dict[str, AuxiliaryConfig]
     experiments: dict[str, Any]
     title: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     def batch_cells(self, batch: str) -> list[Cell]:
         """The cells of a batch; raises UserError for an unknown id."""
@@ -91,13 +94,38 @@ class Plan:
             groups[_without_weights(family[0])].append(family)
         return list(groups.values())
 
+    def accuracies(self) -> dict[str, tuple[str, int]]:
+        """By cell, the training that measures the accuracy of the checkpoint that it attacks, and the round.
+
+        Round 0 belongs to no training: it is the initialisation of all trainings of its model, and any of them will
+        do, unless they measure it on different test images. A cell whose checkpoint no training measures is left out.
+        """
+        if not self.trainings:
+            return {}
+        initial: dict[str, dict[object, str]] = defaultdict(dict)
+        for training in self.trainings:
+            cell = self.training_cell(training)
+            spec = cell.model.training
+            assert spec is not None
+            images = (spec.evaluate, spec.seed) if spec.evaluate else None
+            initial[checkpoint_id(_untrained(cell), self.config)][images] = training
+        found: dict[str, tuple[str, int]] = {}
+        for name, cell in self.cells.items():
+            if cell.model.round:
+                found[name] = training_id(cell, self.config), cell.model.round
+            elif len(measuring := initial.get(checkpoint_id(cell, self.config), {})) == 1:
+                found[name] = next(iter(measuring.values())), 0
+        return found
+
     def text(self) -> str:
         """The content of `plan.json`: equal plans give equal text."""
         content = {
             "study": self.study,
             "title": self.title,
             "config": self.config.model_dump(mode="json"),
+            "columns": self.columns,
             "experiments": self.experiments,
+            "accuracies": self.accuracies(),
             "batches": {key: batch.__dict__ for key, batch in self.batches.items()},
             "checkpoints": self.checkpoints,
             "trainings": self.trainings,
@@ -126,6 +154,7 @@ class Plan:
                 {key: parse_auxiliary(value) for key, value in content["auxiliaries"].items()},
                 content["experiments"],
                 content.get("title", ""),
+                content.get("columns", {}),
             )
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
@@ -133,8 +162,8 @@ class Plan:
             raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
 
 
-def make_plan(study: Study, config: Config) -> Plan:
-    """Pack a study's cells into batches of about `config.jobs.minutes`.
+def make_plan(study: Study, config: Config, columns: Mapping[str, Any] | None = None) -> Plan:
+    """Pack a study's cells into batches of about `config.jobs.minutes`; `columns` as in `Plan`.
 
     Raises UserError where a victim index is beyond the data set. Batches hold cells of one data set, model and
     attack, so that adding an attack to a study leaves the other batches, and their results, as they are.
@@ -170,7 +199,10 @@ def make_plan(study: Study, config: Config) -> Plan:
     auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
     for auxiliary in auxiliaries.values():
         chosen_labels(auxiliary.dataset, config.data, config.cache)
-    return Plan(study.name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments, study.title)
+    name, title = study.name, study.title
+    return Plan(
+        name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments, title, dict(columns or {})
+    )
 
 
 def study_path(study: str) -> Path:
@@ -200,6 +232,12 @@ def auxiliary_id(auxiliary: AuxiliaryConfig, config: Config) -> str:
     """Id of an auxiliary model: its content and where its public images come from."""
     names = sorted({auxiliary.dataset.name, auxiliary.dataset.labels_of})
     return digest([auxiliary.id, [_source(name, config) for name in names]])
+
+
+def _untrained(cell: Cell) -> Cell:
+    """The cell at round 0 of its training."""
+    model = ModelSpec.model_validate(cell.model.model_dump() | {"round": 0})
+    return cell.model_copy(update={"model": model})
 
 
 def _without_weights(cell: Cell) -> str:

@@ -16,7 +16,7 @@ from gradleak.config import Config, parse_config
 from gradleak.data.base import DATASETS
 from gradleak.errors import UserError
 from gradleak.jobs import gpu_job
-from gradleak.metrics.base import METRICS
+from gradleak.metrics.base import METRICS, described
 from gradleak.models.base import MODELS
 from gradleak.plan import Plan, make_plan, study_path
 from gradleak.post_processing.chain import origins
@@ -42,7 +42,7 @@ class Workflow:
     def load(cls, config: dict[str, Any]) -> "Workflow":
         """Validate a config, expand its study and plan it; raises UserError with one line on bad input."""
         parsed: Config = parse_config(config, "config.yaml")
-        return cls(make_plan(load_study(study_path(parsed.study)), parsed))
+        return cls(make_plan(load_study(study_path(parsed.study)), parsed, described()))
 
     @classmethod
     def read(cls, config: dict[str, Any], results: Path) -> "Workflow":
@@ -161,6 +161,10 @@ class Workflow:
     def score_code(self) -> list[str]:
         """Files that scoring runs: all metrics."""
         return code_files(["gradleak.stages.score", *(METRICS.origin(name) for name in METRICS)])
+
+    def collect_code(self) -> list[str]:
+        """Files that joining shards runs."""
+        return code_files(["gradleak.stages.collect"])
 
     def table_code(self) -> list[str]:
         """Files that writing tables runs, and the published values."""

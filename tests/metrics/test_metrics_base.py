@@ -12,7 +12,7 @@ def test_columns_are_registered_with_their_direction():
     assert {name: column.better for name, column in found.items() if column.of == "image"} == WHOLE
     regions = {name for name, column in found.items() if column.of == "region"}
     assert regions == {"lpips_detail", "lpips_background", "hf_detail", "hf_background"}
-    assert found["detail"] == Column("Detail of the ground truth", "neither", "truth")
+    assert found["detail"] == Column("Detail", "neither", "truth")
 
 
 def test_scorer_returns_one_value_per_image_and_column(cache):

@@ -14,10 +14,11 @@ from gradleak.models.base import build_model
 from gradleak.plan import make_plan
 from gradleak.post_processing.privacy import DELTA, local_epsilon
 from gradleak.stages.checkpoint import write_checkpoint
+from gradleak.stages.collect import Outline, collect
 from gradleak.stages.common import checkpoint_path, global_model
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import write_scores
-from gradleak.stages.tables import collect, read_parquet
+from gradleak.stages.tables import read_parquet
 from gradleak.stages.update import InMemory, pack_update, read_updates, unpack_update, write_updates
 from gradleak.study import load_study
 
@@ -93,7 +94,7 @@ def place(tmp_path_factory, cache):
     write_updates(plan, batch, folder, folder / "updates")
     write_reconstructions(plan, batch, folder / "updates", folder, folder, folder / "reconstructions", "cpu")
     write_scores(plan, batch, folder / "reconstructions", folder / "shard", folder / "images")
-    collect(plan, [folder / "shard"], folder / "results.parquet")
+    collect(Outline.parse(plan.text()), [folder / "shard"], folder / "results.parquet")
     return folder, plan, cells
 
 

@@ -17,9 +17,10 @@ from gradleak.smoothness.igsa import igsa
 from gradleak.smoothness.settings import ForwardSettings, IgsaSettings
 from gradleak.stages import smoothness
 from gradleak.stages.checkpoint import write_checkpoint
+from gradleak.stages.collect import Outline, collect
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.smoothness import write_smoothness
-from gradleak.stages.tables import collect, write_parquet
+from gradleak.stages.tables import write_parquet
 from gradleak.study import load_study
 
 DEFAULTS = {
@@ -150,7 +151,8 @@ def test_collect_joins_the_columns_to_the_cells_that_ask_for_them(plan, tmp_path
     (batch,) = plan.batches
     rows_of(plan, tmp_path / "shard.parquet")
     write_smoothness(plan, batch, tmp_path / "checkpoints", tmp_path / f"{batch}.parquet", "cpu")
-    collect(plan, [tmp_path / "shard.parquet"], tmp_path / "results.parquet", tmp_path, tmp_path)
+    outline = Outline.parse(plan.text())
+    collect(outline, [tmp_path / "shard.parquet"], tmp_path / "results.parquet", tmp_path, tmp_path)
     results = pd.read_parquet(tmp_path / "results.parquet").set_index("cell_id")
     assert list(results.index) == list(plan.cells)
     assert "model_accuracy" not in results.columns
@@ -162,10 +164,12 @@ def test_collect_joins_the_columns_to_the_cells_that_ask_for_them(plan, tmp_path
             assert results.loc[name, COLUMNS].tolist() == found.loc[name].tolist()
     write_parquet(found.reset_index().iloc[1:], tmp_path / f"{batch}.parquet")
     with pytest.raises(UserError, match=f"no IGSA of cell {found.index[0]}; run `gradleak smoothness`"):
-        collect(plan, [tmp_path / "shard.parquet"], tmp_path / "results.parquet", tmp_path, tmp_path)
+        collect(
+            Outline.parse(plan.text()), [tmp_path / "shard.parquet"], tmp_path / "results.parquet", tmp_path, tmp_path
+        )
     plain = plan_of(tmp_path, [{}])
     rows_of(plain, tmp_path / "shard.parquet")
-    collect(plain, [tmp_path / "shard.parquet"], tmp_path / "results.parquet", tmp_path, tmp_path)
+    collect(Outline.parse(plain.text()), [tmp_path / "shard.parquet"], tmp_path / "results.parquet", tmp_path, tmp_path)
     assert "igsa" not in pd.read_parquet(tmp_path / "results.parquet").columns
 
 
@@ -181,7 +185,7 @@ def test_round_0_has_the_accuracy_of_any_training_with_the_same_test_images(tmp_
         accuracies = [0.1, 0.2, 0.3 + value]
         write_parquet(pd.DataFrame({"round": [0, 1, 2], "accuracy": accuracies}), tmp_path / f"{training}.parquet")
     rows_of(plan, tmp_path / "shard.parquet")
-    collect(plan, [tmp_path / "shard.parquet"], tmp_path / "results.parquet", trainings=tmp_path)
+    collect(Outline.parse(plan.text()), [tmp_path / "shard.parquet"], tmp_path / "results.parquet", trainings=tmp_path)
     found = pd.read_parquet(tmp_path / "results.parquet").set_index("cell_id")["model_accuracy"]
     for name, cell in plan.cells.items():
         if cell.model.init_seed == 7:

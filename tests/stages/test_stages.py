@@ -19,11 +19,12 @@ from gradleak.data.photos10 import Photos10
 from gradleak.errors import UserError
 from gradleak.plan import Plan, make_plan
 from gradleak.stages.checkpoint import write_checkpoint
+from gradleak.stages.collect import Outline, collect
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.data import record_dataset
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import write_scores
-from gradleak.stages.tables import collect, read_parquet, write_parquet
+from gradleak.stages.tables import read_parquet, write_parquet
 from gradleak.stages.update import read_updates, write_updates
 from gradleak.study import load_study
 
@@ -76,7 +77,7 @@ class Place:
         self.trained().reconstruct()
         files = (self["reconstructions.safetensors"], self["shard.parquet"], self["images.parquet"])
         write_scores(self.plan, self.batch, *files)
-        collect(self.plan, [self["shard.parquet"]], self["results.parquet"])
+        collect(Outline.parse(self.plan.text()), [self["shard.parquet"]], self["results.parquet"])
         return self
 
 
@@ -274,7 +275,7 @@ def test_a_missing_cell_fails_the_collection_and_leaves_no_file(done, results, t
     for part in (results[results["cell_id"] == done.cells[0].id], results.iloc[:0]):
         write_parquet(part, tmp_path / "part.parquet")
         with pytest.raises(UserError, match=r"of 2 cells have no rows, the first is [0-9a-f]{16}$"):
-            collect(done.plan, [tmp_path / "part.parquet"], tmp_path / "out.parquet")
+            collect(Outline.parse(done.plan.text()), [tmp_path / "part.parquet"], tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
 
 
@@ -283,8 +284,8 @@ def test_the_order_of_shards_does_not_matter_and_foreign_rows_are_left_out(done,
         write_parquet(rows.iloc[::-1], tmp_path / f"{index}.parquet")
     write_parquet(results.assign(cell_id="0" * 16), tmp_path / "old.parquet")
     shards = [tmp_path / name for name in ("1.parquet", "old.parquet", "0.parquet")]
-    collect(done.plan, shards, tmp_path / "a.parquet")
-    collect(done.plan, shards[::-1], tmp_path / "b.parquet")
+    collect(Outline.parse(done.plan.text()), shards, tmp_path / "a.parquet")
+    collect(Outline.parse(done.plan.text()), shards[::-1], tmp_path / "b.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), results)
 
@@ -298,7 +299,7 @@ def test_a_missing_input_is_one_line_that_names_the_file_and_the_command(done, t
             done.plan, done.batch, missing, done["checkpoints"], tmp_path, tmp_path / "out", "cpu"
         ),
         "reconstructions": lambda: write_scores(done.plan, done.batch, missing, tmp_path / "out", tmp_path / "images"),
-        "shard": lambda: collect(done.plan, [missing], tmp_path / "out"),
+        "shard": lambda: collect(Outline.parse(done.plan.text()), [missing], tmp_path / "out"),
     }
     with pytest.raises(UserError) as caught:
         calls[what]()

@@ -16,7 +16,7 @@ rule run_attack:
     benchmark:
         f"{RESULTS}/benchmarks/run_attack/{{batch}}.tsv"
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=memory,
@@ -45,7 +45,7 @@ rule score_batch:
     benchmark:
         f"{RESULTS}/benchmarks/score_batch/{{batch}}.tsv"
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=grown(8000),

@@ -19,7 +19,7 @@ rule claims:
     log:
         f"{RESULTS}/logs/claims.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/report.yaml"
     params:
         theory=lambda wildcards, input: Path(input.theory[0]).parent,
         folder=lambda wildcards, output: Path(output[0]).parent,

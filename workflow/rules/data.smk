@@ -8,7 +8,7 @@ rule fetch_lpips:
     log:
         "results/logs/fetch_lpips.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     params:
         cache=lambda wildcards, output: Path(output[0]).parent,
     shell:
@@ -25,6 +25,6 @@ rule fetch_data:
     log:
         f"{RESULTS}/logs/fetch_data/{{dataset}}.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     shell:
         "gradleak data record {wildcards.dataset} --plan {input.plan} --out {output} 2> {log}"

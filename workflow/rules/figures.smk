@@ -8,12 +8,13 @@ rule collect_results:
         shards=expand(rules.score_batch.output.shard, batch=STUDY.plan.batches),
         smoothness=expand(rules.measure_smoothness.output[0], batch=STUDY.measured),
         trainings=expand(f"{RESULTS}/trainings/{{training}}.parquet", training=STUDY.plan.trainings),
+        code=STUDY.collect_code(),
     output:
         f"{RESULTS}/results.parquet",
     log:
         f"{RESULTS}/logs/collect_results.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/report.yaml"
     params:
         smoothness=lambda wildcards, input: folder_option("smoothness", input.smoothness),
         trainings=lambda wildcards, input: folder_option("trainings", input.trainings),
@@ -27,12 +28,13 @@ rule collect_images:
     input:
         plan=PLAN,
         shards=expand(rules.score_batch.output.images, batch=STUDY.plan.batches),
+        code=STUDY.collect_code(),
     output:
         f"{RESULTS}/images.parquet",
     log:
         f"{RESULTS}/logs/collect_images.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/report.yaml"
     shell:
         "gradleak collect --plan {input.plan} --out {output} {input.shards} 2> {log}"
 
@@ -52,7 +54,7 @@ rule tables:
     log:
         f"{RESULTS}/logs/tables.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/report.yaml"
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
@@ -75,7 +77,7 @@ rule figures:
     log:
         f"{RESULTS}/logs/figures.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/report.yaml"
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:

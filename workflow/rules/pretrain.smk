@@ -14,7 +14,7 @@ rule train_auxiliary:
     benchmark:
         f"{RESULTS}/benchmarks/train_auxiliary/{{auxiliary}}.tsv"
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=grown(8000),
@@ -41,7 +41,7 @@ rule show_auxiliary:
     log:
         f"{RESULTS}/logs/show_auxiliary/{{title}}_{{auxiliary}}.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=grown(8000),

@@ -15,7 +15,7 @@ rule measure_smoothness:
     benchmark:
         f"{RESULTS}/benchmarks/measure_smoothness/{{batch}}.tsv"
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=memory,

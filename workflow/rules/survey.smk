@@ -16,7 +16,7 @@ rule survey:
     log:
         f"{RESULTS}/logs/survey.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/report.yaml"
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:

@@ -16,7 +16,7 @@ rule theory:
     log:
         f"{RESULTS}/logs/theory.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:

@@ -16,7 +16,7 @@ rule train_checkpoint:
     wildcard_constraints:
         checkpoint=STUDY.untrained,
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=grown(4000),
@@ -43,7 +43,7 @@ for _training in STUDY.plan.trainings:
         benchmark:
             f"{RESULTS}/benchmarks/train_federated/{_training}.tsv"
         conda:
-            "../../envs/gradleak.yaml"
+            "../../envs/compute.yaml"
         threads: STUDY.threads
         resources:
             mem_mb=grown(8000),

@@ -15,7 +15,7 @@ rule compute_updates:
     benchmark:
         f"{RESULTS}/benchmarks/compute_updates/{{batch}}.tsv"
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=grown(8000),

@@ -23,7 +23,7 @@ def collect(
       gradleak collect --plan results/quick/plan.json --smoothness results/quick/smoothness \\
         --trainings results/quick/trainings --out results/quick/results.parquet results/quick/shards/*.parquet
     """
-    from gradleak.plan import Plan
-    from gradleak.stages.tables import collect as join
+    from gradleak.stages.collect import Outline
+    from gradleak.stages.collect import collect as join
 
-    join(Plan.read(plan_path), list(shards), out, smoothness, trainings)
+    join(Outline.read(plan_path), list(shards), out, smoothness, trainings)

@@ -26,13 +26,14 @@ def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool
     from gradleak.calibration import measured_throughput
     from gradleak.config import load_config
     from gradleak.jobs import plan_summary
+    from gradleak.metrics.base import described
     from gradleak.plan import make_plan, study_path
     from gradleak.study import load_study
 
     config = load_config(config_path)
     if study is not None:
         config = config.model_copy(update={"study": study})
-    made = make_plan(load_study(study_path(config.study)), config)
+    made = make_plan(load_study(study_path(config.study)), config, described())
     rate = measured_throughput(config) if calibrate else None
     Console().print(plan_summary(made, rate))
     if out is not None:

@@ -1,18 +1,19 @@
 """What a metric is, the registry of metrics, and the scoring of matched images by all of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from gradleak.registry import Registry
 
-PerImage = Callable[[Tensor, Tensor], Tensor]
+if TYPE_CHECKING:  # BRR and WSRR, beside this module, are computed where there is no torch
+    from torch import Tensor
+
+PerImage = Callable[["Tensor", "Tensor"], "Tensor"]
 """Takes truth and reconstruction, each (n, 3, h, w) in [0, 1]; returns one float per image, shape (n,)."""
 
-Measure = Callable[[Tensor, Tensor], Mapping[str, Tensor]]
+Measure = Callable[["Tensor", "Tensor"], Mapping[str, "Tensor"]]
 """As `PerImage`, for several columns at once: column name -> one float per image, shape (n,)."""
 
 
@@ -20,14 +21,15 @@ Measure = Callable[[Tensor, Tensor], Mapping[str, Tensor]]
 class Column:
     """One column of the results.
 
-    `label` names it on axes, with its unit. `better` says which direction means a closer reconstruction, hence
-    more leakage (`neither`: it says nothing of the reconstruction). `of`: what it measures, the pair of whole
-    images, a region of both, or the truth alone.
+    `label` names it in tables and on axes, with its unit. `better` says which direction means a closer
+    reconstruction, hence more leakage (`neither`: it says nothing of the reconstruction). `of`: what it measures, the
+    pair of whole images, a region of both, or the truth alone. `digits`: after the point in tables.
     """
 
     label: str
     better: Literal["lower", "higher", "neither"]
     of: Literal["image", "region", "truth"] = "image"
+    digits: int = 4
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ METRICS: Registry[Metric] = Registry("metric", "gradleak.metrics")
 
 
 def one_column(
-    name: str, label: str, better: Literal["lower", "higher"], factory: Callable[[Path], PerImage]
+    name: str,
+    label: str,
+    better: Literal["lower", "higher"],
+    factory: Callable[[Path], PerImage],
+    digits: int = 4,
 ) -> Metric:
     """A metric whose only column is `name`: a similarity measure of whole images. Arguments as in `Metric`."""
 
@@ -54,7 +60,7 @@ def one_column(
         function = factory(cache)
         return lambda truth, reconstructed: {name: function(truth, reconstructed)}
 
-    return Metric({name: Column(label, better)}, named)
+    return Metric({name: Column(label, better, digits=digits)}, named)
 
 
 def columns() -> dict[str, Column]:
@@ -68,6 +74,11 @@ def columns() -> dict[str, Column]:
     return found
 
 
+def described() -> dict[str, dict[str, object]]:
+    """The columns as `plan.json` holds them, for the stages that print values: they import no metric and no torch."""
+    return {name: asdict(column) for name, column in columns().items()}
+
+
 class Scorer:
     """All registered metrics, loaded once; raises UserError where `cache` lacks the weights of one."""
 
@@ -75,7 +86,7 @@ class Scorer:
         self._columns = columns()
         self._measures = [METRICS[name].factory(cache) for name in METRICS]
 
-    def __call__(self, truth: Tensor, reconstructed: Tensor) -> dict[str, Tensor]:
+    def __call__(self, truth: "Tensor", reconstructed: "Tensor") -> "dict[str, Tensor]":
         """Score `reconstructed[i]` against `truth[i]`, both (n, 3, h, w) in [0, 1]: column -> (n,) float64.
 
         The caller matches the images first (`gradleak.metrics.matching`). Raises ValueError for images of
@@ -86,7 +97,7 @@ class Scorer:
         return {name: found[name].double().cpu() for name in self._columns}
 
 
-def score(truth: Tensor, reconstructed: Tensor, cache: Path) -> dict[str, Tensor]:
+def score(truth: "Tensor", reconstructed: "Tensor", cache: Path) -> "dict[str, Tensor]":
     """Score once by the columns that measure whole images; see `Scorer`, which has all of them and is the choice for
     more than one call.
     """
@@ -95,7 +106,7 @@ def score(truth: Tensor, reconstructed: Tensor, cache: Path) -> dict[str, Tensor
     return {name: value for name, value in values.items() if known[name].of == "image"}
 
 
-def check_pair(truth: Tensor, reconstructed: Tensor) -> None:
+def check_pair(truth: "Tensor", reconstructed: "Tensor") -> None:
     """Raise ValueError unless both are (n, 3, h, w), of one shape, finite and in [0, 1]."""
     if truth.shape != reconstructed.shape or truth.dim() != 4 or truth.shape[1] != 3:
         raise ValueError(

@@ -61,5 +61,5 @@ def _arrays(images: Tensor) -> np.ndarray:
 
 
 METRICS.register("mse")(one_column("mse", "MSE", "lower", lambda cache: mse))
-METRICS.register("psnr")(one_column("psnr", "PSNR (dB)", "higher", lambda cache: psnr))
-METRICS.register("ssim")(one_column("ssim", "SSIM", "higher", lambda cache: ssim))
+METRICS.register("psnr")(one_column("psnr", "PSNR (dB)", "higher", lambda cache: psnr, digits=2))
+METRICS.register("ssim")(one_column("ssim", "SSIM", "higher", lambda cache: ssim, digits=3))

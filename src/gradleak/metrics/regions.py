@@ -98,7 +98,7 @@ METRICS.register("regions")(
         {
             "hf_detail": Column("HF error of details", "lower", "region"),
             "hf_background": Column("HF error of background", "lower", "region"),
-            "detail": Column("Detail of the ground truth", "neither", "truth"),
+            "detail": Column("Detail", "neither", "truth"),
         },
         _factory,
     )

@@ -1,12 +1,15 @@
 """What the tables and figures stages read: the plan's experiments, results.parquet and images.parquet."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from gradleak.errors import UserError
+from gradleak.tables.quantities import of_columns
 from gradleak.tables.spec import PresentationSpec, output_names, parse_spec
 
 RESULT_COLUMNS = ["cell_id", "restart", "chosen", "image", "lpips"]
@@ -57,8 +60,9 @@ def read_plan(path: Path) -> tuple[str, dict[str, Experiment]]:
         raise UserError(f"{path}: not JSON ({error})") from None
     if not isinstance(plan, dict) or not isinstance(plan.get("experiments"), dict) or "study" not in plan:
         raise UserError(f"{path}: a plan needs the keys 'study' and 'experiments'")
+    columns = plan.get("columns", {})
     return str(plan["study"]), {
-        name: parse_experiment(name, content, str(path)) for name, content in plan["experiments"].items()
+        name: parse_experiment(name, content, str(path), columns) for name, content in plan["experiments"].items()
     }
 
 
@@ -68,8 +72,10 @@ def read_title(path: Path) -> str:
     return str(plan.get("title") or plan["study"])
 
 
-def parse_experiment(name: str, content: object, where: str) -> Experiment:
-    """One entry of a plan's `experiments`; raises UserError that names `where` and the key."""
+def parse_experiment(
+    name: str, content: object, where: str, columns: Mapping[str, Mapping[str, Any]] | None = None
+) -> Experiment:
+    """One entry of a plan's `experiments`; `columns`: the plan's. Raises UserError that names `where` and the key."""
     where = f"{where}: experiment '{name}'"
     if not isinstance(content, dict):
         raise UserError(f"{where}: must be a mapping")
@@ -83,7 +89,8 @@ def parse_experiment(name: str, content: object, where: str) -> Experiment:
         rows.append({"cell_id": str(cell["cell_id"]), **cell.get("labels", {})})
     if not rows:
         raise UserError(f"{where}: has no cells")
-    show = tuple(parse_spec(entry, f"{where}: show[{i}]") for i, entry in enumerate(content["show"]))
+    usual = of_columns(columns or {})
+    show = tuple(parse_spec(entry, f"{where}: show[{i}]", usual) for i, entry in enumerate(content["show"]))
     output_names(name, show, where)
     cells = pd.DataFrame(rows, dtype=object)
     return Experiment(name, content["title"], _paper(content.get("paper")), show, cells)

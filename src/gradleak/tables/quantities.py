@@ -1,8 +1,13 @@
 """What a measured quantity is called and how its values are printed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from gradleak.tables.spec import PresentationSpec
+from pydantic import ConfigDict
+
+if TYPE_CHECKING:
+    from gradleak.tables.spec import PresentationSpec
 
 
 @dataclass(frozen=True)
@@ -10,6 +15,8 @@ class Quantity:
     """A quantity's name (may hold `$math$`), digits after the point, whether a fraction is shown in percent,
     and the direction in which reconstructions get better (an arrow as `$math$`, or nothing).
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     name: str
     digits: int = 4
@@ -28,6 +35,8 @@ class Quantity:
 
 UP, DOWN = "$\\uparrow$", "$\\downarrow$"
 
+#: What the stages write. The columns of metrics are named by the metrics themselves: a plan says how (`of_columns`),
+#: which holds over this table; here are those that come with the package, for what is shown without a plan.
 QUANTITIES = {
     "lpips": Quantity("LPIPS", arrow=DOWN),
     "psnr": Quantity("PSNR (dB)", 2, arrow=UP),
@@ -46,7 +55,18 @@ QUANTITIES = {
 }
 
 
-def quantity(name: str, spec: PresentationSpec) -> Quantity:
-    """How `name` is shown: as a spec's `headings` say, else by its usual name, else by its column's name."""
-    known = QUANTITIES.get(name, Quantity(spec.heading(name)))
+def of_columns(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, Quantity]:
+    """How the columns of metrics are shown, from `columns` of a plan."""
+    arrows = {"lower": DOWN, "higher": UP}
+    return {
+        name: Quantity(str(column["label"]), int(column["digits"]), arrow=arrows.get(column["better"], ""))
+        for name, column in columns.items()
+    }
+
+
+def quantity(name: str, spec: "PresentationSpec") -> Quantity:
+    """How `name` is shown: named as a spec's `headings` say, else as its `quantities`, else by its usual name, else by
+    its column's name.
+    """
+    known = spec.quantities.get(name) or QUANTITIES.get(name) or Quantity(spec.heading(name))
     return Quantity(spec.headings.get(name, known.name), known.digits, known.percent, known.arrow)

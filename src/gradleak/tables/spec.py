@@ -1,12 +1,14 @@
 """Presentations: how an experiment says what it shows, and how a kind of table or figure becomes known."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gradleak.errors import UserError, first_error
 from gradleak.registry import Registry
+from gradleak.tables.quantities import Quantity
 
 if TYPE_CHECKING:
     from gradleak.tables.plan import Experiment, StudyData
@@ -23,7 +25,8 @@ class PresentationSpec(BaseModel):
     """Keys of one entry of an experiment's `show` list that every kind has.
 
     `suffix` keeps the files of two entries of one experiment apart. `headings` maps a label or column to the
-    text shown for it, `names` maps a value (e.g. `wst`) to the text shown for it; text may hold `$math$`.
+    text shown for it, `names` maps a value (e.g. `wst`) to the text shown for it; text may hold `$math$`. `quantities`
+    says how numbers are named and printed: those of metrics as their columns say, unless it is given here.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
@@ -32,6 +35,7 @@ class PresentationSpec(BaseModel):
     suffix: str = Field("", pattern=r"^[a-z0-9_-]*$")
     headings: dict[str, str] = {}
     names: dict[str, str] = {}
+    quantities: dict[str, Quantity] = {}
 
     def heading(self, column: str) -> str:
         """Text shown for a label or column."""
@@ -77,8 +81,8 @@ class Presentation(ABC):
         """
 
 
-def parse_spec(content: object, where: str) -> PresentationSpec:
-    """Validate one entry of a `show` list.
+def parse_spec(content: object, where: str, usual: Mapping[str, Quantity] | None = None) -> PresentationSpec:
+    """Validate one entry of a `show` list; `usual` are the quantities of metrics, under those that the entry gives.
 
     Raises UserError that names `where`, the key, the value found and what exists, for an unknown kind, an
     unknown or missing key, or a wrong value.
@@ -89,10 +93,11 @@ def parse_spec(content: object, where: str) -> PresentationSpec:
         raise UserError(f"{where}: unknown kind '{content['kind']}'; known: {', '.join(PRESENTATIONS.names())}")
     model = PRESENTATIONS[content["kind"]].Spec
     try:
-        return model.model_validate(content)
+        spec = model.model_validate(content)
     except ValidationError as error:
         known = f"; known: {', '.join(model.model_fields)}" if error.errors()[0]["type"] == "extra_forbidden" else ""
         raise UserError(f"{where}: {first_error(error)}{known}") from None
+    return spec.model_copy(update={"quantities": {**(usual or {}), **spec.quantities}})
 
 
 def output_names(name: str, specs: tuple[PresentationSpec, ...], where: str) -> list[list[str]]:

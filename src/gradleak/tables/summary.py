@@ -10,6 +10,7 @@ import math
 import pandas as pd
 
 from gradleak.errors import UserError
+from gradleak.metrics.rates import batch_reconstruction_rate, worst_sample_reconstruction_rate
 from gradleak.tables.plan import Experiment
 
 #: Metrics computed from all restarts of a cell.
@@ -142,9 +143,6 @@ def _value(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
 
 
 def _rate(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
-    # Imported here because the package of metrics brings torch along, which tables without rates do without.
-    from gradleak.metrics.rates import batch_reconstruction_rate, worst_sample_reconstruction_rate
-
     rate = batch_reconstruction_rate if name == "brr" else worst_sample_reconstruction_rate
     try:
         return rate(rows)

@@ -1,0 +1,105 @@
+"""Stage `collect`: joins the rows of all batches, and what was measured beside the attacks."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import pandas as pd
+
+from gradleak.errors import UserError
+from gradleak.stages.tables import read_parquet, write_parquet
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What joining needs of `plan.json`. Not `gradleak.plan.Plan`, which brings models, attacks and torch along.
+
+    cells: ids in the plan's order. measured: ids of the cells that ask for IGSA, by batch. accuracies: for a cell whose
+    model's accuracy was measured, the id of the training that did and the round.
+    """
+
+    cells: list[str]
+    measured: dict[str, list[str]]
+    trainings: list[str]
+    accuracies: dict[str, tuple[str, int]]
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read `plan.json`; raises UserError if it is missing or not a plan."""
+        try:
+            return cls.parse(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse the content of `plan.json`; raises KeyError, TypeError or ValueError if it is not a plan."""
+        plan = json.loads(text)
+        asking = {name for name, cell in plan["cells"].items() if cell.get("smoothness") is not None}
+        measured = {
+            batch: [cell for cell in content["cells"] if cell in asking] for batch, content in plan["batches"].items()
+        }
+        return cls(
+            list(plan["cells"]),
+            {batch: cells for batch, cells in measured.items() if cells},
+            list(plan["trainings"]),
+            {cell: (str(training), int(number)) for cell, (training, number) in plan["accuracies"].items()},
+        )
+
+
+def collect(
+    outline: Outline, shards: list[Path], out: Path, smoothness: Path | None = None, trainings: Path | None = None
+) -> None:
+    """Join the shards of all batches into one file, in the order of the plan's cells.
+
+    From the folder `smoothness`, the columns of IGSA are joined to the rows of the cells that ask for it, from
+    `trainings`, `model_accuracy`: the attacked checkpoint's on test images, as far as a training of the study measured
+    it. Other cells have NaN; a study without such cells does not have the columns. Raises UserError if a cell of the
+    plan has no rows, or lacks a measurement that it asks for: averages never run over survivors.
+    """
+    frame = pd.concat([read_parquet(path) for path in shards], ignore_index=True)
+    order = {cell: index for index, cell in enumerate(outline.cells)}
+    frame = frame[frame["cell_id"].isin(order)]
+    missing = _without_rows(outline.cells, frame)
+    if missing:
+        raise UserError(f"{out}: {len(missing)} of {len(order)} cells have no rows, the first is {missing[0]}")
+    keys = [key for key in ("restart", "position") if key in frame.columns]
+    frame["order"] = frame["cell_id"].map(order)
+    frame = frame.sort_values(["order", *keys], kind="stable").drop(columns="order")
+    frame = frame.reset_index(drop=True)
+    if smoothness is not None and outline.measured:
+        frame = _join_smoothness(frame, outline, smoothness)
+    if trainings is not None and outline.trainings:
+        frame["model_accuracy"] = _accuracies(frame["cell_id"], outline, trainings)
+    write_parquet(frame, out)
+
+
+def _without_rows(cells: list[str], frame: pd.DataFrame) -> list[str]:
+    found = set(frame["cell_id"])
+    return [cell for cell in cells if cell not in found]
+
+
+def _join_smoothness(frame: pd.DataFrame, outline: Outline, folder: Path) -> pd.DataFrame:
+    found = pd.concat([read_parquet(folder / f"{batch}.parquet") for batch in outline.measured], ignore_index=True)
+    asking = {cell for cells in outline.measured.values() for cell in cells}
+    asked = [cell for cell in outline.cells if cell in asking]
+    missing = _without_rows(asked, found)
+    if missing:
+        raise UserError(f"{folder}: no IGSA of cell {missing[0]}; run `gradleak smoothness`")
+    return frame.merge(found[found["cell_id"].isin(asked)], on="cell_id", how="left", validate="many_to_one")
+
+
+def _accuracies(cells: pd.Series, outline: Outline, folder: Path) -> pd.Series:
+    """Accuracy of the model that each of the cells attacks; NaN where no training measured it."""
+    measured: dict[tuple[str, int], float] = {}
+    for training in outline.trainings:
+        rows = read_parquet(folder / f"{training}.parquet")
+        measured |= {
+            (training, int(number)): float(value) for number, value in zip(rows["round"], rows["accuracy"], strict=True)
+        }
+    found = {cell: measured[source] for cell, source in outline.accuracies.items()}
+    return cells.map(lambda cell: found.get(cell, math.nan)).astype(float)
