@@ -24,7 +24,7 @@ REPORT = (
 )
 COMPUTE = (
     *REPORT,
-    *("cma", "lpips", "pytorch-pretrained-biggan", "safetensors", "scikit-image", "scikit-learn"),
+    *("cma", "dp-accounting", "lpips", "pytorch-pretrained-biggan", "safetensors", "scikit-image", "scikit-learn"),
     *("torch", "torchvision"),
 )
 STAGES = {

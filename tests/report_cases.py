@@ -37,6 +37,7 @@ def write_reported(folder: Path, ledger: Path, show: list[dict] | None = None) -
                 key = {"cell_id": name, "image": trial, "position": 0, "lpips": 0.1 * number + 0.01 * trial}
                 fixed = {"restart": 0, "chosen": True, "model_round": number, "client_samples": 1, "iterations": 9}
                 said = {"technique": "None", "strength": "-", "psnr": 20.0 - number, "dataset_name": "photos10"}
+                said["epsilon"] = float("nan")
                 rows.append(key | fixed | said)
                 images.append(key | {"label": 0, "truth_png": png, "reconstruction_png": png})
                 igsa.append({"cell_id": name, "igsa": float(10 - number)})

@@ -28,6 +28,8 @@ CI_TARGETS = {
     "twice": ("make twice", "Makefile", "tests/workflow/test_quick_twice.py"),
     "test": ("make test", "Makefile", "python -m pytest"),
     "check": ("make check", "Makefile", "snakemake --lint"),
+    "figures": ("make figures", "Makefile", "gradleak figures"),
+    "report": ("make twice", "tests/workflow/test_quick_twice.py", '"report"'),
 }
 TINY_MODEL = """--model convnet --width 1 --options '{"channels": 2, "stages": 1, "layers": 1}'"""
 
@@ -131,6 +133,24 @@ def cluster_by_ci(place: Place, *arguments: str) -> None:
     by_ci(place)
 
 
+def verify(place: Place, *arguments: str) -> None:
+    """The options exist, and the files of results/reference are what their checksums say. tests/archive runs it on a
+    small archive with its data.
+    """
+    parsed(place, *arguments)
+    place.gradleak("verify", str(ROOT / "results/reference"), "--cells", "0")
+
+
+def shell(place: Place, *arguments: str) -> None:
+    """A program of the system on files that the reader has then; the files of the checkout that it names exist."""
+    assert all((ROOT / word).exists() for word in arguments if word.startswith("workflow/") and "again" not in word)
+
+
+def checked(place: Place, *arguments: str) -> None:
+    """The checksums of results/reference hold."""
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=ROOT / "results/reference", check=True)
+
+
 def small(more: str) -> Callable[..., None]:
     """A script as typed, with options that make it small behind those that are typed: the last of an option counts."""
 
@@ -182,9 +202,11 @@ RULES: dict[str, Callable[..., None]] = {
     r"gradleak claims .*": as_typed,
     r"gradleak survey --output \S+": as_typed,
     r"gradleak theory --output \S+": theory,
+    r"gradleak verify.*": verify,
+    r"gradleak archive .*": parsed,
     r"gradleak [a-z]+( show| list)?": parsed,  # the name of a command in a sentence
     r"snakemake( .*)?": snakemake,
-    r"make( [a-z-]+)?": make,
+    r"make( [a-z-]+)?( [A-Z]+=\S+)?": make,
     r"python -m gradleak\.\S+": module,
     r"python -m pytest -m slurm": slurm_tests,
     r"python tests/slurm/cluster\.py (start|stop) \S+": cluster_by_ci,
@@ -198,6 +220,8 @@ RULES: dict[str, Callable[..., None]] = {
     r"python tests/benchmarks/against_breaching\.py": peer,
     r'eval "\$\(.*\)"': lambda place, text: run(place, Command("eval", text[2:-1])),
     r"apt-get install .*": installed_by_ci,
+    r"(cp|cmp) \S+ \S+": shell,
+    r"sha256sum --check": checked,
     r"sha256sum \S+": stand_in,
 }
 

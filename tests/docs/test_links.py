@@ -20,7 +20,7 @@ ENDINGS = "py|yaml|yml|md|csv|json|parquet|safetensors|txt|toml|png|pdf|tex|smk"
 #: What a run writes or a reader adds: there is no such file in a checkout.
 MADE = (
     r"results/.*|paper_figures/.*|\.\./(theory|survey)/|\.cache/.*|\.venv/.*",
-    r"(images|results|plan|auxiliary|\w+_summary|result)\.(parquet|json|csv)",
+    r"(images|results|plan|provenance|auxiliary|\w+_summary|result)\.(parquet|json|csv)",
     r"(checkpoints|trainings|auxiliary|updates|reconstructions|smoothness|shards|images)/.*|<\w+>.*|auxiliary_.*",
     r"config\.json",  # beside BigGAN's weights
     r"(cell|mine|tuned)\.yaml|.*\.provenance\.json|.*\.state(/|\.json)?",
