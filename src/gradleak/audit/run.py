@@ -1,0 +1,215 @@
+"""The runs of an audit: each attack on each round's updates after each post-processing, finished ones kept."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gradleak.attacks.base import ATTACKS, RunContext
+from gradleak.audit.images import AuditImages
+from gradleak.audit.model import attackable, path_of
+from gradleak.audit.source import open_network, weights_digest
+from gradleak.audit.spec import AuditAttack, AuditSpec, Normalisation, defense_title
+from gradleak.cell import Cell, DatasetSpec, ModelSpec, digest
+from gradleak.code import code_files
+from gradleak.config import Config
+from gradleak.files import sha256 as file_sha256
+from gradleak.metrics.backbone import fetch_backbone
+from gradleak.metrics.base import METRICS, Scorer
+from gradleak.models.base import Classifier
+from gradleak.models.facts import facts_of
+from gradleak.post_processing.base import DefenseConfig
+from gradleak.post_processing.chain import origins
+from gradleak.stages.auxiliaries import auxiliary_loader
+from gradleak.stages.reconstruct import attack_family
+from gradleak.stages.score import score_cell, update_facts
+from gradleak.stages.single import train_missing
+from gradleak.stages.tables import read_parquet, write_parquet
+from gradleak.stages.update import InMemory, pack_update, unpack_update
+from gradleak.stopping import Stopped, never
+
+Progress = Callable[[str, int], Callable[[int], None]]
+# Of a cell's factors, what says nothing of a model that comes with its weights.
+_NOT_THE_USERS = [
+    "model_name",
+    "model_width",
+    "model_round",
+    "model_init_seed",
+    "dataset_classes",
+    "dataset_label_space",
+]
+
+
+@dataclass(frozen=True)
+class Received:
+    """The model of one round as the clients receive it; `weights` is the hash of its weights, `path` the engine's."""
+
+    round: str
+    model: Classifier
+    weights: str
+
+    @property
+    def path(self) -> str:
+        """How the engine differentiates it, in words."""
+        return path_of(self.model)
+
+
+@dataclass(frozen=True)
+class Found:
+    """All runs of an audit: `rows`, one per reconstruction, and `pictures`, PNG bytes of what each restart chose."""
+
+    rows: pd.DataFrame
+    pictures: pd.DataFrame
+    received: list[Received]
+    fingerprint: str
+    classes: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attack on the trials of one round and post-processing: its cells are vectorised together."""
+
+    received: Received
+    chain: tuple[DefenseConfig, ...]
+    attack: AuditAttack
+    cells: list[Cell]
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the page calls it."""
+        return {
+            "audit_round": self.received.round,
+            "audit_defense": defense_title(self.chain),
+            "audit_attack": self.attack.title,
+        }
+
+
+def run_all(
+    spec: AuditSpec,
+    config: Config,
+    out: Path,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool] = never,
+) -> Found:
+    """Do all runs. Each is kept under `out/runs` under the hash of what decides it, and not done again.
+
+    Everything is read and checked before the first attack. A run that is cut off goes on from its last saved state.
+    """
+    images = AuditImages(spec.images, config)
+    victims = images.draw(spec.trials, spec.client.samples, spec.seed)
+    received = list(_received(spec, images))
+    images.check(received[0].model.num_classes)
+    runs = list(_runs(spec, images.name, received, victims))
+    scorer = Scorer(fetch_backbone(config.cache).parent)
+    folder = config.cache / "auxiliary"
+    count = progress("attacks", sum(run.attack.config.total_iterations for run in runs))
+    parts = []
+    for run in runs:
+        truths = {cell.id: (images.images(cell.victims), images.labels(cell.victims)) for cell in run.cells}
+        model = run.received.model.to("cpu")
+        content = InMemory()
+        for cell in run.cells:
+            content.update(pack_update(cell, model, *truths[cell.id]))
+        kept = Kept(out / "runs", _key(run, content))
+        part = kept.read()
+        if part is None:
+            shared = [unpack_update(cell, content, set(content), model) for cell in run.cells]
+            train_missing(run.cells[0], config, folder, device, progress)
+            context = RunContext(
+                device=device,
+                state=kept.state,
+                save_every_s=config.jobs.save_every_s,
+                progress=count,
+                stop=stop,
+                auxiliary=auxiliary_loader(config, folder),
+            )
+            found = attack_family(run.cells, shared, context)
+            rows: list[dict[str, Any]] = []
+            pictures: list[dict[str, Any]] = []
+            facts = facts_of(model.to("cpu"), run.attack.config.matched())
+            for index, cell in enumerate(run.cells):
+                results = found.images[index], found.objective[index], found.iterations[index]
+                cell_rows, cell_pictures = score_cell(cell, *truths[cell.id], *results, scorer)
+                sent = update_facts(cell, int(content[f"{cell.id}/update_bits"]))
+                beside = {"trial": index, **facts, **sent}
+                rows += [{**row, **beside} for row in cell_rows]
+                pictures += [{**picture, "trial": index} for picture in cell_pictures]
+            part = pd.DataFrame(rows).drop(columns=_NOT_THE_USERS), pd.DataFrame(pictures)
+            kept.write(*part)
+        else:
+            count(run.attack.config.total_iterations)
+        parts.append([frame.assign(**run.labels)[[*run.labels, *frame.columns]] for frame in part])
+        if stop():
+            raise Stopped(f"{out}: finished runs are kept")
+    rows_of_all, pictures_of_all = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+    return Found(rows_of_all, pictures_of_all, received, images.dataset.fingerprint(), received[0].model.num_classes)
+
+
+def _received(spec: AuditSpec, images: AuditImages) -> Iterator[Received]:
+    normalise = spec.model.normalise
+    if normalise is None and spec.model.name is not None:
+        normalise = Normalisation(mean=images.dataset.mean, std=images.dataset.std)
+    for checkpoint in spec.checkpoints:
+        network = open_network(spec.model, checkpoint, len(images.class_names), spec.images.resolution, spec.seed)
+        weights = weights_digest(network)
+        model = attackable(network, normalise, spec.images.resolution, spec.client.bn_mode)
+        yield Received(str(checkpoint.round), model, weights)
+
+
+def _runs(spec: AuditSpec, dataset: str, received: list[Received], victims: list[tuple[int, ...]]) -> Iterator[Run]:
+    """All runs but those in whose place a run with less knowledge stands."""
+    for model in received:
+        for chain in spec.defenses:
+            for attack in spec.attacks:
+                if spec.stand_in(attack, chain) is attack:
+                    cells = [
+                        Cell(
+                            dataset=DatasetSpec(name=dataset, resolution=spec.images.resolution),
+                            model=ModelSpec(name="own", options={"weights": model.weights}),
+                            client=spec.client,
+                            post_processing=chain,
+                            attack=attack.config,
+                            knowledge_level=attack.level,
+                            victims=drawn,
+                            seed=spec.seed,
+                        )
+                        for drawn in victims
+                    ]
+                    yield Run(model, chain, attack, cells)
+
+
+def _key(run: Run, content: InMemory) -> str:
+    """Hash of all that decides a run: its cells, what its clients shared (hence the model's code) and our code."""
+    shared = sha256()
+    for name in sorted(content):
+        shared.update(f"{name}\n".encode())
+        shared.update(content[name].contiguous().numpy().tobytes())
+    modules = ["gradleak.audit.run", ATTACKS.origin(run.attack.config.name), *run.attack.config.origins()]
+    modules += [*origins(run.chain), *(METRICS.origin(name) for name in METRICS)]
+    code = [file_sha256(Path(path)) for path in code_files(modules)]
+    return digest([[cell.id for cell in run.cells], shared.hexdigest(), code])
+
+
+class Kept:
+    """What a finished run found, as two Parquet files, and the state of one that was cut off."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._rows, self._pictures = folder / f"{key}.parquet", folder / f"{key}.images.parquet"
+        self.state = folder / f"{key}.state"
+
+    def read(self) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+        """Rows and pictures of a finished run, or None."""
+        if not self._rows.exists():
+            return None
+        return read_parquet(self._rows), read_parquet(self._pictures)
+
+    def write(self, rows: pd.DataFrame, pictures: pd.DataFrame) -> None:
+        """Keep them; the rows come last: where they are, the run is finished."""
+        write_parquet(pictures, self._pictures)
+        write_parquet(rows, self._rows)
+        shutil.rmtree(self.state, ignore_errors=True)
