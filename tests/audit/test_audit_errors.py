@@ -98,6 +98,7 @@ def test_a_pickle_is_not_read(fails, folder):
     assert not (folder / "was_read").exists()
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 def test_a_model_saved_in_training_mode_by_tracing_is_found(fails, folder):
     weights(folder)
     from own_net import Net

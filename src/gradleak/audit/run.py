@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from gradleak.attacks.base import ATTACKS, RunContext
 from gradleak.audit.images import AuditImages
@@ -70,13 +71,26 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Client:
+    """A cell with its client's images (N, 3, r, r) in [0, 1] and labels (N,)."""
+
+    cell: Cell
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
 class Run:
-    """One attack on the trials of one round and post-processing: its cells are vectorised together."""
+    """One attack on the trials of one round and post-processing: its cells are vectorised together.
+
+    `code` is the hash of the package's code that computes it.
+    """
 
     received: Received
     chain: tuple[DefenseConfig, ...]
     attack: AuditAttack
     cells: list[Cell]
+    code: str
 
     @property
     def labels(self) -> dict[str, str]:
@@ -106,48 +120,54 @@ def run_all(
     images.check(received[0].model.num_classes)
     runs = list(_runs(spec, images.name, received, victims))
     scorer = Scorer(fetch_backbone(config.cache).parent)
-    folder = config.cache / "auxiliary"
     count = progress("attacks", sum(run.attack.config.total_iterations for run in runs))
+    auxiliaries = config.cache / "auxiliary"
     parts = []
     for run in runs:
-        truths = {cell.id: (images.images(cell.victims), images.labels(cell.victims)) for cell in run.cells}
-        model = run.received.model.to("cpu")
-        content = InMemory()
-        for cell in run.cells:
-            content.update(pack_update(cell, model, *truths[cell.id]))
+        clients = [Client(cell, images.images(cell.victims), images.labels(cell.victims)) for cell in run.cells]
+        content = _shared(run, clients)
         kept = Kept(out / "runs", _key(run, content))
         part = kept.read()
         if part is None:
-            shared = [unpack_update(cell, content, set(content), model) for cell in run.cells]
-            train_missing(run.cells[0], config, folder, device, progress)
-            context = RunContext(
-                device=device,
-                state=kept.state,
-                save_every_s=config.jobs.save_every_s,
-                progress=count,
-                stop=stop,
-                auxiliary=auxiliary_loader(config, folder),
-            )
-            found = attack_family(run.cells, shared, context)
-            rows: list[dict[str, Any]] = []
-            pictures: list[dict[str, Any]] = []
-            facts = facts_of(model.to("cpu"), run.attack.config.matched())
-            for index, cell in enumerate(run.cells):
-                results = found.images[index], found.objective[index], found.iterations[index]
-                cell_rows, cell_pictures = score_cell(cell, *truths[cell.id], *results, scorer)
-                sent = update_facts(cell, int(content[f"{cell.id}/update_bits"]))
-                beside = {"trial": index, **facts, **sent}
-                rows += [{**row, **beside} for row in cell_rows]
-                pictures += [{**picture, "trial": index} for picture in cell_pictures]
-            part = pd.DataFrame(rows).drop(columns=_NOT_THE_USERS), pd.DataFrame(pictures)
+            train_missing(run.cells[0], config, auxiliaries, device, progress)
+            loader = auxiliary_loader(config, auxiliaries)
+            context = RunContext(device, kept.state, config.jobs.save_every_s, count, stop, loader)
+            part = _attacked(run, clients, content, context, scorer)
             kept.write(*part)
         else:
             count(run.attack.config.total_iterations)
         parts.append([frame.assign(**run.labels)[[*run.labels, *frame.columns]] for frame in part])
         if stop():
             raise Stopped(f"{out}: finished runs are kept")
-    rows_of_all, pictures_of_all = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
-    return Found(rows_of_all, pictures_of_all, received, images.dataset.fingerprint(), received[0].model.num_classes)
+    rows, pictures = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+    return Found(rows, pictures, received, images.dataset.fingerprint(), received[0].model.num_classes)
+
+
+def _shared(run: Run, clients: list[Client]) -> InMemory:
+    """What the clients share, as stage `update` packs it."""
+    model = run.received.model.to("cpu")
+    content = InMemory()
+    for client in clients:
+        content.update(pack_update(client.cell, model, client.images, client.labels))
+    return content
+
+
+def _attacked(
+    run: Run, clients: list[Client], content: InMemory, context: RunContext, scorer: Scorer
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Attack what was shared and score it: rows and pictures."""
+    model = run.received.model
+    found = attack_family(run.cells, [unpack_update(cell, content, set(content), model) for cell in run.cells], context)
+    facts = facts_of(model, run.attack.config.matched())
+    rows: list[dict[str, Any]] = []
+    pictures: list[dict[str, Any]] = []
+    for trial, client in enumerate(clients):
+        results = found.images[trial], found.objective[trial], found.iterations[trial]
+        scored, pairs = score_cell(client.cell, client.images, client.labels, *results, scorer)
+        beside = {"trial": trial, **facts, **update_facts(client.cell, int(content[f"{client.cell.id}/update_bits"]))}
+        rows += [{**row, **beside} for row in scored]
+        pictures += [{**pair, "trial": trial} for pair in pairs]
+    return pd.DataFrame(rows).drop(columns=_NOT_THE_USERS), pd.DataFrame(pictures)
 
 
 def _received(spec: AuditSpec, images: AuditImages) -> Iterator[Received]:
@@ -180,19 +200,22 @@ def _runs(spec: AuditSpec, dataset: str, received: list[Received], victims: list
                         )
                         for drawn in victims
                     ]
-                    yield Run(model, chain, attack, cells)
+                    yield Run(model, chain, attack, cells, _code(attack, chain))
 
 
 def _key(run: Run, content: InMemory) -> str:
-    """Hash of all that decides a run: its cells, what its clients shared (hence the model's code) and our code."""
+    """Hash of all that decides a run: its cells, what its clients shared (hence the model's code), our code."""
     shared = sha256()
     for name in sorted(content):
         shared.update(f"{name}\n".encode())
         shared.update(content[name].contiguous().numpy().tobytes())
-    modules = ["gradleak.audit.run", ATTACKS.origin(run.attack.config.name), *run.attack.config.origins()]
-    modules += [*origins(run.chain), *(METRICS.origin(name) for name in METRICS)]
-    code = [file_sha256(Path(path)) for path in code_files(modules)]
-    return digest([[cell.id for cell in run.cells], shared.hexdigest(), code])
+    return digest([[cell.id for cell in run.cells], shared.hexdigest(), run.code])
+
+
+def _code(attack: AuditAttack, chain: tuple[DefenseConfig, ...]) -> str:
+    modules = ["gradleak.audit.run", ATTACKS.origin(attack.config.name), *attack.config.origins(), *origins(chain)]
+    modules += [METRICS.origin(name) for name in METRICS]
+    return digest([file_sha256(Path(path)) for path in code_files(modules)])
 
 
 class Kept:
