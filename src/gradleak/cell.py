@@ -172,6 +172,10 @@ def _parse_attack(value: object) -> object:
     return ATTACKS[str(value["name"])].Config.model_validate(value)
 
 
+#: The type of a configuration's key: reads the settings of any registered attack, which `name` names.
+AnyAttack = Annotated[SerializeAsAny[AttackConfig], BeforeValidator(_parse_attack)]
+
+
 class Cell(Frozen):
     """One experiment. Everything that decides the result is in here; nothing else is.
 
@@ -184,7 +188,7 @@ class Cell(Frozen):
     model: ModelSpec = ModelSpec()
     client: ClientSpec = ClientSpec()
     post_processing: Chain = ()
-    attack: Annotated[SerializeAsAny[AttackConfig], BeforeValidator(_parse_attack)]
+    attack: AnyAttack
     # Left out of the content where there is none: ids of cells that do not ask for it do not depend on it.
     smoothness: SmoothnessSpec | None = Field(None, exclude_if=lambda value: value is None)
     knowledge_level: int = Field(1, ge=0, le=5)

@@ -56,6 +56,25 @@ def one_cell(place: Place, *arguments: str) -> None:
     assert {path.suffix for path in (place.folder / arguments[-1]).iterdir()} >= {".parquet", ".png"}
 
 
+def one_audit(place: Place, *arguments: str) -> None:
+    """`gradleak audit`: as typed, on a small model of this package; tests/audit runs the page's own example."""
+    audit = {
+        "model": {"name": "convnet", "options": {"channels": 2, "stages": 1, "layers": 1}},
+        "images": {"dataset": "photos10", "resolution": 16},
+        "attacks": [{"name": "gia-o", "descent": {"iterations": 2}}],
+        "trials": 1,
+    }
+    (place.folder / "audit.yaml").write_text(yaml.safe_dump(audit))
+    place.gradleak(*arguments)
+    assert "<html" in (place.folder / arguments[-1] / "audit.html").read_text()
+
+
+def audits_example(place: Place, *arguments: str) -> None:
+    """A file that docs/audit.md prints: tests/audit/test_audit_docs.py runs it as it is typed."""
+    assert f"{arguments[0]}`" in pages()["docs/audit.md"]
+    assert "runpy.run_path" in (ROOT / "tests/audit/test_audit_docs.py").read_text(encoding="utf-8")
+
+
 def planned_before(place: Place, *arguments: str) -> None:
     """`gradleak status`: as typed, after the study was planned."""
     study = arguments[arguments.index("--study") + 1] if "--study" in arguments else "quick"
@@ -194,6 +213,9 @@ RULES: dict[str, Callable[..., None]] = {
     r"gradleak --help": as_typed,
     r"gradleak attack --example > cell\.yaml": as_typed,
     r"gradleak attack cell\.yaml --out attack/": one_cell,
+    r"gradleak audit --example > audit\.yaml": as_typed,
+    r"gradleak audit audit\.yaml --out audit/?": one_audit,
+    r"python train\.py": audits_example,
     r"gradleak tune workflow/searches/\S+ --out \S+( --config CONFIG)?": as_typed,
     r"gradleak metrics ref\.png rec\.png": as_typed,
     r"gradleak plan( --study \w+)?": as_typed,

@@ -23,7 +23,8 @@ MADE = (
     r"(images|results|plan|provenance|auxiliary|\w+_summary|result)\.(parquet|json|csv)",
     r"(checkpoints|trainings|auxiliary|updates|reconstructions|smoothness|shards|images)/.*|<\w+>.*|auxiliary_.*",
     r"config\.json",  # beside BigGAN's weights
-    r"(cell|mine|tuned)\.yaml|.*\.provenance\.json|.*\.state(/|\.json)?",
+    r"my_model\.py|train\.py|(audit|table)\.(html|csv|parquet)|runs/",  # of an audit
+    r"(cell|mine|tuned|audit)\.yaml|.*\.provenance\.json|.*\.state(/|\.json)?",
 )
 
 

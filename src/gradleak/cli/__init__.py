@@ -31,6 +31,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Tools": {
         "status": "what of a study is done, started, failed and waiting, and how long it will take",
         "attack": "run one cell alone, from update to picture",
+        "audit": "your own model, images, client and defenses: a page of what leaks, by round and by defense",
         "tune": "search for the settings of an attack on images that are no victims",
         "archive": "keep of a finished run what can be committed: results and provenance, no images",
         "verify": "compute a random sample of an archive's cells again and compare",

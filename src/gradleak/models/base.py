@@ -60,10 +60,15 @@ def build_model(
             network = factory(num_classes=num_classes, resolution=resolution, width=spec.width, **options)
         except TypeError as error:
             raise UserError(f"model '{spec.name}': options {options} do not fit ({error})") from None
+    return Classifier(without_inplace(network), num_classes, mean, std).eval()
+
+
+def without_inplace(network: nn.Module) -> nn.Module:
+    """Switch in-place activations off: the attack reads every layer's input and output after the forward pass."""
     for module in network.modules():
         if hasattr(module, "inplace"):
-            setattr(module, "inplace", False)  # noqa: B010  # the attack reads every layer's input and output after the forward pass
-    return Classifier(network, num_classes, mean, std).eval()
+            setattr(module, "inplace", False)  # noqa: B010
+    return network
 
 
 def scaled(channels: int, width: float) -> int:

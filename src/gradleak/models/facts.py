@@ -3,6 +3,7 @@
 from functools import cache
 
 import torch
+from torch import nn
 
 from gradleak.cell import ModelSpec
 from gradleak.models.base import build_model
@@ -24,6 +25,11 @@ def _facts(model: str, num_classes: int, resolution: int, view: tuple[str, ...] 
     with torch.device("meta"):  # shapes alone: nothing is drawn or allocated
         spec = ModelSpec.model_validate_json(model)
         built = build_model(spec, num_classes, resolution, (0.5,) * 3, (0.5,) * 3)
+    return facts_of(built, view)
+
+
+def facts_of(built: nn.Module, view: tuple[str, ...] | None = None) -> Facts:
+    """The columns of `model_facts` for a model that is built."""
     return {
         "model_parameters": sum(parameter.numel() for parameter in built.parameters()),
         "model_skips": skip_connections(built),

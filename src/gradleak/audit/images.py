@@ -1,0 +1,85 @@
+"""The images that an audit's clients hold."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gradleak.audit.spec import ImageSource
+from gradleak.config import Config
+from gradleak.data.base import DataSource, ImageDataset, Split, open_dataset
+from gradleak.errors import UserError
+
+
+class AuditImages:
+    """Labelled images under numbers from 0: all of a folder or of Parquet, the test split of a known data set."""
+
+    def __init__(self, source: ImageSource, config: Config) -> None:
+        self._source = source
+        if source.path is None:
+            self.name = str(source.dataset)
+            self.dataset = open_dataset(self.name, source.resolution, config.data, config.cache)
+            splits: tuple[Split, ...] = ("test",)
+        else:
+            self.name = source.path.name
+            self.dataset = _open(source.path, source.resolution)
+            splits = ("test", "train")
+        self._rows = [(split, row) for split in splits for row in range(self.dataset.size(split))]
+        self.class_names = self._classes()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def images(self, numbers: Sequence[int]) -> Tensor:
+        """Images (n, 3, r, r) in [0, 1]."""
+        return torch.cat([self.dataset.images(split, [row]) for split, row in self._chosen(numbers)])
+
+    def labels(self, numbers: Sequence[int]) -> Tensor:
+        """Labels int64 (n,): positions in `class_names`."""
+        found = [int(self.dataset.labels(split, [row])) for split, row in self._chosen(numbers)]
+        return torch.tensor([self.class_names.index(self.dataset.class_names[label]) for label in found])
+
+    def draw(self, trials: int, samples: int, seed: int) -> list[tuple[int, ...]]:
+        """N different images for each trial, none twice; raises UserError where there are too few."""
+        if trials * samples > len(self):
+            raise UserError(
+                f"trials: {trials} clients of {samples} images need {trials * samples} images, "
+                f"but '{self.name}' has {len(self)}"
+            )
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).tolist()
+        return [tuple(order[trial * samples : (trial + 1) * samples]) for trial in range(trials)]
+
+    def check(self, classes: int) -> None:
+        """Raises UserError unless the labels are those of a model with so many classes."""
+        found = len(self.class_names)
+        if found > classes:
+            raise UserError(
+                f"images: class '{self.class_names[classes]}' has label {classes}, "
+                f"but the model's are 0 to {classes - 1}"
+            )
+        if found < classes:
+            raise UserError(
+                f"images: {found} classes, but the model tells {classes} apart; list the names of all of them under "
+                "images.classes, in the order of the model's answers"
+            )
+
+    def _chosen(self, numbers: Sequence[int]) -> list[tuple[Split, int]]:
+        return [self._rows[number] for number in numbers]
+
+    def _classes(self) -> tuple[str, ...]:
+        own = self.dataset.class_names
+        if self._source.classes is None:
+            return own
+        lacking = next((name for name in own if name not in self._source.classes), None)
+        if lacking is not None:
+            raise UserError(f"images.classes: lacks '{lacking}', a class of '{self.name}'")
+        return self._source.classes
+
+
+def _open(path: Path, resolution: int) -> ImageDataset:
+    if not path.exists():
+        raise UserError(f"images.path: '{path}' does not exist")
+    parquet = path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
+    source = DataSource(source="parquet" if parquet else "folder", path=path)
+    return open_dataset("own images", resolution, {"own images": source})

@@ -1,0 +1,133 @@
+"""The page of an audit: one self-contained HTML file, A4 when printed."""
+
+import base64
+from collections import defaultdict
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from gradleak.audit.run import Found
+from gradleak.audit.spec import AuditSpec, defense_title
+from gradleak.audit.table import Entry, Verdict, stand_ins
+from gradleak.audit.words import assumption, bytes_words, client_words, interval, number, verdict_words
+
+_PAIRS = 3
+_COLOURS = {"leaks": "leaks", "leaks in part": "part", "no leak found": "none"}
+
+
+def page(spec: AuditSpec, found: Found, table: Sequence[Entry], verdicts: Sequence[Verdict]) -> str:
+    """The page as HTML text; equal results give equal text."""
+    text = resources.files("gradleak.resources.audit").joinpath("page.html.j2").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
+    size = spec.images.resolution
+    return template.render(
+        title=spec.title,
+        setup=_setup(spec, found),
+        verdicts=[_verdict(spec, found, verdict) for verdict in verdicts],
+        rounds=[str(checkpoint.round) for checkpoint in spec.checkpoints],
+        defenses=_table(spec, table),
+        assumptions=_assumptions(spec),
+        pictures=[
+            {"defense": defense_title(chain), "pairs": _pairs(found.pictures, defense_title(chain))}
+            for chain in spec.defenses
+        ],
+        size=size,
+        trials=spec.trials,
+    )
+
+
+def _setup(spec: AuditSpec, found: Found) -> list[tuple[str, str]]:
+    first = found.rows.iloc[0]
+    model = f"{spec.model.text}, {int(first['model_parameters']):,} parameters shared, {found.classes} classes"
+    size = spec.images.resolution
+    count = spec.client.samples
+    images = (
+        f"{spec.trials} clients with {count} image{'s' * (count > 1)} each, no image twice, "
+        f"from {first['dataset_name']} at {size}×{size} pixels; seed {spec.seed}"
+    )
+    weights = ", ".join(f"{model.round}: {model.weights}" for model in found.received)
+    return [("Model", model), ("Weights by round", weights), ("Client", client_words(spec)), ("Images", images)]
+
+
+def _assumptions(spec: AuditSpec) -> list[dict[str, Any]]:
+    """What numbers assume, and the attacks whose numbers assume it."""
+    found: dict[tuple[int, str], list[str]] = defaultdict(list)
+    for attack in spec.attacks:
+        found[attack.level, assumption(attack)].append(attack.title)
+    return [{"level": level, "words": words, "titles": titles} for (level, words), titles in sorted(found.items())]
+
+
+def _verdict(spec: AuditSpec, found: Found, verdict: Verdict) -> dict[str, str]:
+    own = found.rows[found.rows["audit_defense"] == verdict.defense]
+    sent, plain = float(own["update_bytes"].mean()), 4 * int(own["model_parameters"].iloc[0])
+    epsilon = own["epsilon"].iloc[0]
+    return {
+        "defense": verdict.defense,
+        "outcome": verdict.outcome,
+        "colour": _COLOURS[verdict.outcome],
+        "words": verdict_words(verdict),
+        "bytes": f"{bytes_words(sent)} ({100 * sent / plain:.0f} %)",
+        "epsilon": "–" if pd.isna(epsilon) else f"{epsilon:.3g}",
+    }
+
+
+def _table(spec: AuditSpec, table: Sequence[Entry]) -> list[dict[str, Any]]:
+    """By post-processing: its attacks, each with a cell per round, or with the attack that stands in its place."""
+    by_key = {(entry.defense, entry.attack, entry.round): entry for entry in table}
+    others = stand_ins(spec)
+    result = []
+    for chain in spec.defenses:
+        title = defense_title(chain)
+        rows: list[dict[str, Any]] = []
+        for attack in spec.attacks:
+            other = others.get((title, attack.title))
+            entries = (
+                []
+                if other is not None
+                else [by_key[title, attack.title, str(checkpoint.round)] for checkpoint in spec.checkpoints]
+            )
+            rows.append(
+                {
+                    "attack": attack.title,
+                    "level": attack.level,
+                    "as": None if other is None else other.title,
+                    "cells": [_cell(entry) for entry in entries],
+                }
+            )
+        result.append({"title": title, "rows": rows})
+    return result
+
+
+def _cell(entry: Entry) -> dict[str, str]:
+    return {
+        "colour": _COLOURS[entry.outcome],
+        "lpips": number(entry.lpips),
+        "interval": interval(entry.low, entry.high),
+        "worst": number(entry.worst),
+        "recognised": f"{entry.recognised}/{entry.images}",
+        "brr": f"{100 * entry.brr:.0f} %",
+        "psnr": f"{entry.psnr:.1f} dB",
+    }
+
+
+def _pairs(pictures: pd.DataFrame, defense: str) -> list[dict[str, str]]:
+    """The images that came out closest, over all attacks and rounds; each image once."""
+    own = pictures[pictures["audit_defense"] == defense].sort_values("lpips", kind="stable")
+    closest = own.drop_duplicates("image").head(_PAIRS)
+    return [
+        {
+            "truth": _data_url(row["truth_png"]),
+            "reconstruction": _data_url(row["reconstruction_png"]),
+            "lpips": number(row["lpips"]),
+            "where": f"{row['audit_attack']}, round {row['audit_round']}",
+        }
+        for row in closest.to_dict("records")
+    ]
+
+
+def _data_url(png: object) -> str:
+    assert isinstance(png, bytes)
+    return "data:image/png;base64," + base64.b64encode(png).decode()

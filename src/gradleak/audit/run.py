@@ -1,0 +1,238 @@
+"""The runs of an audit: each attack on each round's updates after each post-processing, finished ones kept."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from gradleak.attacks.base import ATTACKS, RunContext
+from gradleak.audit.images import AuditImages
+from gradleak.audit.model import attackable, path_of
+from gradleak.audit.source import open_network, weights_digest
+from gradleak.audit.spec import AuditAttack, AuditSpec, Normalisation, defense_title
+from gradleak.cell import Cell, DatasetSpec, ModelSpec, digest
+from gradleak.code import code_files
+from gradleak.config import Config
+from gradleak.files import sha256 as file_sha256
+from gradleak.metrics.backbone import fetch_backbone
+from gradleak.metrics.base import METRICS, Scorer
+from gradleak.models.base import Classifier
+from gradleak.models.facts import facts_of
+from gradleak.post_processing.base import DefenseConfig
+from gradleak.post_processing.chain import origins
+from gradleak.stages.auxiliaries import auxiliary_loader
+from gradleak.stages.reconstruct import attack_family
+from gradleak.stages.score import score_cell, update_facts
+from gradleak.stages.single import train_missing
+from gradleak.stages.tables import read_parquet, write_parquet
+from gradleak.stages.update import InMemory, pack_update, unpack_update
+from gradleak.stopping import Stopped, never
+
+Progress = Callable[[str, int], Callable[[int], None]]
+# Of a cell's factors, what says nothing of a model that comes with its weights.
+_NOT_THE_USERS = [
+    "model_name",
+    "model_width",
+    "model_round",
+    "model_init_seed",
+    "dataset_classes",
+    "dataset_label_space",
+]
+
+
+@dataclass(frozen=True)
+class Received:
+    """The model of one round as the clients receive it; `weights` is the hash of its weights, `path` the engine's."""
+
+    round: str
+    model: Classifier
+    weights: str
+
+    @property
+    def path(self) -> str:
+        """How the engine differentiates it, in words."""
+        return path_of(self.model)
+
+
+@dataclass(frozen=True)
+class Found:
+    """All runs of an audit: `rows`, one per reconstruction, and `pictures`, PNG bytes of what each restart chose."""
+
+    rows: pd.DataFrame
+    pictures: pd.DataFrame
+    received: list[Received]
+    fingerprint: str
+    classes: int
+
+
+@dataclass(frozen=True)
+class Client:
+    """A cell with its client's images (N, 3, r, r) in [0, 1] and labels (N,)."""
+
+    cell: Cell
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attack on the trials of one round and post-processing: its cells are vectorised together.
+
+    `code` is the hash of the package's code that computes it.
+    """
+
+    received: Received
+    chain: tuple[DefenseConfig, ...]
+    attack: AuditAttack
+    cells: list[Cell]
+    code: str
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What the page calls it."""
+        return {
+            "audit_round": self.received.round,
+            "audit_defense": defense_title(self.chain),
+            "audit_attack": self.attack.title,
+        }
+
+
+def run_all(
+    spec: AuditSpec,
+    config: Config,
+    out: Path,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool] = never,
+) -> Found:
+    """Do all runs. Each is kept under `out/runs` under the hash of what decides it, and not done again.
+
+    Everything is read and checked before the first attack. A run that is cut off goes on from its last saved state.
+    """
+    images = AuditImages(spec.images, config)
+    victims = images.draw(spec.trials, spec.client.samples, spec.seed)
+    received = list(_received(spec, images))
+    images.check(received[0].model.num_classes)
+    runs = list(_runs(spec, images.name, received, victims))
+    scorer = Scorer(fetch_backbone(config.cache).parent)
+    count = progress("attacks", sum(run.attack.config.total_iterations for run in runs))
+    auxiliaries = config.cache / "auxiliary"
+    parts = []
+    for run in runs:
+        clients = [Client(cell, images.images(cell.victims), images.labels(cell.victims)) for cell in run.cells]
+        content = _shared(run, clients)
+        kept = Kept(out / "runs", _key(run, content))
+        part = kept.read()
+        if part is None:
+            train_missing(run.cells[0], config, auxiliaries, device, progress)
+            loader = auxiliary_loader(config, auxiliaries)
+            context = RunContext(device, kept.state, config.jobs.save_every_s, count, stop, loader)
+            part = _attacked(run, clients, content, context, scorer)
+            kept.write(*part)
+        else:
+            count(run.attack.config.total_iterations)
+        parts.append([frame.assign(**run.labels)[[*run.labels, *frame.columns]] for frame in part])
+        if stop():
+            raise Stopped(f"{out}: finished runs are kept")
+    rows, pictures = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
+    return Found(rows, pictures, received, images.dataset.fingerprint(), received[0].model.num_classes)
+
+
+def _shared(run: Run, clients: list[Client]) -> InMemory:
+    """What the clients share, as stage `update` packs it."""
+    model = run.received.model.to("cpu")
+    content = InMemory()
+    for client in clients:
+        content.update(pack_update(client.cell, model, client.images, client.labels))
+    return content
+
+
+def _attacked(
+    run: Run, clients: list[Client], content: InMemory, context: RunContext, scorer: Scorer
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Attack what was shared and score it: rows and pictures."""
+    model = run.received.model
+    found = attack_family(run.cells, [unpack_update(cell, content, set(content), model) for cell in run.cells], context)
+    facts = facts_of(model, run.attack.config.matched())
+    rows: list[dict[str, Any]] = []
+    pictures: list[dict[str, Any]] = []
+    for trial, client in enumerate(clients):
+        results = found.images[trial], found.objective[trial], found.iterations[trial]
+        scored, pairs = score_cell(client.cell, client.images, client.labels, *results, scorer)
+        beside = {"trial": trial, **facts, **update_facts(client.cell, int(content[f"{client.cell.id}/update_bits"]))}
+        rows += [{**row, **beside} for row in scored]
+        pictures += [{**pair, "trial": trial} for pair in pairs]
+    return pd.DataFrame(rows).drop(columns=_NOT_THE_USERS), pd.DataFrame(pictures)
+
+
+def _received(spec: AuditSpec, images: AuditImages) -> Iterator[Received]:
+    normalise = spec.model.normalise
+    if normalise is None and spec.model.name is not None:
+        normalise = Normalisation(mean=images.dataset.mean, std=images.dataset.std)
+    for checkpoint in spec.checkpoints:
+        network = open_network(spec.model, checkpoint, len(images.class_names), spec.images.resolution, spec.seed)
+        weights = weights_digest(network)
+        model = attackable(network, normalise, spec.images.resolution, spec.client.bn_mode)
+        yield Received(str(checkpoint.round), model, weights)
+
+
+def _runs(spec: AuditSpec, dataset: str, received: list[Received], victims: list[tuple[int, ...]]) -> Iterator[Run]:
+    """All runs but those in whose place a run with less knowledge stands."""
+    for model in received:
+        for chain in spec.defenses:
+            for attack in spec.attacks:
+                if spec.stand_in(attack, chain) is attack:
+                    cells = [
+                        Cell(
+                            dataset=DatasetSpec(name=dataset, resolution=spec.images.resolution),
+                            model=ModelSpec(name="own", options={"weights": model.weights}),
+                            client=spec.client,
+                            post_processing=chain,
+                            attack=attack.config,
+                            knowledge_level=attack.level,
+                            victims=drawn,
+                            seed=spec.seed,
+                        )
+                        for drawn in victims
+                    ]
+                    yield Run(model, chain, attack, cells, _code(attack, chain))
+
+
+def _key(run: Run, content: InMemory) -> str:
+    """Hash of all that decides a run: its cells, what its clients shared (hence the model's code), our code."""
+    shared = sha256()
+    for name in sorted(content):
+        shared.update(f"{name}\n".encode())
+        shared.update(content[name].contiguous().numpy().tobytes())
+    return digest([[cell.id for cell in run.cells], shared.hexdigest(), run.code])
+
+
+def _code(attack: AuditAttack, chain: tuple[DefenseConfig, ...]) -> str:
+    modules = ["gradleak.audit.run", ATTACKS.origin(attack.config.name), *attack.config.origins(), *origins(chain)]
+    modules += [METRICS.origin(name) for name in METRICS]
+    return digest([file_sha256(Path(path)) for path in code_files(modules)])
+
+
+class Kept:
+    """What a finished run found, as two Parquet files, and the state of one that was cut off."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._rows, self._pictures = folder / f"{key}.parquet", folder / f"{key}.images.parquet"
+        self.state = folder / f"{key}.state"
+
+    def read(self) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+        """Rows and pictures of a finished run, or None."""
+        if not self._rows.exists():
+            return None
+        return read_parquet(self._rows), read_parquet(self._pictures)
+
+    def write(self, rows: pd.DataFrame, pictures: pd.DataFrame) -> None:
+        """Keep them; the rows come last: where they are, the run is finished."""
+        write_parquet(pictures, self._pictures)
+        write_parquet(rows, self._rows)
+        shutil.rmtree(self.state, ignore_errors=True)

@@ -1,0 +1,199 @@
+"""AUDIT.yaml: a model, its checkpoints, images, a client, defenses and attacks. Validated; unknown keys are errors."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from gradleak.attacks.base import ATTACKS, AttackConfig
+from gradleak.attacks.gia_o import GiaOConfig
+from gradleak.attacks.matching import MatchingConfig
+from gradleak.cell import AnyAttack, ClientSpec, Frozen
+from gradleak.config import read_yaml
+from gradleak.errors import UserError, first_error
+from gradleak.post_processing.base import DefenseConfig
+from gradleak.post_processing.chain import Chain, biased, strength, technique
+
+Triple = tuple[float, float, float]
+
+
+class Normalisation(Frozen):
+    """What happens to images in [0, 1] before they enter the network: (image - mean) / std per channel."""
+
+    mean: Triple
+    std: Triple
+
+
+class ModelSource(Frozen):
+    """Where the network comes from: exactly one of an import path, a TorchScript file, a model of this package.
+
+    `import` is `module:factory`; the factory is called with `options` and returns a module that maps (n, 3, H, W) to
+    logits (n, classes). Without `normalise` the network gets images in [0, 1] as they are (a model of this package:
+    the normalisation of the data set).
+    """
+
+    factory: str | None = Field(None, alias="import", pattern=r"^[\w.]+:[\w.]+$")
+    torchscript: Path | None = None
+    name: str | None = None
+    width: float = Field(1.0, gt=0, le=4)
+    options: Mapping[str, Any] = {}
+    normalise: Normalisation | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [self.factory, self.torchscript, self.name]
+        if sum(value is not None for value in given) != 1:
+            raise ValueError("give exactly one of import (package.module:factory), torchscript (a file), name")
+        if self.torchscript is not None and self.options:
+            raise ValueError("options belong to import and name; a TorchScript file is called as it is")
+        if self.name is None and "width" in self.model_fields_set:
+            raise ValueError("width belongs to name; give it to your own factory in options")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The source as a page shows it."""
+        if self.torchscript is not None:
+            return f"{self.torchscript.name} (TorchScript)"
+        return str(self.factory or self.name)
+
+
+class Checkpoint(Frozen):
+    """One federated round: a label of the user's, and the weights; None are those that the source brings."""
+
+    round: str | int
+    weights: Path | None = None
+
+
+class ImageSource(Frozen):
+    """Images that a client might hold: a folder of class subfolders or Parquet (`path`), or a known data set.
+
+    Label k is the k-th of `classes`, by default the sorted names of the classes.
+    """
+
+    path: Path | None = None
+    dataset: str | None = None
+    resolution: int = Field(32, ge=8, le=512)
+    classes: tuple[str, ...] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("give exactly one of path (a folder of class subfolders, or Parquet) and dataset (a name)")
+        return self
+
+
+def _parse_entry(value: object) -> object:
+    if not isinstance(value, dict) or "config" in value:
+        return value
+    title = {"title": value["title"]} if "title" in value else {}
+    return {"config": {key: item for key, item in value.items() if key != "title"}, **title}
+
+
+class AuditAttack(Frozen):
+    """An attack under a title, which says by default what it is and what it simulates."""
+
+    title: str = Field("", max_length=60)
+    config: AnyAttack
+
+    @model_validator(mode="after")
+    def _titled(self) -> Self:
+        if not self.title:
+            knows = [] if self.config.knowledge == "bst" else ["local steps"]
+            knows += ["post-processing"] if getattr(self.config, "adaptive", False) else []
+            title = self.config.name.upper() + (f", knows {' and '.join(knows)}" if knows else "")
+            object.__setattr__(self, "title", title)
+        return self
+
+    @property
+    def level(self) -> int:
+        """The knowledge level that it needs."""
+        return ATTACKS[self.config.name].level(self.config)
+
+
+class AuditSpec(Frozen):
+    """All of an audit. Every trial is one client: `trials` times N images are drawn, none twice, by `seed`."""
+
+    title: str = Field("Audit", max_length=80)
+    model: ModelSource
+    checkpoints: tuple[Checkpoint, ...] = Field((Checkpoint(round=0),), min_length=1)
+    images: ImageSource
+    client: ClientSpec = ClientSpec()
+    defenses: tuple[Chain, ...] = Field(((),), min_length=1)
+    attacks: tuple[Annotated[AuditAttack, BeforeValidator(_parse_entry)], ...] = ()
+    trials: int = Field(8, ge=1)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.attacks:
+            object.__setattr__(self, "attacks", default_attacks(self.client))
+        for key, names in (
+            ("checkpoints: round", [str(checkpoint.round) for checkpoint in self.checkpoints]),
+            ("defenses:", [defense_title(chain) for chain in self.defenses]),
+            ("attacks: title", [attack.title for attack in self.attacks]),
+        ):
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{key} '{twice}' appears more than once")
+        return self
+
+    def stand_in(self, attack: AuditAttack, chain: tuple[DefenseConfig, ...]) -> AuditAttack:
+        """The first attack of the list that does the same to updates after a chain, with less knowledge perhaps.
+
+        Simulating one local step, or a post-processing that is unbiased, changes nothing: such an attack need not run.
+        """
+        same = self._effective(attack.config, chain)
+        return next(other for other in self.attacks if self._effective(other.config, chain) == same)
+
+    def _effective(self, config: AttackConfig, chain: tuple[DefenseConfig, ...]) -> AttackConfig:
+        changes: dict[str, object] = {}
+        if self.client.updates == 1:
+            changes["knowledge"] = "bst"
+        if isinstance(config, MatchingConfig) and not biased(chain):
+            changes["adaptive"] = False
+        return config.model_copy(update=changes)
+
+
+def default_attacks(client: ClientSpec) -> tuple[AuditAttack, ...]:
+    """GIA-O of a server that knows nothing of the client's side, and of one that knows and simulates all of it.
+
+    With two weights of total variation, because which one is better depends on the model and its round
+    (docs/measurements.md, docs/audit.md).
+    """
+    rough, smooth = (
+        GiaOConfig.model_validate({"priors": {"tv": weight}, "init": "uniform", "descent": {"iterations": 600}})
+        for weight in (0.01, 0.05)
+    )
+    knowing = smooth.model_copy(update={"adaptive": True, "knowledge": "wst" if client.updates > 1 else "bst"})
+    return (
+        AuditAttack(title="GIA-O", config=rough),
+        AuditAttack(title="GIA-O, smoother", config=smooth),
+        AuditAttack(title="GIA-O, adaptive", config=knowing),
+    )
+
+
+def defense_title(chain: tuple[DefenseConfig, ...]) -> str:
+    """A chain as a page shows it: `none`, `Quantization 2-bit`, `Clipping 1 + Perturbation 0.1`."""
+    return " + ".join(f"{technique((step,))} {strength((step,))}" for step in chain) or "none"
+
+
+def load_audit(path: Path) -> AuditSpec:
+    """Read AUDIT.yaml, whose paths are relative to its folder; raises UserError naming file, key, what is allowed."""
+    content = read_yaml(path)
+    try:
+        spec = AuditSpec.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_error(error)}") from None
+    folder = path.parent
+    model, images = spec.model, spec.images
+    if model.torchscript is not None:
+        model = model.model_copy(update={"torchscript": folder / model.torchscript})
+    if images.path is not None:
+        images = images.model_copy(update={"path": folder / images.path})
+    checkpoints = tuple(
+        item if item.weights is None else item.model_copy(update={"weights": folder / item.weights})
+        for item in spec.checkpoints
+    )
+    return spec.model_copy(update={"model": model, "images": images, "checkpoints": checkpoints})

@@ -1,0 +1,80 @@
+"""An audit's numbers in plain words."""
+
+import math
+
+from gradleak.audit.spec import AuditAttack, AuditSpec
+from gradleak.audit.table import Entry, Verdict
+from gradleak.metrics.rates import TAU_LPIPS
+
+#: What the adversary of a knowledge level has (Sec. 2.2), each in addition to the basic information of level 0.
+LEVELS = {
+    0: "the update, the model and its weights, the image size and the number of images N: every server has that",
+    1: "what photographs have in common, here that they are smooth (total variation): anyone has that",
+    2: "images like the client's, to train a generator on: a strong assumption",
+    3: "how the client trains (B, E, learning rate) and what it does to its update: a strong assumption",
+    4: "the BN statistics of the client's batch, uploaded beside the update: a strong assumption",
+    5: "a model or protocol that the server has manipulated",
+}
+
+
+def assumption(attack: AuditAttack) -> str:
+    """What an attack's numbers assume: the knowledge of its level, and the labels."""
+    known = LEVELS[attack.level]
+    if attack.level > 0:
+        known = f"the basic information of level 0, and {known}"
+    if attack.level > 1:
+        known += "; with that, what photographs have in common"
+    labels = "the labels" if attack.config.labels == "known" else "no labels: it infers them from the update"
+    return f"{known}. Besides it is given the client's BN mode and {labels}."
+
+
+def client_words(spec: AuditSpec) -> str:
+    """The client's setup in one line."""
+    client = spec.client
+    shares = "shares one gradient (FedSGD)" if client.updates == 1 else f"shares {client.updates} local steps (FedAvg)"
+    return (
+        f"N = {client.samples}, B = {client.minibatch}, E = {client.epochs}, learning rate {client.lr:g}, "
+        f"BN in mode {client.bn_mode}; {shares}"
+    )
+
+
+def number(value: float) -> str:
+    """An LPIPS with three decimals."""
+    return f"{value:.3f}"
+
+
+def interval(low: float, high: float, sign: str = "") -> str:
+    """`[0.012, 0.034]`; empty where there is none."""
+    return "" if math.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def verdict_words(verdict: Verdict) -> str:
+    """The verdict's reason in one or two sentences."""
+    best, worst = verdict.best, verdict.worst
+    text = f"Best: {_where(best)}: {_measured(best.lpips, best.low, best.high)}, "
+    text += f"{best.recognised} of {best.images} images below {TAU_LPIPS:g}."
+    if verdict.outcome != "leaks":
+        beside = "" if worst is best else f" ({_where(worst)})"
+        text += f" Closest image {number(worst.worst)}{beside}."
+    if not math.isnan(verdict.gain[0]):
+        text += f" Against no defense {_measured(*verdict.gain, sign='+')}."
+    if verdict.outcome == "no leak found":
+        text += " This is no proof."
+    return text
+
+
+def bytes_words(value: float) -> str:
+    """A size with a unit: `12.3 kB`."""
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def _where(entry: Entry) -> str:
+    return f"{entry.attack} (level {entry.level}), round {entry.round}"
+
+
+def _measured(value: float, low: float, high: float, sign: str = "") -> str:
+    return f"{value:{sign}.3f} {interval(low, high, sign)}".rstrip()

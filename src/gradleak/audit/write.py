@@ -1,0 +1,59 @@
+"""An audit from its file to its page."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from gradleak.audit.page import page
+from gradleak.audit.run import Found, Progress, run_all
+from gradleak.audit.source import importable
+from gradleak.audit.spec import AuditSpec
+from gradleak.audit.table import entries, verdicts
+from gradleak.audit.words import verdict_words
+from gradleak.config import Config
+from gradleak.engine.device import device_name
+from gradleak.files import write_files, write_provenance, write_text
+from gradleak.stages.tables import write_parquet
+from gradleak.stopping import never
+
+
+def write_audit(
+    spec: AuditSpec,
+    folder: Path,
+    config: Config,
+    out: Path,
+    device: str,
+    progress: Progress,
+    stop: Callable[[], bool] = never,
+) -> list[str]:
+    """Run an audit and write its files to `out`; returns a line per post-processing.
+
+    `folder` is where the user's own modules lie. `audit.html` is the page, `table.csv` its table, `audit.parquet` and
+    `audit.csv` hold one row per reconstruction, `images.parquet` the pictures. Equal audits give equal bytes on one
+    kind of device; what differs is in `audit.html.provenance.json`. See `run_all` for errors and for what is kept.
+    """
+    started = time.time()
+    with importable(folder):
+        found = run_all(spec, config, out, device, progress, stop)
+    table = entries(found.rows)
+    judged = verdicts(spec, table, found.rows)
+    write_parquet(found.rows, out / "audit.parquet")
+    write_parquet(found.pictures, out / "images.parquet")
+    csv = {"audit.csv": found.rows, "table.csv": pd.DataFrame([asdict(entry) for entry in table])}
+    write_files(out, {name: frame.to_csv(index=False, lineterminator="\n").encode() for name, frame in csv.items()})
+    write_text(out / "audit.html", page(spec, found, table, judged))
+    write_provenance(out / "audit.html", started, **_facts(spec, found, device))
+    return [f"{verdict.defense}: {verdict.outcome}. {verdict_words(verdict)}" for verdict in judged]
+
+
+def _facts(spec: AuditSpec, found: Found, device: str) -> dict[str, object]:
+    return {
+        "audit": spec.model_dump(mode="json", by_alias=True),
+        "device": device_name(device),
+        "data": found.fingerprint,
+        "weights": {model.round: model.weights for model in found.received},
+        "engine": {model.round: model.path for model in found.received},
+    }

@@ -1,0 +1,106 @@
+"""What an audit runs, keeps and says."""
+
+import sys
+
+import pytest
+from audit_cases import settings
+from core_cases import gradleak
+
+from gradleak.attacks.base import ATTACKS
+from gradleak.audit import run
+from gradleak.audit.spec import AuditSpec
+
+QSGD, TOP = {"name": "qsgd", "bits": 2}, {"name": "top_k", "ratio": 0.9}
+KNOWING = [
+    {"title": "plain", "name": "gia-o", "descent": {"iterations": 2}},
+    {"title": "knowing", "name": "gia-o", "adaptive": True, "knowledge": "wst", "descent": {"iterations": 2}},
+    {"title": "prior", "name": "gia-o", "priors": {"bn": 0.1}, "descent": {"iterations": 2}},
+]
+
+
+def files(folder):
+    return {
+        path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and "provenance" not in path.name
+    }
+
+
+def test_equal_audits_give_equal_bytes_and_a_second_call_attacks_nothing(audited, folder, monkeypatch):
+    rows = audited("a", defenses=["none", QSGD])
+    audited("b", defenses=["none", QSGD])
+    assert files(folder / "a") == files(folder / "b")
+    assert len(rows) == 4
+    monkeypatch.setattr(run, "attack_family", None)
+    before = files(folder / "a")
+    (folder / "a" / "audit.html").unlink()
+    audited("a", defenses=["none", QSGD])
+    assert files(folder / "a") == before
+    with pytest.raises(TypeError):  # what is new is attacked
+        audited("a", defenses=["none", QSGD, TOP])
+    (folder / "own_net.py").write_text((folder / "own_net.py").read_text().replace("sigmoid", "tanh"))
+    monkeypatch.delitem(sys.modules, "own_net")
+    with pytest.raises(TypeError):  # the same weights, another function
+        audited("a", defenses=["none", QSGD])
+
+
+def test_the_reported_level_is_the_attacks(audited, folder):
+    rows = audited(client={"samples": 2, "batch_size": 1}, attacks=KNOWING, defenses=[QSGD, TOP])
+    levels = rows.groupby("audit_attack")["attack_level"].unique().map(list).to_dict()
+    assert levels == {"plain": [0], "knowing": [3], "prior": [4]}
+    spec = AuditSpec.model_validate(settings(attacks=KNOWING))
+    assert [attack.level for attack in spec.attacks] == [ATTACKS["gia-o"].level(a.config) for a in spec.attacks]
+    page = (folder / "out" / "audit.html").read_text()
+    assert "Level 0: plain<" in page
+    assert "Level 3: knowing<" in page
+    assert "Level 4: prior<" in page
+    assert "how the client trains" in page
+    assert set(rows["audit_round"]) == {"0"}
+
+
+def test_what_changes_nothing_is_not_run_twice(audited, folder):
+    rows = audited(attacks=KNOWING[:2], defenses=[QSGD, TOP])
+    runs = set(zip(rows["audit_defense"], rows["audit_attack"], strict=True))
+    quantized, sparse = "Quantization 2-bit", "Sparsification 0.9"
+    assert runs == {(quantized, "plain"), (sparse, "plain"), (sparse, "knowing")}
+    assert (folder / "out" / "audit.html").read_text().count("as plain: what it knows beyond") == 1
+
+
+def test_noise_makes_it_harder_and_images_are_the_same(audited):
+    noise = {"name": "noise", "multiplier": 1.0}
+    attack = {"name": "gia-o", "priors": {"tv": 0.01}, "descent": {"iterations": 80, "lr": 0.3}}
+    rows = audited(defenses=["none", noise], attacks=[attack], trials=3)
+    by_defense = rows.groupby("audit_defense", sort=False)
+    lpips = by_defense["lpips"].mean()
+    assert lpips["none"] < 0.2
+    assert lpips["Perturbation 1"] > lpips["none"] + 0.1
+    drawn = [list(part["image"]) for _, part in by_defense]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 3
+
+
+def test_own_images_in_a_folder_and_in_the_order_of_the_model(audited, folder):
+    from gradleak.data.base import open_dataset
+    from gradleak.stages.score import to_pil
+
+    photos = open_dataset("photos10", 16, {})
+    for index, name in enumerate(["zebra", "ant", "zebra", "cat"]):
+        path = folder / "photos" / name / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        to_pil(photos.images("test", [index])[0]).save(path)
+    classes = ["zebra", "cat", "ant", *"defghij"]
+    rows = audited(
+        images={"path": folder / "photos", "resolution": 16, "classes": classes}, client={"samples": 2}, trials=2
+    )
+    assert sorted(rows["label"]) == [0, 0, 1, 2]
+    assert sorted(rows["image"]) == [0, 1, 2, 3]
+    assert set(rows["dataset_name"]) == {"photos"}
+
+
+def test_the_printed_example_is_a_valid_audit(folder):
+    import yaml
+
+    spec = AuditSpec.model_validate(yaml.safe_load(gradleak("audit", "--example").out))
+    default = AuditSpec.model_validate({"model": {"import": "a:b"}, "images": {"dataset": "photos10"}}).attacks
+    assert [attack.title for attack in spec.attacks] == [attack.title for attack in default]
+    assert [attack.level for attack in spec.attacks] == [attack.level for attack in default] == [1, 1, 3]
+    multi = AuditSpec.model_validate(settings(attacks=None, client={"samples": 2, "batch_size": 1}))
+    assert multi.attacks[-1].config.knowledge == "wst"
