@@ -8,7 +8,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 #: A line of a code block, or text between backticks, that begins with one of these is a command.
-PROGRAMS = ("gradleak", "snakemake", "make", "python", "pip", "eval", "apt-get", "sha256sum", "podman", "docker")
+PROGRAMS = (
+    "gradleak",
+    "snakemake",
+    "make",
+    "python",
+    "pip",
+    "eval",
+    "apt-get",
+    "sha256sum",
+    "cp",
+    "cmp",
+    "podman",
+    "docker",
+)
 #: Languages of code blocks that hold commands; what is none of a shell's is marked `text`.
 SHELL = ("", "console", "sh", "bash")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
