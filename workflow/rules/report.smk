@@ -20,7 +20,7 @@ rule report:
     log:
         f"{RESULTS}/logs/report.log",
     conda:
-        "../../envs/gradleak.yaml"
+        "../../envs/report.yaml"
     params:
         study=lambda wildcards, input: Path(input.plan).parent,
         figures=lambda wildcards, input: Path(input.claims[0]).parent,

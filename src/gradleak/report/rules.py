@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gradleak.tables.spec import PRESENTATIONS
+
 #: Rules by the rules whose files they read. A test compares this with `snakemake --rulegraph`.
 NEEDS: dict[str, tuple[str, ...]] = {
     "fetch_data": (),
@@ -73,13 +75,26 @@ def _jobs(plan: Mapping[str, Any]) -> dict[str, int]:
     batches, cells = plan["batches"], plan["cells"]
     trained = {checkpoint for checkpoints in plan["trainings"].values() for checkpoint in checkpoints}
     measured = [batch for batch in batches.values() if any(cells[cell].get("smoothness") for cell in batch["cells"])]
+    kinds = {entry["kind"] for experiment in plan["experiments"].values() for entry in experiment["show"]}
+    stages = {PRESENTATIONS[kind].stage for kind in kinds}
     counts = {
-        "fetch_data": len({cell["dataset"]["name"] for cell in cells.values()}),
+        "fetch_data": len(_datasets(plan)),
         "train_checkpoint": len(set(plan["checkpoints"]) - trained),
         "train_federated": len(plan["trainings"]),
         "train_auxiliary": len(plan["auxiliaries"]),
         "show_auxiliary": len(plan["auxiliaries"]),
         "measure_smoothness": len(measured),
+        "tables": int("tables" in stages),
+        **dict.fromkeys(["collect_images", "figures"], int("figures" in stages)),
         **dict.fromkeys(["compute_updates", "run_attack", "score_batch"], len(batches)),
     }
     return {name: counts.get(name, 1) for name in NEEDS}
+
+
+def _datasets(plan: Mapping[str, Any]) -> set[str]:
+    """Data sets whose images are attacked, or learned from by clients or by adversaries."""
+    cells = plan["cells"].values()
+    trained = [cell["dataset"] for cell in cells if cell["model"].get("round")]
+    learned = [auxiliary["dataset"]["name"] for auxiliary in plan["auxiliaries"].values()]
+    clients = [dataset.get("label_space") or dataset["name"] for dataset in trained]
+    return {*(cell["dataset"]["name"] for cell in cells), *clients, *learned}

@@ -56,7 +56,7 @@ def run_times(folder: Path) -> list[RuleTime]:
 
 def duration(seconds: float) -> str:
     """Seconds for people: `4.2 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

@@ -6,7 +6,7 @@ from markupsafe import Markup, escape
 
 NOTHING = Markup("")
 
-_MATH = re.compile(r"\$([^$]+)\$")
+_MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")
 _CODE = re.compile(r"``([^`]+)``")
 _SCRIPT = re.compile(r"([_^])(?:\{([^{}]*)\}|([^\s{}]))")
 _SYMBOLS = {
@@ -14,7 +14,7 @@ _SYMBOLS = {
     "infty": "∞", "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "lambda": "λ",
     "mu": "μ", "nabla": "∇", "rho": "ρ", "sigma": "σ", "tau": "τ", "theta": "θ", "le": "≤", "ge": "≥", "ell": "ℓ",
 }  # fmt: skip
-_COMMAND = re.compile(r"\\([a-zA-Z]+)(?:\{\})? ?")
+_COMMAND = re.compile(r"\\([a-zA-Z]+)(?:\{\})?")
 
 
 def html(text: str) -> Markup:
