@@ -203,8 +203,8 @@ def make_plan(study: Study, config: Config, columns: Mapping[str, Any] | None = 
     auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
     for auxiliary in auxiliaries.values():
         chosen_labels(auxiliary.dataset, config.data, config.cache)
-    more = {"title": study.title, "columns": dict(columns or {}), "note": study.note}
-    return Plan(study.name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments, **more)
+    parts = (study.name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments)
+    return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note)
 
 
 def study_path(study: str) -> Path:

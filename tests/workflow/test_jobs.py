@@ -28,7 +28,9 @@ def place(checkout):  # noqa: F811
     measured = "set: {smoothness: {method: finite, samples: 4}}\n        axes: [{model.round"
     more = f"""
       - set: {{attack: {{name: gia-l, generator: {GAN}, restarts: 1}}, knowledge_level: 3}}
-    show: [{{kind: table, rows: [model_round], columns: attack_name, values: [lpips]}}, {{kind: gallery, columns: model_round}}]"""
+    show:
+      - {{kind: table, rows: [model_round], columns: attack_name, values: [lpips]}}
+      - {{kind: gallery, columns: model_round}}"""
     text = text.replace("axes: [{model.round", measured).replace("\n    show: []", more)
     assert attack in text
     study.write_text(text)

@@ -66,9 +66,10 @@ class Entry:
 def experiment_entry(experiment: Experiment, content: Mapping[str, Any], folder: Path, results: pd.DataFrame) -> Entry:
     """An experiment of a plan; content: its entry in plan.json. Raises UserError for a missing or bad file."""
     names = output_names(experiment.name, experiment.show, f"experiment '{experiment.name}'")
-    items, shown = [], []
+    items: list[Item] = []
+    shown: list[Path] = []
     for spec, files in zip(experiment.show, names, strict=True):
-        items.append(_item(spec, files, experiment, folder))
+        items += _items(spec, files, experiment, folder)
         shown += [folder / name for name in files if not name.endswith((".pdf", ".tex"))]
     return Entry(
         anchor=f"experiment-{experiment.name}",
@@ -91,18 +92,29 @@ def figure_item(stem: str, folder: Path, alt: str, made_by: str, kind: str, file
     return Item(f"file-{stem}", kind, caption, files, picture=shown, numbers=numbers)
 
 
-def _item(spec: PresentationSpec, files: list[str], experiment: Experiment, folder: Path) -> Item:
+def _items(spec: PresentationSpec, files: list[str], experiment: Experiment, folder: Path) -> list[Item]:
+    """A figure for every PNG that a presentation writes, a table for every CSV file without one."""
     kind = _KINDS.get(spec.kind, spec.kind)
     made_by = f"gradleak {PRESENTATIONS[spec.kind].stage}"
-    stems = {Path(name).suffix: Path(name).stem for name in files}
-    if ".png" in stems:
-        alt = f"{experiment.paper}, {kind}: {plain(experiment.title)}"
-        return figure_item(stems[".png"], folder, alt, made_by, kind, tuple(files))
-    path = folder / f"{stems['.csv']}.csv"
+    endings: dict[str, list[str]] = {}
+    for name in files:
+        endings.setdefault(Path(name).stem, []).append(Path(name).suffix)
+    items = []
+    for stem, found in endings.items():
+        own = tuple(stem + ending for ending in found)
+        if ".png" in found:
+            alt = f"{experiment.paper}, {kind}: {plain(experiment.title)}"
+            items.append(figure_item(stem, folder, alt, made_by, kind, own))
+        elif ".csv" in found:
+            items.append(_table(spec, folder / f"{stem}.csv", kind, made_by, own))
+    return items
+
+
+def _table(spec: PresentationSpec, path: Path, kind: str, made_by: str, files: tuple[str, ...]) -> Item:
     if isinstance(spec, TableSpec):
         rows = read_csv(path, made_by, pivot.needed(spec))
         table, caption = pivot.rows_by_columns(spec, rows, path), pivot.caption(spec, rows)
     else:
         rows = read_csv(path, made_by)
         table, caption = line_by_line(rows, spec), _CAPTIONS.get(spec.kind, "")
-    return Item(f"file-{path.stem}", kind, html(caption), tuple(files), table=table)
+    return Item(f"file-{path.stem}", kind, html(caption), files, table=table)

@@ -149,8 +149,8 @@ def _seeds(plan: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     cells = list(plan.get("cells", {}).values())
     named = {
         "Cells": [cell.get("seed") for cell in cells],
-        "Initialisation of models": [cell["model"].get("init_seed") for cell in cells],
-        "Federated training": [(cell["model"].get("training") or {}).get("seed") for cell in cells],
+        "Initialisation of models": [cell.get("model", {}).get("init_seed") for cell in cells],
+        "Federated training": [(cell.get("model", {}).get("training") or {}).get("seed") for cell in cells],
         "Auxiliary models": [auxiliary.get("seed") for auxiliary in plan.get("auxiliaries", {}).values()],
     }
     for name, values in named.items():

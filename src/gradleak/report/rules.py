@@ -72,17 +72,18 @@ def _all(name: str, needs: Mapping[str, list[str]]) -> set[str]:
 
 
 def _jobs(plan: Mapping[str, Any]) -> dict[str, int]:
-    batches, cells = plan["batches"], plan["cells"]
-    trained = {checkpoint for checkpoints in plan["trainings"].values() for checkpoint in checkpoints}
+    batches, cells, auxiliaries = plan.get("batches", {}), plan.get("cells", {}), plan.get("auxiliaries", {})
+    trainings = plan.get("trainings", {})
+    trained = {checkpoint for checkpoints in trainings.values() for checkpoint in checkpoints}
     measured = [batch for batch in batches.values() if any(cells[cell].get("smoothness") for cell in batch["cells"])]
     kinds = {entry["kind"] for experiment in plan["experiments"].values() for entry in experiment["show"]}
     stages = {PRESENTATIONS[kind].stage for kind in kinds}
     counts = {
         "fetch_data": len(_datasets(plan)),
-        "train_checkpoint": len(set(plan["checkpoints"]) - trained),
-        "train_federated": len(plan["trainings"]),
-        "train_auxiliary": len(plan["auxiliaries"]),
-        "show_auxiliary": len(plan["auxiliaries"]),
+        "train_checkpoint": len(set(plan.get("checkpoints", {})) - trained),
+        "train_federated": len(trainings),
+        "train_auxiliary": len(auxiliaries),
+        "show_auxiliary": len(auxiliaries),
         "measure_smoothness": len(measured),
         "tables": int("tables" in stages),
         **dict.fromkeys(["collect_images", "figures"], int("figures" in stages)),
@@ -93,8 +94,8 @@ def _jobs(plan: Mapping[str, Any]) -> dict[str, int]:
 
 def _datasets(plan: Mapping[str, Any]) -> set[str]:
     """Data sets whose images are attacked, or learned from by clients or by adversaries."""
-    cells = plan["cells"].values()
-    trained = [cell["dataset"] for cell in cells if cell["model"].get("round")]
-    learned = [auxiliary["dataset"]["name"] for auxiliary in plan["auxiliaries"].values()]
+    cells = plan.get("cells", {}).values()
+    trained = [cell["dataset"] for cell in cells if cell.get("model", {}).get("round")]
+    learned = [auxiliary["dataset"]["name"] for auxiliary in plan.get("auxiliaries", {}).values()]
     clients = [dataset.get("label_space") or dataset["name"] for dataset in trained]
-    return {*(cell["dataset"]["name"] for cell in cells), *clients, *learned}
+    return {*(cell["dataset"]["name"] for cell in cells if "dataset" in cell), *clients, *learned}

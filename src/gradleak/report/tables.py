@@ -88,7 +88,7 @@ def _field(name: str, text: str, spec: PresentationSpec, numeric: bool) -> Field
         return Field(html(short(text)), text, "number")
     if name == "over":
         return Field(html(spec.heading(text)))
-    if name in _QUANTITY_COLUMNS and text in QUANTITIES:
+    if name in _QUANTITY_COLUMNS and (text in QUANTITIES or text in spec.quantities):
         return Field(html(quantity(text, spec).name))
     return Field(html(spec.shown(text)))
 
