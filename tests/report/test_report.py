@@ -1,6 +1,7 @@
 """The report as text: what is in it, the same bytes twice, and one line for every file that is missing or bad."""
 
 import dataclasses
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -12,6 +13,7 @@ from core_cases import Ran, gradleak
 from report_world import FINGERPRINT
 
 from gradleak.claims.write import FILES as CLAIM_FILES
+from gradleak.code import code_files
 from gradleak.errors import UserError
 from gradleak.report.page import Folders, render
 
@@ -152,6 +154,28 @@ def test_a_folder_without_records_says_so(copied: Folders, tmp_path: Path) -> No
     for part in ("There are no run times", "no provenance files", "no record of data sets", "as the plan asks"):
         assert part in found
     assert "Theorem 4.2" not in found
+
+
+def test_an_archive_has_no_images_and_one_provenance_file(copied: Folders) -> None:
+    for name in ("benchmarks", "data", "reconstructions", "shards", "auxiliary"):
+        shutil.rmtree(copied.study / name)
+    for path in (copied.study / "images.parquet", *copied.figures.glob("*_gallery.*"), *copied.figures.glob("aux*")):
+        path.unlink()
+    place = {"device": "cuda (H100)", "cpu": {"model": "EPYC"}, "python": "3.11.7", "versions": {"torch": "2.13.0"}}
+    job = {"environment": 0, "seconds": 90.0, "finished": "2026-01-02T03:04:05Z", "families": {}}
+    data = {"photos10": {"source": "its own", "train": 7, "test": 5, "classes": 1, "fingerprint": "abc"}}
+    content = {"environments": [place], "jobs": {"attack": {"b": job, "c": job}}, "data": data}
+    (copied.study / "provenance.json").write_text(json.dumps(content))
+    found = words(render(copied))
+    for part in ("Device cuda (H100)", "CPU model EPYC", "photos10 7 5 abc", "run_attack 2 3 min 00 s 100.0 %"):
+        assert part in found
+    assert "Left out, for the study's folder has no images: table1_gallery ." in found
+
+
+def test_the_report_needs_no_torch() -> None:
+    files = code_files(["gradleak.report.page"])
+    assert any(file.endswith("report/graph.py") for file in files)
+    assert not [file for file in files if re.search(r"^(?:import|from) torch", Path(file).read_text(), re.MULTILINE)]
 
 
 def test_results_of_two_devices_or_other_data_are_pointed_out(copied: Folders) -> None:

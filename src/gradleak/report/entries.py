@@ -49,7 +49,7 @@ class Entry:
     """An experiment, or something else that the paper has one title for.
 
     note: what the study says of it. scale: what was attacked. reads: names by which claims refer to it. shown: paths of
-    the files that it is made of.
+    the files that it is made of. left_out: figures that are not there, for the study's folder has no images.
     """
 
     anchor: str
@@ -61,14 +61,24 @@ class Entry:
     note: Markup = NOTHING
     scale: str = ""
     reads: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
-def experiment_entry(experiment: Experiment, content: Mapping[str, Any], folder: Path, results: pd.DataFrame) -> Entry:
-    """An experiment of a plan; content: its entry in plan.json. Raises UserError for a missing or bad file."""
+def experiment_entry(
+    experiment: Experiment, content: Mapping[str, Any], folder: Path, results: pd.DataFrame, images: bool
+) -> Entry:
+    """An experiment of a plan; content: its entry in plan.json. images: whether the study's folder has any.
+
+    Raises UserError for a missing or bad file; without images, galleries may be missing, as in an archive.
+    """
     names = output_names(experiment.name, experiment.show, f"experiment '{experiment.name}'")
     items: list[Item] = []
     shown: list[Path] = []
+    left_out: list[str] = []
     for spec, files in zip(experiment.show, names, strict=True):
+        if PRESENTATIONS[spec.kind].needs_images and not images and not (folder / files[0]).exists():
+            left_out.append(Path(files[0]).stem)
+            continue
         items += _items(spec, files, experiment, folder)
         shown += [folder / name for name in files if not name.endswith((".pdf", ".tex"))]
     return Entry(
@@ -81,6 +91,7 @@ def experiment_entry(experiment: Experiment, content: Mapping[str, Any], folder:
         note=html(str(content.get("note") or "")),
         scale=scale(results, list(experiment.cells["cell_id"])),
         reads=(experiment.name,),
+        left_out=tuple(left_out),
     )
 
 

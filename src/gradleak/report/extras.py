@@ -82,12 +82,14 @@ def survey_entries(folder: Path) -> list[Entry]:
 def auxiliary_entries(plan: Mapping[str, Any], folder: Path, study: Path) -> list[Entry]:
     """A picture of every auxiliary model of a plan, with what was measured of it.
 
-    Raises UserError where there is no picture; of measurements there may be none (a study's folder without them).
+    Raises UserError where there is no picture, unless the study's folder holds no auxiliary models, as an archive's.
     """
     entries = []
     for key, config in plan.get("auxiliaries", {}).items():
         data = config["dataset"]
         found = sorted(folder.glob(f"auxiliary_*_{key}.png"))
+        if not found and not (study / "auxiliary").is_dir():
+            continue
         if not found:
             raise UserError(f"{folder}/auxiliary_*_{key}.png: missing; run `gradleak pretrain show`")
         title = f"{config['name']} on {data['name']} at {data['resolution']} px"

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from gradleak.report.rules import Rule
 
-_BOX, _TALL, _GAP_X, _GAP_Y, _EDGE = 140.0, 40.0, 26.0, 18.0, 6.0
+_BOX, _TALL, _GAP_X, _GAP_Y, _EDGE = 144.0, 40.0, 26.0, 18.0, 6.0
 _SWEEPS = 8
 
 

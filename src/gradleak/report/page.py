@@ -43,9 +43,11 @@ def render(folders: Folders) -> str:
     study, experiments = read_plan(plan_path)
     plan = read_json(plan_path, "gradleak plan")
     results = read_table(folders.study / "results.parquet", _SCALE_COLUMNS)
+    images = (folders.study / "images.parquet").exists()
     captions = read_captions(folders.captions, study)
     shown = [
-        experiment_entry(one, plan["experiments"][one.name], folders.figures, results) for one in experiments.values()
+        experiment_entry(one, plan["experiments"][one.name], folders.figures, results, images)
+        for one in experiments.values()
     ]
     entries = [
         *first_noted(survey_entries(folders.survey) if folders.survey else [], captions["survey"]),
@@ -58,7 +60,7 @@ def render(folders: Folders) -> str:
     lines = published.read_lines(folders.figures / "published.csv")
     own = [folders.figures / "claims.csv", folders.figures / "published.csv"]
     made_of = [plan_path, folders.study / "results.parquet", *own, *(path for one in entries for path in one.shown)]
-    times = run_times(folders.study / "benchmarks")
+    times = run_times(folders.study)
     rules = rules_of(plan)
     return (
         _environment()

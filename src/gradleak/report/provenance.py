@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradleak.report.archived import archived_data, archived_jobs
 from gradleak.report.read import checksum, read_bytes, read_json
 
 ENDING = ".provenance.json"
@@ -56,11 +57,12 @@ class Provenance:
 
 
 def read_provenance(folder: Path, plan: Mapping[str, Any], shown: Sequence[Path]) -> Provenance:
-    """Sum up the provenance files under a study's folder; raises UserError for one that is not JSON.
+    """Sum up the provenance files under a study's folder, or an archive's one; raises UserError if one is not JSON.
 
     plan: content of plan.json. shown: the files that the page is made from.
     """
     found = [read_json(path, _MADE_BY) for path in sorted(folder.rglob(f"*{ENDING}"))]
+    found = found or [job for jobs in archived_jobs(folder).values() for job in jobs]
     facts = _facts(found)
     differing = [fact for fact in facts if fact.differs and fact.name in ("Commit", "Device", "torch")]
     problems = [f"{fact.name}: results come from {len(fact.values)} different ones." for fact in differing]
@@ -84,6 +86,7 @@ def read_provenance(folder: Path, plan: Mapping[str, Any], shown: Sequence[Path]
 
 def _facts(found: Sequence[Mapping[str, Any]]) -> tuple[Fact, ...]:
     columns: dict[str, list[str]] = {"Device": _texts(found, "device"), "Commit": _texts(found, "commit")}
+    columns["CPU"] = [_listed(content["cpu"]) for content in found if content.get("cpu")]
     columns["Python"] = _texts(found, "python")
     packages = sorted({name for content in found for name in content.get("versions", {})})
     for name in packages:
@@ -97,10 +100,14 @@ def _facts(found: Sequence[Mapping[str, Any]]) -> tuple[Fact, ...]:
     if found:
         hosts = {content.get("host") for content in found} - {None}
         jobs = {content.get("slurm_job") for content in found} - {None}
-        facts.append(Fact("Machines", ((str(len(hosts)), len(found)),)))
-        facts.append(Fact("SLURM jobs", ((str(len(jobs) or "none"), len(found)),)))
+        facts += [Fact("Machines", ((str(len(hosts)), len(found)),))] if hosts else []
+        facts += [Fact("SLURM jobs", ((str(len(jobs)), len(found)),))] if jobs else []
         facts += _times(found)
     return tuple(facts)
+
+
+def _listed(content: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in content.items())
 
 
 def _texts(found: Sequence[Mapping[str, Any]], key: str) -> list[str]:
@@ -132,6 +139,7 @@ def _data(folder: Path, found: Sequence[Mapping[str, Any]]) -> tuple[DataSet, ..
         for name, fingerprint in (content.get("data") or {}).items():
             used.setdefault(str(name), Counter())[str(fingerprint)] += 1
     records = {path.stem: read_json(path, "gradleak data record") for path in sorted((folder / "data").glob("*.json"))}
+    records = records or archived_data(folder)
     rows = []
     for name in sorted({*records, *used}):
         record = records.get(name, {})

@@ -1,10 +1,11 @@
-"""Run times and memory per rule, from Snakemake's benchmark files."""
+"""Run times and memory per rule, from Snakemake's benchmark files, or from an archive."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gradleak.errors import UserError
+from gradleak.report.archived import archived_jobs
 from gradleak.report.read import read_csv
 from gradleak.report.tables import is_number
 
@@ -30,12 +31,16 @@ class RuleTime:
         return self.total / self.jobs
 
 
-def run_times(folder: Path) -> list[RuleTime]:
-    """One entry per folder of `benchmarks/`, longest first; empty where there are none.
+def run_times(study: Path) -> list[RuleTime]:
+    """One entry per folder of a study's `benchmarks/`, or rule of an archive, longest first; empty without either.
 
     Raises UserError for a file that is no benchmark.
     """
-    found = {path.name: list(_jobs(path)) for path in sorted(folder.glob("*")) if path.is_dir()}
+    found = {path.name: list(_jobs(path)) for path in sorted((study / "benchmarks").glob("*")) if path.is_dir()}
+    if not found:
+        found = {
+            rule: [(float(job["seconds"]), None, None) for job in jobs] for rule, jobs in archived_jobs(study).items()
+        }
     whole = sum(seconds for jobs in found.values() for seconds, _, _ in jobs)
     rows = []
     for rule, jobs in found.items():
