@@ -90,6 +90,7 @@ def render(folders: Folders) -> str:
             style=_resource("report.css"),
             script=_resource("report.js"),
         )
+        .lstrip()  # the lines of the macros
     )
 
 
