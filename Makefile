@@ -10,10 +10,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := study
-.PHONY: study figures verify test twice check bench bench-rounds bench-igsa unlock lock clean help
+.PHONY: study report figures verify test twice check bench bench-rounds bench-igsa unlock lock clean help
 
 study: $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
 	snakemake --profile workflow/profiles/default --cores $(CORES)
+
+report: $(READY) ## the study of config.yaml as one HTML file: results/<study>/report.html
+	snakemake --profile workflow/profiles/default --cores $(CORES) report
 
 figures: $(READY) ## every table, figure and claim from results/reference, and theory and survey: no GPU, no data
 	gradleak verify $(REFERENCE) --cells 0

@@ -11,6 +11,8 @@ from packaging.requirements import Requirement
 FOLDER = Path(__file__).parent
 REPORT = (
     "click",
+    "jinja2",
+    "markupsafe",
     "matplotlib",
     "numpy",
     "pandas",
@@ -29,7 +31,7 @@ COMPUTE = (
 )
 STAGES = {
     "compute": (COMPUTE, "the stages that compute: data, training, updates, attacks, scores, IGSA, theory"),
-    "report": (REPORT, "the stages that report: collected results, tables, figures, claims, survey. Without torch"),
+    "report": (REPORT, "the stages that report: results, tables, figures, claims, survey, report. Without torch"),
 }
 
 

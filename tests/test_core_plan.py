@@ -141,6 +141,7 @@ def test_plan_file_round_trips_and_is_the_same_bytes_each_time(tmp_path):
     assert set(json.loads(paths[0].read_text())) == {
         "study",
         "title",
+        "note",
         "config",
         "columns",
         "accuracies",

@@ -52,6 +52,7 @@ class Plan:
     experiments: dict[str, Any]
     title: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
     def batch_cells(self, batch: str) -> list[Cell]:
         """The cells of a batch; raises UserError for an unknown id."""
@@ -122,6 +123,7 @@ class Plan:
         content = {
             "study": self.study,
             "title": self.title,
+            "note": self.note,
             "config": self.config.model_dump(mode="json"),
             "columns": self.columns,
             "experiments": self.experiments,
@@ -155,6 +157,7 @@ class Plan:
                 content["experiments"],
                 content.get("title", ""),
                 content.get("columns", {}),
+                content.get("note", ""),
             )
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
@@ -190,6 +193,7 @@ def make_plan(study: Study, config: Config, columns: Mapping[str, Any] | None = 
         name: {
             "title": experiment.title,
             "paper": experiment.paper,
+            "note": experiment.note,
             "show": experiment.show,
             "cells": [{"cell_id": cell.id, "labels": labels} for cell, labels in experiment.cells],
         }
@@ -199,10 +203,8 @@ def make_plan(study: Study, config: Config, columns: Mapping[str, Any] | None = 
     auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
     for auxiliary in auxiliaries.values():
         chosen_labels(auxiliary.dataset, config.data, config.cache)
-    name, title = study.name, study.title
-    return Plan(
-        name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments, title, dict(columns or {})
-    )
+    parts = (study.name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments)
+    return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note)
 
 
 def study_path(study: str) -> Path:

@@ -47,18 +47,20 @@ class Block(Point):
 
 
 class ExperimentSpec(_Strict):
-    """What one table or figure of the paper needs, and how it is shown."""
+    """What one table or figure of the paper needs, and how it is shown; `note`: how it differs from the paper's."""
 
     title: str
     paper: str
+    note: str = ""
     cells: list[Block]
     show: list[dict[str, Any]]
 
 
 class StudySpec(_Strict):
-    """The content of a study file."""
+    """The content of a study file; `note`: what is smaller than in the paper, for readers of its results."""
 
     title: str
+    note: str = ""
     defaults: dict[str, Any]
     trials: Trials = Trials()
     experiments: dict[str, ExperimentSpec] = Field(min_length=1)
@@ -72,6 +74,7 @@ class Experiment:
     paper: str
     show: list[dict[str, Any]]
     cells: list[tuple[Cell, dict[str, Scalar]]] = field(default_factory=list)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Study:
     name: str
     title: str
     experiments: dict[str, Experiment]
+    note: str = ""
 
     def cells(self) -> list[Cell]:
         """All distinct cells, in the order in which experiments first name them."""
@@ -108,8 +112,14 @@ def load_study(path: Path) -> Study:
         cells = [pair for block in experiment.cells for pair in _expand(spec, block, tuned, where)]
         if not cells:
             raise UserError(f"{path}: experiments.{name}: has no cells")
-        experiments[name] = Experiment(experiment.title, experiment.paper, experiment.show, cells)
-    return Study(path.stem, spec.title, experiments)
+        experiments[name] = Experiment(
+            experiment.title, experiment.paper, experiment.show, cells, _paragraph(experiment.note)
+        )
+    return Study(path.stem, spec.title, experiments, _paragraph(spec.note))
+
+
+def _paragraph(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _expand(

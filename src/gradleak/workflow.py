@@ -188,6 +188,12 @@ class Workflow:
         """Files that the survey's table and figures run, and the survey itself."""
         return code_files(["gradleak.survey.outputs"]) + resource_files("survey", "*.yaml")
 
+    def report_code(self) -> list[str]:
+        """Files that writing the report runs, with its template, style and script, and the published values."""
+        kinds = sorted(PRESENTATIONS.origin(name) for name in PRESENTATIONS)
+        code = code_files(["gradleak.report.page", *kinds])
+        return code + resource_files("report", "report.*") + resource_files("published")
+
     def _parts(self, batch: str, attack: bool) -> list[str]:
         modules: list[str] = []
         for cell in self.plan.batch_cells(batch):

@@ -86,6 +86,15 @@ def planned_before(place: Place, *arguments: str) -> None:
         kept.write_text(before)
 
 
+def reported(place: Place, *arguments: str) -> None:
+    """`gradleak report`: as typed, after the claims, whose verdicts it shows."""
+    study = arguments[arguments.index("--study-folder") + 1]
+    read = ["--results", f"{study}/results.parquet", "--plan", f"{study}/plan.json", "--ledger", "mine.yaml"]
+    place.gradleak("claims", *read, "--out", arguments[arguments.index("--figures") + 1])
+    place.gradleak(*arguments)
+    assert "later-worse" in (place.folder / arguments[-1]).read_text()
+
+
 def snakemake(place: Place, *arguments: str) -> None:
     """Snakemake knows the options and finds the profile; study and settings are valid. Dry runs: tests/slurm, and
     tests/workflow, which run the pipeline on small studies.
@@ -222,6 +231,7 @@ RULES: dict[str, Callable[..., None]] = {
     r"gradleak plan --calibrate": parsed,  # times the machine for some seconds
     r"gradleak status( --study \w+)?": planned_before,
     r"gradleak claims .*": as_typed,
+    r"gradleak report .*": reported,
     r"gradleak survey --output \S+": as_typed,
     r"gradleak theory --output \S+": theory,
     r"gradleak verify.*": verify,

@@ -1,6 +1,7 @@
 """The numbers of jobs and hours that `gradleak plan` prints are those of Snakemake's DAG."""
 
 import io
+import json
 import re
 from collections import Counter
 
@@ -10,6 +11,7 @@ from test_federated import plan_of
 from test_workflow import ROOT, checkout  # noqa: F401  # the fixture
 
 from gradleak.jobs import gpu_jobs, job_counts, plan_summary
+from gradleak.report.rules import NEEDS, rules_of
 
 STUDY = "tests/workflow/federated.yaml"
 GAN = "{name: dcgan, dataset: {name: photos10, resolution: 16}, channels: 8, steps: 3, batch_size: 4}"
@@ -17,8 +19,8 @@ LOCAL = re.findall(r"^    (\w+),$", (ROOT / "Snakefile").read_text().split("loca
 
 
 @pytest.fixture
-def planned(checkout):  # noqa: F811
-    """A study with every kind of job, its plan, and what Snakemake would run."""
+def place(checkout):  # noqa: F811
+    """A checkout whose study has every kind of job."""
     place = checkout("jobs")
     study = place.folder / STUDY
     text = study.read_text()
@@ -26,13 +28,21 @@ def planned(checkout):  # noqa: F811
     measured = "set: {smoothness: {method: finite, samples: 4}}\n        axes: [{model.round"
     more = f"""
       - set: {{attack: {{name: gia-l, generator: {GAN}, restarts: 1}}, knowledge_level: 3}}
-    show: [{{kind: table, rows: [model_round], columns: attack_name, values: [lpips]}}]"""
+    show:
+      - {{kind: table, rows: [model_round], columns: attack_name, values: [lpips]}}
+      - {{kind: gallery, columns: model_round}}"""
     text = text.replace("axes: [{model.round", measured).replace("\n    show: []", more)
     assert attack in text
     study.write_text(text)
+    return place
+
+
+@pytest.fixture
+def planned(place):
+    """The plan of that study, and what Snakemake would run."""
     done = place.snakemake("--dry-run", study=STUDY)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return plan_of(study), done.stdout
+    return plan_of(place.folder / STUDY), done.stdout
 
 
 def test_the_plan_counts_the_jobs_of_the_dag(planned):
@@ -43,6 +53,18 @@ def test_the_plan_counts_the_jobs_of_the_dag(planned):
     out = Console(record=True, width=300, file=io.StringIO())
     out.print(plan_summary(plan))
     assert f"{rules['run_attack']} run_attack" in out.export_text()
+    shown = {rule.name: rule.jobs for rule in rules_of(json.loads(plan.text())) if rule.name != "report"}
+    cached = {"fetch_lpips": 1}
+    assert shown == {rule: count for rule, count in rules.items() if rule != "all"} | cached
+
+
+def test_the_reports_graph_is_snakemakes(place):
+    drawn = place.snakemake("--rulegraph", "dot", "report", study=STUDY)
+    assert drawn.returncode == 0, drawn.stderr[-3000:]
+    names = dict(re.findall(r'(\d+)\[label = "(\w+?)(?:_[0-9a-f]{16})?"', drawn.stdout))
+    edges = {(names[first], names[second]) for first, second in re.findall(r"(\d+) -> (\d+)", drawn.stdout)}
+    assert {(need, rule) for rule, needs in NEEDS.items() for need in needs} == edges
+    assert set(names.values()) == NEEDS.keys()
 
 
 def test_the_plans_hours_are_those_of_the_jobs_limits(planned):

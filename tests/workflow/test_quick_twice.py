@@ -28,12 +28,12 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
-def make(folder: Path, log: Path) -> subprocess.Popen[bytes]:
+def make(folder: Path, log: Path, *targets: str) -> subprocess.Popen[bytes]:
     """Start `make` in a folder with half of the cores."""
     cores = max(1, (os.cpu_count() or 2) // 2)
     settings = {"PYTHONPATH": str(folder / "src"), "XDG_CACHE_HOME": str(folder / ".xdg")}
     with log.open("wb") as file:
-        command = ["make", f"CORES={cores}"]
+        command = ["make", f"CORES={cores}", *targets]
         return subprocess.Popen(command, cwd=folder, env=os.environ | settings, stdout=file, stderr=subprocess.STDOUT)
 
 
@@ -61,3 +61,8 @@ def test_quick_has_the_same_bytes_in_two_folders_and_is_done_then(tmp_path):
     again = make(folders[0], logs[0])
     assert again.wait() == 0
     assert "Nothing to be done" in logs[0].read_text()
+
+    report = make(folders[0], logs[0], "report")
+    assert report.wait() == 0, logs[0].read_text()[-3000:]
+    assert "run_attack" not in logs[0].read_text()
+    assert (folders[0] / "results/quick/report.html").read_text().startswith("<!DOCTYPE html>")

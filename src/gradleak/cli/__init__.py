@@ -27,6 +27,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "claims": "which of the paper's findings the results support; its numbers beside ours",
         "theory": "the paper's lemma and theorems as numerical experiments, Figure 3",
         "survey": "Table 7 and Figures 1, 2 and 8",
+        "report": "all of it as one HTML file, with provenance, the graph of rules and run times",
     },
     "Tools": {
         "status": "what of a study is done, started, failed and waiting, and how long it will take",

@@ -1,0 +1,115 @@
+"""Verdicts of `claims.csv` for the page: counts, one row per claim, and the interval as a small drawing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from gradleak.claims.verdict import VERDICTS
+from gradleak.errors import UserError
+from gradleak.report.read import read_csv
+from gradleak.report.tables import is_number, short
+from gradleak.report.text import NOTHING, html
+
+MADE_BY = "gradleak claims"
+_COLUMNS = (
+    *("id", "claim", "where", "reads", "effect_is", "claimed", "margin", "effect", "low", "high"),
+    *("n", "verdict", "reason", "scale"),
+)
+_WIDTH, _HEIGHT, _EDGE = 120, 18, 6
+
+
+@dataclass(frozen=True)
+class ClaimRow:
+    """A claim as the page shows it.
+
+    rank: of its verdict, to sort by. link: id in the page of what it reads, or nothing. effect, interval: text, empty
+    where there is none. drawing: the interval against the margin.
+    """
+
+    id: str
+    text: Markup
+    where: str
+    verdict: str
+    rank: int
+    effect: str
+    effect_value: str
+    interval: str
+    drawing: Markup
+    n: str
+    reads: str
+    link: str
+    rule: Markup
+    reason: Markup
+    scale: str
+
+    @property
+    def style(self) -> str:
+        """Class of the verdict in the page."""
+        return self.verdict.replace(" ", "-")
+
+
+def claim_rows(path: Path, links: Mapping[str, str]) -> list[ClaimRow]:
+    """All claims of a file; links: ids in the page by what a claim reads. Raises UserError for a bad file."""
+    return [_row(line, path, links) for line in read_csv(path, MADE_BY, _COLUMNS)]
+
+
+def verdict_counts(rows: Sequence[ClaimRow]) -> dict[str, int]:
+    """How many claims have each verdict, in the order of `VERDICTS`."""
+    return {word: sum(row.verdict == word for row in rows) for word in VERDICTS}
+
+
+def _row(line: dict[str, str], path: Path, links: Mapping[str, str]) -> ClaimRow:
+    if line["verdict"] not in VERDICTS:
+        raise UserError(f"{path}: claim '{line['id']}': verdict '{line['verdict']}' is none of {', '.join(VERDICTS)}")
+    for name in ("margin", "effect", "low", "high"):
+        if line[name] and not is_number(line[name]):
+            raise UserError(f"{path}: claim '{line['id']}': {name} '{line[name]}' is not a number")
+    has_interval = bool(line["low"] and line["high"])
+    return ClaimRow(
+        id=line["id"],
+        text=html(line["claim"]),
+        where=line["where"],
+        verdict=line["verdict"],
+        rank=VERDICTS.index(line["verdict"]),
+        effect=_shown(line["effect"]),
+        effect_value=line["effect"],
+        interval=f"{_shown(line['low'])} to {_shown(line['high'])}" if has_interval else "",
+        drawing=_drawing(line) if has_interval and line["effect"] else NOTHING,
+        n="" if line["n"] == "0" else line["n"],
+        reads=line["reads"],
+        link=links.get(line["reads"], ""),
+        rule=html(f"{line['effect_is']}: claimed {line['claimed']} {line['margin']}"),
+        reason=html(line["reason"]),
+        scale=line["scale"],
+    )
+
+
+def _shown(text: str) -> str:
+    return f"{float(text):.3f}".replace("-", "−") if text else short(text)
+
+
+def _drawing(line: Mapping[str, str]) -> Markup:
+    """The margin as a line, the claimed side shaded, the interval as a bar and the effect as a point on it."""
+    low, high, effect, margin = (float(line[name]) for name in ("low", "high", "effect", "margin"))
+    least, most = min(low, margin), max(high, margin)
+    room = 0.15 * (most - least) or 1.0
+    least, most = least - room, most + room
+
+    def place(value: float) -> float:
+        return round(_EDGE + (_WIDTH - 2 * _EDGE) * (value - least) / (most - least), 1)
+
+    at = place(margin)
+    x, width = (at, _WIDTH - at) if line["claimed"] == "above" else (0, at)
+    middle = _HEIGHT / 2
+    return Markup(
+        '<svg class="interval" viewBox="0 0 {w} {h}" width="{w}" height="{h}" aria-hidden="true">'
+        '<rect class="side" x="{x}" y="0" width="{width}" height="{h}"/>'
+        '<line class="margin" x1="{at}" x2="{at}" y1="0" y2="{h}"/>'
+        '<line class="bar" x1="{low}" x2="{high}" y1="{mid}" y2="{mid}"/>'
+        '<circle class="point" cx="{effect}" cy="{mid}" r="3"/></svg>'
+    ).format(
+        w=_WIDTH, h=_HEIGHT, x=x, width=round(width, 1), at=at, mid=middle,
+        low=place(low), high=place(high), effect=place(effect),
+    )  # fmt: skip

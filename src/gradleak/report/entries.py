@@ -1,0 +1,131 @@
+"""What the page shows of each experiment: figures and tables with captions, numbers and scale."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from gradleak.claims.scale import scale
+from gradleak.report import pivot
+from gradleak.report.pictures import Picture, picture
+from gradleak.report.read import read_csv, read_text
+from gradleak.report.sections import PaperSection, section_of
+from gradleak.report.tables import HtmlTable, line_by_line
+from gradleak.report.text import NOTHING, html, plain
+from gradleak.tables.entries import TableSpec
+from gradleak.tables.plan import Experiment
+from gradleak.tables.spec import PRESENTATIONS, PresentationSpec, output_names
+
+_KINDS = {"line": "plot", "rounds": "plot over rounds", "gallery": "reconstructions", "bars": "bars"}
+_KINDS |= {"tradeoff": "trade-off", "correlation": "rank correlation"}
+
+_CAPTIONS = {
+    "contrast": "A line compares images: the difference is the mean of what stands under against, less that of the"
+    " baseline, with its 95 % interval (low, high) by bootstrap; p is two-sided. It has a sign where the interval"
+    " excludes 0.",
+    "correlation": "Spearman's rank correlation ρ of x and y over a factor's values, each point a mean over trials,"
+    " with its 95 % interval (low, high) by Fisher's transformation; p is that of a two-sided permutation test.",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One figure or table. numbers: those that a figure draws. files: names of all its files."""
+
+    anchor: str
+    kind: str
+    caption: Markup
+    files: tuple[str, ...]
+    picture: Picture | None = None
+    table: HtmlTable | None = None
+    numbers: HtmlTable | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An experiment, or something else that the paper has one title for.
+
+    note: what the study says of it. scale: what was attacked. reads: names by which claims refer to it. shown: paths of
+    the files that it is made of. left_out: figures that are not there, for the study's folder has no images.
+    """
+
+    anchor: str
+    title: Markup
+    paper: str
+    section: PaperSection
+    items: tuple[Item, ...]
+    shown: tuple[Path, ...]
+    note: Markup = NOTHING
+    scale: str = ""
+    reads: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def experiment_entry(
+    experiment: Experiment, content: Mapping[str, Any], folder: Path, results: pd.DataFrame, images: bool
+) -> Entry:
+    """An experiment of a plan; content: its entry in plan.json. images: whether the study's folder has any.
+
+    Raises UserError for a missing or bad file; without images, galleries may be missing, as in an archive.
+    """
+    names = output_names(experiment.name, experiment.show, f"experiment '{experiment.name}'")
+    items: list[Item] = []
+    shown: list[Path] = []
+    left_out: list[str] = []
+    for spec, files in zip(experiment.show, names, strict=True):
+        if PRESENTATIONS[spec.kind].needs_images and not images and not (folder / files[0]).exists():
+            left_out.append(Path(files[0]).stem)
+            continue
+        items += _items(spec, files, experiment, folder)
+        shown += [folder / name for name in files if not name.endswith((".pdf", ".tex"))]
+    return Entry(
+        anchor=f"experiment-{experiment.name}",
+        title=html(experiment.title),
+        paper=experiment.paper,
+        section=section_of(experiment.paper),
+        items=tuple(items),
+        shown=tuple(shown),
+        note=html(str(content.get("note") or "")),
+        scale=scale(results, list(experiment.cells["cell_id"])),
+        reads=(experiment.name,),
+        left_out=tuple(left_out),
+    )
+
+
+def figure_item(stem: str, folder: Path, alt: str, made_by: str, kind: str, files: tuple[str, ...]) -> Item:
+    """A figure with the caption, and the numbers, of the text and CSV files of the same name that are among `files`."""
+    caption = html(read_text(folder / f"{stem}.txt", made_by).strip()) if f"{stem}.txt" in files else NOTHING
+    shown = picture(folder / f"{stem}.png", alt, made_by)
+    numbers = line_by_line(read_csv(folder / f"{stem}.csv", made_by)) if f"{stem}.csv" in files else None
+    return Item(f"file-{stem}", kind, caption, files, picture=shown, numbers=numbers)
+
+
+def _items(spec: PresentationSpec, files: list[str], experiment: Experiment, folder: Path) -> list[Item]:
+    """A figure for every PNG that a presentation writes, a table for every CSV file without one."""
+    kind = _KINDS.get(spec.kind, spec.kind)
+    made_by = f"gradleak {PRESENTATIONS[spec.kind].stage}"
+    endings: dict[str, list[str]] = {}
+    for name in files:
+        endings.setdefault(Path(name).stem, []).append(Path(name).suffix)
+    items = []
+    for stem, found in endings.items():
+        own = tuple(stem + ending for ending in found)
+        if ".png" in found:
+            alt = f"{experiment.paper}, {kind}: {plain(experiment.title)}"
+            items.append(figure_item(stem, folder, alt, made_by, kind, own))
+        elif ".csv" in found:
+            items.append(_table(spec, folder / f"{stem}.csv", kind, made_by, own))
+    return items
+
+
+def _table(spec: PresentationSpec, path: Path, kind: str, made_by: str, files: tuple[str, ...]) -> Item:
+    if isinstance(spec, TableSpec):
+        rows = read_csv(path, made_by, pivot.needed(spec))
+        table, caption = pivot.rows_by_columns(spec, rows, path), pivot.caption(spec, rows)
+    else:
+        rows = read_csv(path, made_by)
+        table, caption = line_by_line(rows, spec), _CAPTIONS.get(spec.kind, "")
+    return Item(f"file-{path.stem}", kind, html(caption), files, table=table)

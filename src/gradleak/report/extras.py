@@ -1,0 +1,127 @@
+"""What the page shows beside a study's experiments: theory, survey, and what adversaries have learned."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from gradleak.errors import UserError
+from gradleak.report.entries import Entry, Item, figure_item
+from gradleak.report.pictures import picture
+from gradleak.report.read import read_csv, read_json
+from gradleak.report.sections import section_of
+from gradleak.report.tables import Column, Field, HtmlTable, line_by_line
+from gradleak.report.text import NOTHING, html
+from gradleak.tables.quantities import QUANTITIES
+
+# Stem of the figure, title, place in the paper, tables beside it.
+_THEORY = (
+    ("fig3", "Gradient, logit and input", "Figure 3, Sec. 4.1.1", ()),
+    ("lemma41", "One step: the input in closed form", "Lemma 4.1, Sec. 4.1.1", ("lemma41_summary",)),
+    (
+        *("theorem42", "Several steps", "Theorem 4.2, Sec. 4.1.1"),
+        ("theorem42_limits", "theorem42_summary"),
+    ),
+    (
+        *("theorem43", "Different images with one gradient", "Theorem 4.3, Sec. 4.2.1"),
+        ("theorem43_sizes", "theorem43_exceptions"),
+    ),
+)
+_SURVEY = (
+    ("fig1", "Attacks by year", "Figure 1, Sec. 1"),
+    ("fig2", "Three aspects of federated learning", "Figure 2, Sec. 3"),
+    ("fig8", "Two common structures of models", "Figure 8, Sec. 5.2.1"),
+)
+_TABLE7 = (
+    *("reference", "name", "year", "trust", "capability", "goal", "assumptions", "strategy", "modality", "defenses"),
+    "implemented_as",
+)
+
+
+def theory_entries(folder: Path) -> list[Entry]:
+    """The lemma, the theorems and Figure 3; raises UserError for a missing file."""
+    entries = []
+    for stem, title, paper, tables in _THEORY:
+        files = tuple(f"{stem}{ending}" for ending in (".pdf", ".png", ".csv", ".txt"))
+        drawn = figure_item(stem, folder, f"{paper}: {title}", "gradleak theory", "plot", files)
+        # A point per inversion is too much to read; the summaries below hold what the caption speaks of.
+        items = [drawn if not tables else _without_numbers(drawn), *(_csv(folder, name) for name in tables)]
+        shown = [folder / name for item in items for name in item.files if not name.endswith(".pdf")]
+        entries.append(
+            Entry(
+                *(f"theory-{stem}", html(title), paper, section_of(paper), tuple(items), tuple(shown)),
+                reads=tuple(path.name for path in shown if path.suffix == ".csv"),
+            )
+        )
+    return entries
+
+
+def survey_entries(folder: Path) -> list[Entry]:
+    """Figures 1, 2 and 8 and Table 7; raises UserError for a missing file."""
+    entries = []
+    for stem, title, paper in _SURVEY:
+        files = tuple(f"{stem}{ending}" for ending in (".pdf", ".png", ".txt"))
+        item = figure_item(stem, folder, f"{paper}: {title}", "gradleak survey", "figure", files)
+        shown = tuple(folder / name for name in files if not name.endswith(".pdf"))
+        entries.append(Entry(f"survey-{stem}", html(title), paper, section_of(paper), (item,), shown))
+    paper = "Table 7, Appx. C.VI"
+    path = folder / "table7.csv"
+    table = line_by_line(read_csv(path, "gradleak survey", _TABLE7), only=_TABLE7)
+    counts = line_by_line(read_csv(folder / "table7_counts.csv", "gradleak survey"))
+    items = (
+        Item("file-table7", "table", NOTHING, ("table7.csv", "table7.tex"), table=table),
+        Item("file-table7_counts", "counts", NOTHING, ("table7_counts.csv",), numbers=counts),
+    )
+    shown = (path, folder / "table7_counts.csv")
+    entries.append(Entry("survey-table7", html("Surveyed attacks"), paper, section_of(paper), items, shown))
+    return entries
+
+
+def auxiliary_entries(plan: Mapping[str, Any], folder: Path, study: Path) -> list[Entry]:
+    """A picture of every auxiliary model of a plan, with what was measured of it.
+
+    Raises UserError where there is no picture, unless the study's folder holds no auxiliary models, as an archive's.
+    """
+    entries = []
+    for key, config in plan.get("auxiliaries", {}).items():
+        data = config["dataset"]
+        found = sorted(folder.glob(f"auxiliary_*_{key}.png"))
+        if not found and not (study / "auxiliary").is_dir():
+            continue
+        if not found:
+            raise UserError(f"{folder}/auxiliary_*_{key}.png: missing; run `gradleak pretrain show`")
+        title = f"{config['name']} on {data['name']} at {data['resolution']} px"
+        sheet = picture(found[0], f"What {title} makes", "gradleak pretrain show")
+        measured = [read_json(path, "gradleak pretrain show") for path in sorted(study.glob(f"auxiliary/*_{key}.json"))]
+        table = _quality(measured[0].get("quality", {})) if measured else None
+        item = Item(f"file-{found[0].stem}", "samples", NOTHING, (found[0].name,), picture=sheet, numbers=table)
+        section = section_of("Appx. B")
+        entries.append(Entry(f"auxiliary-{key}", html(title), "Appx. B", section, (item,), (found[0],)))
+    return entries
+
+
+def first_noted(entries: list[Entry], note: Markup) -> list[Entry]:
+    """The entries, the first of them with a note that holds for all."""
+    return [replace(entry, note=NOTHING if i else note) for i, entry in enumerate(entries)]
+
+
+def _without_numbers(item: Item) -> Item:
+    return replace(item, numbers=None)
+
+
+def _csv(folder: Path, stem: str) -> Item:
+    numbers = line_by_line(read_csv(folder / f"{stem}.csv", "gradleak theory"))
+    caption = stem.partition("_")[2].capitalize()
+    return Item(f"file-{stem}", caption.lower(), NOTHING, (f"{stem}.csv",), numbers=numbers)
+
+
+def _quality(measured: Mapping[str, Any]) -> HtmlTable:
+    rows = []
+    for name, value in measured.items():
+        shown = QUANTITIES[name].name if name in QUANTITIES else name.replace("_", " ")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        text = f"{value:.4g}" if number else str(value)
+        rows.append((Field(html(shown)), Field(html(text), text if number else "", "number")))
+    return HtmlTable((Column(html("Measured")), Column(html("Value"), numeric=True)), tuple(rows))

@@ -1,0 +1,114 @@
+"""The page: everything that it shows, read from files, and rendered into one HTML text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from gradleak.claims.scale import scale
+from gradleak.report import published
+from gradleak.report.captions import read_captions
+from gradleak.report.claims import claim_rows, verdict_counts
+from gradleak.report.entries import Entry, experiment_entry
+from gradleak.report.extras import auxiliary_entries, first_noted, survey_entries, theory_entries
+from gradleak.report.graph import draw
+from gradleak.report.provenance import read_provenance
+from gradleak.report.read import read_json
+from gradleak.report.rules import GROUP_NAMES, rules_of
+from gradleak.report.run_times import duration, run_times
+from gradleak.report.sections import SECTIONS, PaperSection
+from gradleak.report.text import html
+from gradleak.tables.plan import read_plan, read_table
+
+_SCALE_COLUMNS = ["cell_id", "iterations"]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a report reads: study (`results/<study>`), figures (`paper_figures/<study>`); the others may be absent."""
+
+    study: Path
+    figures: Path
+    theory: Path | None = None
+    survey: Path | None = None
+    captions: Path | None = None
+
+
+def render(folders: Folders) -> str:
+    """The page as text: equal files give equal text. Raises UserError that names the file which is missing or bad."""
+    plan_path = folders.study / "plan.json"
+    study, experiments = read_plan(plan_path)
+    plan = read_json(plan_path, "gradleak plan")
+    results = read_table(folders.study / "results.parquet", _SCALE_COLUMNS)
+    images = (folders.study / "images.parquet").exists()
+    captions = read_captions(folders.captions, study)
+    shown = [
+        experiment_entry(one, plan["experiments"][one.name], folders.figures, results, images)
+        for one in experiments.values()
+    ]
+    entries = [
+        *first_noted(survey_entries(folders.survey) if folders.survey else [], captions["survey"]),
+        *first_noted(theory_entries(folders.theory) if folders.theory else [], captions["theory"]),
+        *shown,
+        *first_noted(auxiliary_entries(plan, folders.figures, folders.study), captions["auxiliary"]),
+    ]
+    links = {name: entry.anchor for entry in entries for name in entry.reads}
+    claims = claim_rows(folders.figures / "claims.csv", links)
+    lines = published.read_lines(folders.figures / "published.csv")
+    own = [folders.figures / "claims.csv", folders.figures / "published.csv"]
+    made_of = [plan_path, folders.study / "results.parquet", *own, *(path for one in entries for path in one.shown)]
+    times = run_times(folders.study)
+    rules = rules_of(plan)
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            study=study,
+            title=html(str(plan.get("title") or study)),
+            note=html(str(plan.get("note") or "")),
+            scale=scale(results, list(dict.fromkeys(results["cell_id"]))),
+            images=len(results),
+            experiments=len(experiments),
+            claims=claims,
+            counts=verdict_counts(claims),
+            claims_of={entry.anchor: [row for row in claims if row.link == entry.anchor] for entry in entries},
+            agreement=published.agreement_table(lines),
+            agreed=published.agreed(lines),
+            numbers=published.all_numbers(lines, links),
+            sections=_by_section(entries),
+            captions=captions,
+            provenance=read_provenance(folders.study, plan, made_of),
+            graph=draw(rules, {row.rule: duration(row.total) for row in times}),
+            groups={name: text for name, text in GROUP_NAMES.items() if name in {rule.group for rule in rules}},
+            times=times,
+            total=sum(row.total for row in times),
+            duration=duration,
+            benchmarks=str(folders.study / "benchmarks"),
+            style=_resource("report.css"),
+            script=_resource("report.js"),
+        )
+        .lstrip()  # the lines of the macros
+    )
+
+
+def _by_section(entries: Sequence[Entry]) -> list[tuple[PaperSection, list[Entry]]]:
+    found = [(section, [entry for entry in entries if entry.section == section]) for section in SECTIONS]
+    return [(section, own) for section, own in found if own]
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _text(name: str) -> str:
+    return (files("gradleak.resources") / "report" / name).read_text(encoding="utf-8")
+
+
+def _resource(name: str) -> Markup:
+    """A style sheet or script as it is; neither holds anything that ends its element."""
+    return Markup(_text(name))

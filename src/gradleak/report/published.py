@@ -1,0 +1,124 @@
+"""The paper's numbers beside ours, from `published.csv`: agreement per table, and all numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from gradleak.claims.published import Agreement, Line, agreements
+from gradleak.errors import UserError
+from gradleak.report.claims import MADE_BY
+from gradleak.report.read import read_csv
+from gradleak.report.tables import Column, Field, HtmlTable, is_number
+from gradleak.report.text import html
+from gradleak.tables.quantities import QUANTITIES
+
+_TEXTS = ("table", "labels", "column", "metric", "experiment", "setting")
+_NUMBERS = ("published", "ours", "std", "trials")
+
+
+def read_lines(path: Path) -> list[Line]:
+    """The lines of `published.csv`; raises UserError for a bad file."""
+    rows = read_csv(path, MADE_BY, [*_TEXTS, *_NUMBERS, "paper_says", "we_say"])
+    for row in rows:
+        if bad := [name for name in _NUMBERS if row[name] and not is_number(row[name])]:
+            raise UserError(f"{path}: {bad[0]} '{row[bad[0]]}' is not a number; run `{MADE_BY}` again")
+    return [
+        Line(
+            table=row["table"],
+            labels=row["labels"],
+            column=row["column"],
+            metric=row["metric"],
+            published=_number(row["published"]),
+            experiment=row["experiment"],
+            setting=row["setting"],
+            value=_number(row["ours"]),
+            std=_number(row["std"]),
+            trials=int(float(row["trials"] or 0)),
+            paper_verdict=row["paper_says"],
+            our_verdict=row["we_say"],
+        )
+        for row in rows
+    ]
+
+
+def agreement_table(lines: list[Line]) -> HtmlTable:
+    """One line per table and metric."""
+    titles = ("Table", "Metric", "Published", "Of these here", "Verdicts", "Agree", "Rank correlation", "Interval", "p")
+    columns = tuple(Column(html(title), numeric=i in (2, 3, 4, 5, 6, 8)) for i, title in enumerate(titles))
+    return HtmlTable(columns, tuple(_agreement(found) for found in agreements(lines)))
+
+
+def all_numbers(lines: Sequence[Line], links: Mapping[str, str]) -> HtmlTable:
+    """One line per published number; `links`: ids in the page by experiment."""
+    titles = ("Table", "Row", "Column", "Metric", "Paper", "Ours", "Difference", "n", "Paper says", "We say", "Setting")
+    columns = tuple(Column(html(title), numeric=title in ("Paper", "Ours", "Difference", "n")) for title in titles)
+    return HtmlTable(columns, tuple(_line(line, links) for line in lines))
+
+
+def agreed(lines: Sequence[Line]) -> tuple[int, int]:
+    """How many verdicts agree, of how many that both the paper and the study give."""
+    both = [line.agrees for line in lines if line.agrees is not None]
+    return sum(both), len(both)
+
+
+def _agreement(found: Agreement) -> tuple[Field, ...]:
+    ranks = found.ranks
+    rate = "" if math.isnan(found.rate) else f"{found.agreed} ({100 * found.rate:.0f} %)"
+    interval = "" if math.isnan(ranks.low) else _minus(f"{ranks.low:.2f} to {ranks.high:.2f}")
+    p = "" if math.isnan(ranks.p) else f"{ranks.p:.3f}" if ranks.p >= 0.001 else "<0.001"
+    return (
+        *(Field(html(_table(found.table))), Field(html(_metric(found.metric)))),
+        *(_count(number) for number in (found.printed, found.found, found.judged)),
+        Field(html(rate), "" if math.isnan(found.rate) else f"{found.rate:.4f}", "number"),
+        Field(html("" if math.isnan(ranks.rho) else _minus(f"{ranks.rho:.2f}")), _key(ranks.rho), "number"),
+        Field(html(interval)),
+        Field(html(p), _key(ranks.p), "number"),
+    )
+
+
+def _line(line: Line, links: Mapping[str, str]) -> tuple[Field, ...]:
+    name = html(_table(line.table))
+    if line.experiment in links:
+        name = Markup('<a href="#{}">{}</a>').format(links[line.experiment], name)
+    marks = {"": "", "agrees": "✓", "differs": "✗"}
+    agrees = "" if line.agrees is None else "agrees" if line.agrees else "differs"
+    return (
+        Field(name, line.table),
+        *(Field(html(text)) for text in (line.labels, line.column, _metric(line.metric))),
+        *(_value(number) for number in (line.published, line.value, line.difference)),
+        Field(html(str(line.trials or "")), str(line.trials or ""), "number"),
+        Field(html(line.paper_verdict)),
+        Field(html(f"{marks[agrees]} {line.our_verdict}".strip()), style=agrees),
+        Field(html(line.setting)),
+    )
+
+
+def _table(name: str) -> str:
+    return name.replace("table", "Table\N{NO-BREAK SPACE}")
+
+
+def _metric(name: str) -> str:
+    return QUANTITIES[name].name if name in QUANTITIES else name
+
+
+def _count(number: int) -> Field:
+    return Field(html(str(number)), str(number), "number")
+
+
+def _value(number: float) -> Field:
+    text = "" if math.isnan(number) else _minus(f"{number:.4f}")
+    return Field(html(text), _key(number), "number")
+
+
+def _key(number: float) -> str:
+    return "" if math.isnan(number) else f"{number:.6f}"
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

@@ -1,0 +1,60 @@
+"""Reading the files that a report shows: each error is one line that names the file."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gradleak.errors import UserError
+
+
+def read_bytes(path: Path, made_by: str) -> bytes:
+    """Content of a file; raises UserError with the command that makes it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); run `{made_by}`") from None
+
+
+def read_text(path: Path, made_by: str) -> str:
+    """Content of a UTF-8 file; raises UserError as `read_bytes`, and for another encoding."""
+    try:
+        return read_bytes(path, made_by).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; run `{made_by}` again") from None
+
+
+def read_csv(path: Path, made_by: str, required: Sequence[str] = (), delimiter: str = ",") -> list[dict[str, str]]:
+    """Lines of a CSV file by column; raises UserError for a file without header, or without a required column."""
+    reader = csv.DictReader(io.StringIO(read_text(path, made_by)), restval="", delimiter=delimiter)
+    header = list(reader.fieldnames or [])
+    if not header:
+        raise UserError(f"{path}: has no header; run `{made_by}` again")
+    for name in required:
+        if name not in header:
+            raise UserError(f"{path}: lacks the column '{name}'; has: {', '.join(header)}; run `{made_by}` again")
+    rows = list(reader)
+    if any(None in row for row in rows):
+        raise UserError(f"{path}: a line has more fields than the header; run `{made_by}` again")
+    return rows
+
+
+def read_json(path: Path, made_by: str) -> dict[str, Any]:
+    """A JSON object; raises UserError for anything else."""
+    try:
+        content = json.loads(read_text(path, made_by))
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not JSON ({error}); run `{made_by}` again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a JSON object; run `{made_by}` again")
+    return content
+
+
+def checksum(content: bytes) -> str:
+    """SHA-256, hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,97 @@
+"""CSV files as tables of the page: line by line, or rows x columns as in the paper."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from gradleak.report.text import NOTHING, html
+from gradleak.tables.quantities import QUANTITIES, quantity
+from gradleak.tables.spec import PresentationSpec
+
+_WORDS = {
+    "n_baseline": "n baseline",
+    "n_against": "n against",
+    "p": "p",
+    "rho": "ρ",
+    "n": "n",
+    "x": "x",
+    "y": "y",
+    "U": "U",
+    "mu": "μ",
+    "rms": "RMS",
+}
+_QUANTITY_COLUMNS = ("metric", "baseline", "against", "x", "y")
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a table. value: what it sorts by, where that is not its text. style: classes of the page."""
+
+    text: Markup
+    value: str = ""
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading, and whether it holds numbers."""
+
+    title: Markup
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class HtmlTable:
+    """A table of the page. over: heading above all columns but the first `labels` ones, or nothing."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Field, ...], ...]
+    over: Markup = NOTHING
+    labels: int = 0
+
+
+def line_by_line(
+    rows: Sequence[dict[str, str]], spec: PresentationSpec | None = None, only: Sequence[str] = ()
+) -> HtmlTable:
+    """A table with a line for every line of a CSV file. spec: what words mean. only: the columns to show."""
+    spec = spec or PresentationSpec(kind="csv")
+    names = list(only) or list(rows[0] if rows else ())
+    numeric = [all(is_number(row[name]) or not row[name] for row in rows) for name in names]
+    return HtmlTable(
+        tuple(Column(html(_title(name, spec)), is_one) for name, is_one in zip(names, numeric, strict=True)),
+        tuple(
+            tuple(_field(name, row[name], spec, is_one) for name, is_one in zip(names, numeric, strict=True))
+            for row in rows
+        ),
+    )
+
+
+def is_number(text: str) -> bool:
+    """Whether text is a number; `nan` and `inf` are none."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def short(text: str) -> str:
+    """A number of a CSV file with four significant digits; whole numbers, and what is no number, as they are."""
+    if not is_number(text) or text.lstrip("-").isdigit():
+        return text
+    return f"{float(text):.4g}".replace("-", "−")
+
+
+def _field(name: str, text: str, spec: PresentationSpec, numeric: bool) -> Field:
+    if numeric:
+        return Field(html(short(text)), text, "number")
+    if name == "over":
+        return Field(html(spec.heading(text)))
+    if name in _QUANTITY_COLUMNS and (text in QUANTITIES or text in spec.quantities):
+        return Field(html(quantity(text, spec).name))
+    return Field(html(spec.shown(text)))
+
+
+def _title(name: str, spec: PresentationSpec) -> str:
+    return _WORDS.get(name) or spec.heading(name)
