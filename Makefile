@@ -21,7 +21,9 @@ report: $(READY) ## the study of config.yaml as one HTML file: results/<study>/r
 figures: $(READY) ## every table, figure and claim from results/reference, and theory and survey: no GPU, no data
 	gradleak verify $(REFERENCE) --cells 0
 	@$(MAKE) --no-print-directory --jobs 4 theory claims survey tables drawings
-	@echo "wrote $(FIGURES)/reference, $(FIGURES)/theory and $(FIGURES)/survey"
+	@gradleak report --study-folder $(REFERENCE) --figures $(FIGURES)/reference --theory $(FIGURES)/theory \
+	  --survey $(FIGURES)/survey --captions workflow/report --out $(FIGURES)/reference/report.html > /dev/null
+	@echo "wrote $(FIGURES)/reference with report.html, $(FIGURES)/theory and $(FIGURES)/survey"
 
 verify: $(READY) ## compute a random sample of the cells of results/reference again and compare; needs their data
 	gradleak verify $(REFERENCE)
