@@ -5,8 +5,8 @@ from pathlib import Path
 from gradleak.archive.recompute import recompute
 from gradleak.config import parse_config
 from gradleak.plan import Plan, make_plan
+from gradleak.stages.collect import Outline, collect
 from gradleak.stages.data import record_dataset
-from gradleak.stages.tables import collect
 from gradleak.study import load_study
 
 STUDY = """
@@ -49,7 +49,7 @@ def finished_run(folder: Path, cache: Path) -> Plan:
     recompute(plan, folder, "cpu", quiet)
     record_dataset(plan, "photos10", folder / "data" / "photos10.json")
     (batch,) = plan.batches
-    collect(plan, [folder / "shards" / f"{batch}.parquet"], folder / "results.parquet")
-    collect(plan, [folder / "images" / f"{batch}.parquet"], folder / "images.parquet")
+    collect(Outline.parse(plan.text()), [folder / "shards" / f"{batch}.parquet"], folder / "results.parquet")
+    collect(Outline.parse(plan.text()), [folder / "images" / f"{batch}.parquet"], folder / "images.parquet")
     plan.write(folder / "plan.json")
     return plan
