@@ -109,7 +109,7 @@ def snakemake(place: Place, *arguments: str) -> None:
     settings = {name: yaml.safe_load(value) for name, value in given.items()}
     study = parse_config(yaml.safe_load((ROOT / "config.yaml").read_text()) | settings, "the command").study
     path = f"workflow/studies/{study}.yaml"
-    assert (ROOT / path).exists() or any(f"`{path}`" in text for text in pages().values())
+    assert (ROOT / path).exists() or any(path in text for text in pages().values())
 
 
 def make(place: Place, *arguments: str) -> None:
