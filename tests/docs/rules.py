@@ -7,6 +7,7 @@ hours or needs a cluster; or CI runs it. A rule gets the place and the command's
 import contextlib
 import importlib.util
 import io
+import os
 import re
 import runpy
 import subprocess
@@ -119,6 +120,7 @@ def make(place: Place, *arguments: str) -> None:
     recipe = subprocess.run(
         ["make", "--dry-run", "--always-make", "CORES=1", *arguments],
         cwd=place.folder,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},  # of `make test`
         capture_output=True,
         text=True,
         check=False,
