@@ -1,6 +1,6 @@
 """The whole study `quick`, by `make`, in two folders at the same time: all that it writes has the same bytes.
 
-Takes as long as `make` does (twice its computing on the same cores), so it runs by `make twice` and in CI alone.
+Takes as long as `make` does (twice its computing on the same cores), so it runs by `make twice` alone.
 """
 
 import os
