@@ -1,4 +1,4 @@
-# `make` regenerates the study that config.yaml names; `make test` and `make check` are what CI runs.
+# `make` regenerates the study that config.yaml names; .ci/run says which targets CI runs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -135,6 +135,11 @@ def test_verify_finds_the_same_bits(made, config):
     assert ran.out.count("*") == 1
 
 
+def test_a_config_that_is_asked_for_and_missing_is_one_line(made, tmp_path):
+    ran = gradleak("verify", made, "--config", tmp_path / "nowhere.yaml")
+    assert (ran.code, "nowhere.yaml: cannot be read" in ran.err) == (2, True)
+
+
 def test_a_changed_value_does_not_pass(copy, config):
     rows = pd.read_parquet(copy / "results.parquet")
     write_parquet(rows.assign(psnr=rows["psnr"] + 1e-12), copy / "results.parquet")
@@ -254,7 +259,7 @@ def test_a_run_counts_the_training_that_it_needs(copy):
     assert found.seconds == 3 * 2.0 + 3.0 + 5.0 + 100.0
 
 
-def test_cells_are_drawn_by_seed_and_cost(made):
+def test_cells_are_drawn_by_seed_and_cost(made, config):
     archive = Archive(made)
     assert [len(entry.cells) for entry in archive.runs] == [6, 3]
     names = {seed: [cell for cell, _ in draw(archive, 5, seed, 1.0, "cpu")] for seed in range(8)}
@@ -263,7 +268,7 @@ def test_cells_are_drawn_by_seed_and_cost(made):
     assert [cell for cell, _ in draw(archive, 5, 3, 1.0, "cpu")] == names[3]
     dearest = max(entry.seconds for entry in archive.runs)
     assert len(draw(archive, 5, 0, (dearest + 0.01) / 60, "cpu")) == 1
-    ran = gradleak("verify", made, "--config", "/nowhere.yaml", "--minutes", 1e-6)
+    ran = gradleak("verify", made, "--config", config, "--minutes", 1e-6)
     assert (ran.code, "no cell can be computed in 1e-06 minutes" in ran.err) == (2, True)
     assert len(draw(archive, 5, 0, 1.0, "cpu", ["photos10", "cifar10"])) == 2
     with pytest.raises(UserError, match="only data sets cifar10; the archive's are photos10"):

@@ -1,21 +1,19 @@
 """The command `gradleak audit`: a user's own model, images, client and defenses."""
 
-from importlib import resources
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
-from gradleak.cli.options import PATH, config_option
+from gradleak.cli.options import PATH, chosen_config, config_option, example_option
 
 
 @click.command()
 @click.argument("audit_path", metavar="AUDIT.yaml", type=PATH, required=False)
 @click.option("--out", type=PATH, help="Folder that receives the page, tables and pictures.")
 @config_option
-@click.option("--example", is_flag=True, help="Print a commented AUDIT.yaml and stop.")
+@example_option("gradleak.resources.audit", "audit.yaml")
 @click.pass_context
-def audit(context: click.Context, audit_path: Path | None, out: Path | None, config_path: Path, example: bool) -> None:
+def audit(context: click.Context, audit_path: Path | None, out: Path | None, config_path: Path) -> None:
     """Audit your own model: a page with what attacks make of its clients' updates, by round and by defense.
 
     The model's code is run (an import path, or a TorchScript file): audit only what you trust. Runs that are finished
@@ -26,20 +24,14 @@ def audit(context: click.Context, audit_path: Path | None, out: Path | None, con
       gradleak audit --example > audit.yaml
       gradleak audit audit.yaml --out audit/
     """
-    if example:
-        text = resources.files("gradleak.resources.audit").joinpath("audit.yaml").read_text(encoding="utf-8")
-        click.echo(text, nl=False)
-        return
     if audit_path is None or out is None:
         raise click.UsageError("give AUDIT.yaml and --out DIR, or --example")
     from gradleak.audit.spec import load_audit
     from gradleak.audit.write import write_audit
     from gradleak.cli.options import prepare, progress_bar
-    from gradleak.config import Config, load_config
     from gradleak.stopping import stop_on_sigterm
 
-    asked = context.get_parameter_source("config_path") is not ParameterSource.DEFAULT
-    config = load_config(config_path) if asked or config_path.exists() else Config()
+    config = chosen_config(context, config_path)
     spec = load_audit(audit_path)
     device = prepare(config)
     with progress_bar() as progress, stop_on_sigterm() as stop:

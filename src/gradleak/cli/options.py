@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from gradleak.config import Config
 
 PATH = click.Path(path_type=Path)
 
@@ -19,6 +24,29 @@ auxiliaries_option = click.option(
 config_option = click.option(
     "--config", "config_path", type=PATH, default=Path("config.yaml"), show_default=True, help="Settings."
 )
+
+
+def example_option(package: str, name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--example`: print a commented file that lies in a package, and stop."""
+
+    def show(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+        if asked:
+            click.echo(resources.files(package).joinpath(name).read_text(encoding="utf-8"), nl=False)
+            context.exit()
+
+    help_text = f"Print a commented {Path(name).stem.upper()}.yaml and stop."
+    return click.option("--example", is_flag=True, is_eager=True, expose_value=False, callback=show, help=help_text)
+
+
+def chosen_config(context: click.Context, path: Path) -> "Config":
+    """The settings that `--config` names; without the option, those of its default, or ours if there is no such file.
+
+    Raises UserError for a file that was asked for and cannot be read.
+    """
+    from gradleak.config import Config, load_config
+
+    asked = context.get_parameter_source("config_path") is not ParameterSource.DEFAULT
+    return load_config(path) if asked or path.exists() else Config()
 
 
 @contextmanager

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import click
-from click.core import ParameterSource
 
-from gradleak.cli.options import PATH, config_option
+from gradleak.cli.options import PATH, chosen_config, config_option
 
 
 @click.command()
@@ -29,12 +28,10 @@ def tune(context: click.Context, search_path: Path, out: Path, config_path: Path
       gradleak tune search.yaml --out found.yaml --config config.yaml
     """
     from gradleak.cli.options import prepare, progress_bar
-    from gradleak.config import Config, load_config
     from gradleak.tuning.record import tune as run
     from gradleak.tuning.search import load_search
 
-    asked = context.get_parameter_source("config_path") is not ParameterSource.DEFAULT
-    config = load_config(config_path) if asked or config_path.exists() else Config()
+    config = chosen_config(context, config_path)
     search = load_search(search_path)
     device = prepare(config)
     folder = auxiliaries or config.cache / "auxiliary"

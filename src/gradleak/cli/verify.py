@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradleak.cli.options import PATH, config_option
+from gradleak.cli.options import PATH, chosen_config, config_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +33,16 @@ if TYPE_CHECKING:
     help="What the drawn cells may take together, at the pace that is recorded.",
 )
 @click.option("--data", multiple=True, help="Draw only cells that need no data sets but these; repeatable.")
-def verify(folder: Path, config_path: Path, cells: int, seed: int, minutes: float, data: tuple[str, ...]) -> None:
+@click.pass_context
+def verify(
+    context: click.Context,
+    folder: Path,
+    config_path: Path,
+    cells: int,
+    seed: int,
+    minutes: float,
+    data: tuple[str, ...],
+) -> None:
     """Compute a random sample of the cells of an archive, FOLDER, again and compare.
 
     Equal bit for bit where device, CPU and torch are those of the archive, else within a tolerance (docs/reference.md).
@@ -60,11 +69,10 @@ def verify(folder: Path, config_path: Path, cells: int, seed: int, minutes: floa
     from gradleak.archive.recompute import plan_of, recompute
     from gradleak.archive.sample import draw, estimate
     from gradleak.cli.options import prepare, progress_bar
-    from gradleak.config import Config, load_config
     from gradleak.metrics.backbone import fetch_backbone
 
     archive = Archive(folder)
-    config = load_config(config_path) if config_path.exists() else Config()
+    config = chosen_config(context, config_path)
     device = prepare(config)
     drawn = draw(archive, cells, seed, minutes, device, data)
     total = sum(estimate(archive, run, device) for _, run in drawn) / 60

@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from gradleak.claims.verdict import VERDICTS
 from gradleak.errors import UserError
-from gradleak.report.read import read_csv
-from gradleak.report.tables import is_number, short
+from gradleak.report.read import is_number, read_csv
+from gradleak.report.tables import short
 from gradleak.report.text import NOTHING, html
 
 MADE_BY = "gradleak claims"

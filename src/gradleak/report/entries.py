@@ -123,8 +123,8 @@ def _items(spec: PresentationSpec, files: list[str], experiment: Experiment, fol
 
 def _table(spec: PresentationSpec, path: Path, kind: str, made_by: str, files: tuple[str, ...]) -> Item:
     if isinstance(spec, TableSpec):
-        rows = read_csv(path, made_by, pivot.needed(spec))
-        table, caption = pivot.rows_by_columns(spec, rows, path), pivot.caption(spec, rows)
+        rows = read_csv(path, made_by, pivot.needed(spec), numbers=pivot.NUMBERS)
+        table, caption = pivot.rows_by_columns(spec, rows), pivot.caption(spec, rows)
     else:
         rows = read_csv(path, made_by)
         table, caption = line_by_line(rows, spec), _CAPTIONS.get(spec.kind, "")

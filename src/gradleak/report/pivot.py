@@ -3,13 +3,12 @@
 import itertools
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from markupsafe import Markup
 
-from gradleak.errors import UserError
-from gradleak.report.tables import Column, Field, HtmlTable, is_number
+from gradleak.report.read import is_number
+from gradleak.report.tables import Column, Field, HtmlTable
 from gradleak.report.text import html
 from gradleak.tables.entries import TableSpec
 from gradleak.tables.quantities import Quantity, quantity
@@ -20,15 +19,12 @@ _Entries = dict[object, dict[str, str]]
 
 
 def needed(spec: TableSpec) -> list[str]:
-    """Columns that the CSV file of a table has."""
-    return [*spec.rows, "column", "metric", *NUMBERS]
+    """Columns that the CSV file of a table has beside `NUMBERS`."""
+    return [*spec.rows, "column", "metric"]
 
 
-def rows_by_columns(spec: TableSpec, rows: Sequence[dict[str, str]], path: Path) -> HtmlTable:
-    """The table; raises UserError for a number that is none, naming the file."""
-    for row in rows:
-        if bad := [name for name in NUMBERS if row[name] and not is_number(row[name])]:
-            raise UserError(f"{path}: {bad[0]} '{row[bad[0]]}' is not a number; run `gradleak tables` again")
+def rows_by_columns(spec: TableSpec, rows: Sequence[dict[str, str]]) -> HtmlTable:
+    """The table."""
     columns = ordered(pd.Series([_typed(row["column"]) for row in rows], dtype=object))
     named = len(spec.values) > 1 or not spec.rows
     labels = [*map(spec.heading, spec.rows), *(["Metric"] if named else [])]

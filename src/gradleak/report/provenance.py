@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradleak.files import sha256
 from gradleak.report.archived import archived_data, archived_jobs
-from gradleak.report.read import checksum, read_bytes, read_json
+from gradleak.report.read import read_json
 
 ENDING = ".provenance.json"
 _MADE_BY = "make"
@@ -79,7 +80,7 @@ def read_provenance(folder: Path, plan: Mapping[str, Any], shown: Sequence[Path]
         devices=devices or f"{plan.get('config', {}).get('device', 'unknown')} (as the plan asks; not recorded)",
         seeds=tuple(_seeds(plan)),
         settings=tuple(_settings(plan.get("config", {}))),
-        checksums=tuple((str(path), checksum(read_bytes(path, _MADE_BY))) for path in shown),
+        checksums=tuple((str(path), sha256(path)) for path in shown),
         problems=tuple(problems),
     )
 

@@ -1,9 +1,9 @@
 """Reading the files that a report shows: each error is one line that names the file."""
 
 import csv
-import hashlib
 import io
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,35 @@ def read_text(path: Path, made_by: str) -> str:
         raise UserError(f"{path}: not UTF-8 text; run `{made_by}` again") from None
 
 
-def read_csv(path: Path, made_by: str, required: Sequence[str] = (), delimiter: str = ",") -> list[dict[str, str]]:
-    """Lines of a CSV file by column; raises UserError for a file without header, or without a required column."""
+def is_number(text: str) -> bool:
+    """Whether text is a number; `nan` and `inf` are none."""
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def read_csv(
+    path: Path, made_by: str, required: Sequence[str] = (), delimiter: str = ",", numbers: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Lines of a CSV file by column.
+
+    Raises UserError for a file without header or without a required column, and for a field of `numbers`, which are
+    required too, that is neither empty nor a number.
+    """
     reader = csv.DictReader(io.StringIO(read_text(path, made_by)), restval="", delimiter=delimiter)
     header = list(reader.fieldnames or [])
     if not header:
         raise UserError(f"{path}: has no header; run `{made_by}` again")
-    for name in required:
+    for name in (*required, *numbers):
         if name not in header:
             raise UserError(f"{path}: lacks the column '{name}'; has: {', '.join(header)}; run `{made_by}` again")
     rows = list(reader)
     if any(None in row for row in rows):
         raise UserError(f"{path}: a line has more fields than the header; run `{made_by}` again")
+    for name, value in ((name, row[name]) for row in rows for name in numbers):
+        if value and not is_number(value):
+            raise UserError(f"{path}: {name} '{value}' is not a number; run `{made_by}` again")
     return rows
 
 
@@ -53,8 +70,3 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a JSON object; run `{made_by}` again")
     return content
-
-
-def checksum(content: bytes) -> str:
-    """SHA-256, hexadecimal."""
-    return hashlib.sha256(content).hexdigest()

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from gradleak.errors import UserError
 from gradleak.report.archived import archived_jobs
-from gradleak.report.read import read_csv
-from gradleak.report.tables import is_number
+from gradleak.report.read import is_number, read_csv
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """CSV files as tables of the page: line by line, or rows x columns as in the paper."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from gradleak.report.read import is_number
 from gradleak.report.text import NOTHING, html
 from gradleak.tables.quantities import QUANTITIES, quantity
 from gradleak.tables.spec import PresentationSpec
@@ -66,14 +66,6 @@ def line_by_line(
             for row in rows
         ),
     )
-
-
-def is_number(text: str) -> bool:
-    """Whether text is a number; `nan` and `inf` are none."""
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def short(text: str) -> str:
