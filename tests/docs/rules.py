@@ -25,11 +25,12 @@ CI = (ROOT / ".ci/run").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 #: Targets that CI runs: a line of .ci/run, and where the command stands that it leads to.
 CI_TARGETS = {
-    "study": ("make", "Makefile", "snakemake --profile"),
+    "study": ("make twice", "tests/workflow/test_quick_twice.py", '["make", '),
     "test": ("make test", "Makefile", "python -m pytest"),
     "check": ("make check", "Makefile", "snakemake --lint"),
     "figures": ("make figures", "Makefile", "gradleak figures"),
-    "report": ("make report", "Makefile", "--cores $(CORES) report"),
+    "report": ("make twice", "tests/workflow/test_quick_twice.py", '"report"'),
+    "twice": ("make twice", "Makefile", "python -m pytest -m twice"),
 }
 TINY_MODEL = """--model convnet --width 1 --options '{"channels": 2, "stages": 1, "layers": 1}'"""
 
@@ -153,12 +154,6 @@ def slurm_tests(place: Place, *arguments: str) -> None:
     by_ci(place)
 
 
-def twice(place: Place, *arguments: str) -> None:
-    """Too long for CI: the marker is known, and the test is there. tests/workflow runs a small study twice."""
-    assert re.search(r'^  "twice: ', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert "pytest.mark.twice" in (ROOT / arguments[-1]).read_text()
-
-
 def cluster_by_ci(place: Place, *arguments: str) -> None:
     """The script that starts and stops the cluster on which the tests in tests/slurm run in CI."""
     _, command, folder = arguments
@@ -248,7 +243,6 @@ RULES: dict[str, Callable[..., None]] = {
     r"make( [a-z-]+)?( [A-Z]+=\S+)?": make,
     r"python -m gradleak\.\S+": module,
     r"python -m pytest -m slurm": slurm_tests,
-    r"python -m pytest -m twice .*": twice,
     r"python tests/slurm/cluster\.py (start|stop) \S+": cluster_by_ci,
     r"python tests/benchmarks/igsa\.py.*": small(
         f"{TINY_MODEL} --dataset photos10 --config config.yaml --samples 3 --radii 1e-3"

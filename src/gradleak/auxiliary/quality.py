@@ -10,7 +10,7 @@ from gradleak.models.convnet import ConvNet
 
 QUALITY_SAMPLES = 100
 _COMPARED = 5000
-_CLASSIFIER_STEPS = 300
+_CLASSIFIER_STEPS = 150
 
 
 def generator_quality(
