@@ -2,8 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gradleak.cost import cost, smoothness_cost, throughput
 from gradleak.data.view import chosen_labels
 from gradleak.errors import UserError
 from gradleak.files import write_text
+from gradleak.reused import Reused, others, read_reused, take_over
 from gradleak.study import Study
 
 #: Seconds that a job takes before it computes: start of Python, imports, model and data.
@@ -25,13 +27,22 @@ JOB_START_S = 10.0
 
 @dataclass(frozen=True)
 class Batch:
-    """Cells that one job computes, in order; `seconds` is the estimate on the plan's device."""
+    """Cells that one job computes, in order; `seconds` is the estimate on the plan's device.
+
+    `held`: of a batch that was taken over from an archive, those of its cells whose rows the results have, where not
+    all.
+    """
 
     id: str
     cells: list[str]
     checkpoints: list[str]
     auxiliaries: list[str]
     seconds: float
+    held: list[str] | None = None
+
+    def content(self) -> dict[str, Any]:
+        """The batch as `plan.json` holds it."""
+        return {key: value for key, value in self.__dict__.items() if key != "held" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,8 @@ class Plan:
     """Everything that the stages need to know of a study, as `plan.json` holds it.
 
     `checkpoints` names a cell that attacks each. `trainings` lists the checkpoints of each federated training.
-    `columns` are those of the metrics (`metrics.base.described`), for the stages that print their values.
+    `columns` are those of the metrics (`metrics.base.described`), for the stages that print their values. `reused`
+    names the cells that archives hold: nothing else of the plan but `cells` and `experiments` knows of them.
     """
 
     study: str
@@ -53,6 +65,12 @@ class Plan:
     title: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    reused: Sequence[Reused] = ()
+
+    @cached_property
+    def computed(self) -> dict[str, Cell]:
+        """The cells that are not taken over from an archive."""
+        return others(self.cells, self.reused)
 
     def batch_cells(self, batch: str) -> list[Cell]:
         """The cells of a batch; raises UserError for an unknown id."""
@@ -99,7 +117,8 @@ class Plan:
         """By cell, the training that measures the accuracy of the checkpoint that it attacks, and the round.
 
         Round 0 belongs to no training: it is the initialisation of all trainings of its model, and any of them will
-        do, unless they measure it on different test images. A cell whose checkpoint no training measures is left out.
+        do, unless they measure it on different test images. A cell whose checkpoint no training measures is left out,
+        and one that an archive holds: its rows have the accuracy.
         """
         if not self.trainings:
             return {}
@@ -111,7 +130,7 @@ class Plan:
             images = (spec.evaluate, spec.seed) if spec.evaluate else None
             initial[checkpoint_id(_untrained(cell), self.config)][images] = training
         found: dict[str, tuple[str, int]] = {}
-        for name, cell in self.cells.items():
+        for name, cell in self.computed.items():
             if cell.model.round:
                 found[name] = training_id(cell, self.config), cell.model.round
             elif len(measuring := initial.get(checkpoint_id(cell, self.config), {})) == 1:
@@ -120,7 +139,7 @@ class Plan:
 
     def text(self) -> str:
         """The content of `plan.json`: equal plans give equal text."""
-        content = {
+        content: dict[str, Any] = {
             "study": self.study,
             "title": self.title,
             "note": self.note,
@@ -128,12 +147,14 @@ class Plan:
             "columns": self.columns,
             "experiments": self.experiments,
             "accuracies": self.accuracies(),
-            "batches": {key: batch.__dict__ for key, batch in self.batches.items()},
+            "batches": {key: batch.content() for key, batch in self.batches.items()},
             "checkpoints": self.checkpoints,
             "trainings": self.trainings,
             "auxiliaries": {key: value.model_dump(mode="json") for key, value in self.auxiliaries.items()},
             "cells": {key: cell.model_dump(mode="json") for key, cell in self.cells.items()},
         }
+        if self.reused:
+            content["reused"] = [asdict(entry) for entry in self.reused]
         return json.dumps(content, indent=1) + "\n"
 
     def write(self, path: Path) -> None:
@@ -158,6 +179,7 @@ class Plan:
                 content.get("title", ""),
                 content.get("columns", {}),
                 content.get("note", ""),
+                read_reused(content),
             )
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
@@ -165,13 +187,18 @@ class Plan:
             raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
 
 
-def make_plan(study: Study, config: Config, columns: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(
+    study: Study, config: Config, columns: Mapping[str, Any] | None = None, archives: Sequence[Reused] = ()
+) -> Plan:
     """Pack a study's cells into batches of about `config.jobs.minutes`; `columns` as in `Plan`.
 
-    Raises UserError where a victim index is beyond the data set. Batches hold cells of one data set, model and
+    Cells that one of `archives` (`archive.reuse.open_archives`) holds are taken over from the first that does. Raises
+    UserError where a victim index is beyond the data set. Batches hold cells of one data set, model and
     attack, so that adding an attack to a study leaves the other batches, and their results, as they are.
     """
-    cells = {cell.id: cell for cell in study.cells()}
+    every = {cell.id: cell for cell in study.cells()}
+    reused = take_over(every, archives)
+    cells = others(every, reused)
     check_victims(list(cells.values()), config)
     check_views(cells.values())
     groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
@@ -189,35 +216,13 @@ def make_plan(study: Study, config: Config, columns: Mapping[str, Any] | None = 
             batches[batch.id] = batch
     checkpoints = {checkpoint_id(cell, config): cell.id for cell in cells.values()}
     trainings = _trainings(cells, checkpoints, config)
-    experiments = {
-        name: {
-            "title": experiment.title,
-            "paper": experiment.paper,
-            "note": experiment.note,
-            "show": experiment.show,
-            "cells": [{"cell_id": cell.id, "labels": labels} for cell, labels in experiment.cells],
-        }
-        for name, experiment in study.experiments.items()
-    }
+    experiments = {name: experiment.content() for name, experiment in study.experiments.items()}
     needed = [auxiliary for cell in cells.values() for auxiliary in cell.attack.auxiliaries()]
     auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
     for auxiliary in auxiliaries.values():
         chosen_labels(auxiliary.dataset, config.data, config.cache)
-    parts = (study.name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments)
-    return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note)
-
-
-def study_path(study: str) -> Path:
-    """The file of a study, by name (in `workflow/studies`) or by path; raises UserError listing what there is."""
-    path = Path(study)
-    if path.suffix in (".yaml", ".yml"):
-        return path
-    folder = Path("workflow/studies")
-    path = folder / f"{study}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml"))) or f"none in {folder}"
-        raise UserError(f"unknown study '{study}'; known: {known}")
-    return path
+    parts = (study.name, config, every, batches, checkpoints, trainings, auxiliaries, experiments)
+    return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note, reused=reused)
 
 
 def checkpoint_id(cell: Cell, config: Config) -> str:
