@@ -18,6 +18,7 @@ from gradleak.cost import cost, smoothness_cost, throughput
 from gradleak.data.view import chosen_labels
 from gradleak.errors import UserError
 from gradleak.files import write_text
+from gradleak.ids import auxiliary_id, checkpoint_id, source_of, training_id
 from gradleak.reused import Reused, others, read_reused, take_over
 from gradleak.study import Study
 
@@ -137,6 +138,16 @@ class Plan:
                 found[name] = next(iter(measuring.values())), 0
         return found
 
+    def measured_before(self) -> dict[str, str]:
+        """By cell whose checkpoint no training here measures, a reused cell that attacks it: its rows may say.
+
+        Such a checkpoint is of round 0: a cell of a later round has its training here.
+        """
+        known, reused = self.accuracies(), {name: self.cells[name] for name in self.cells.keys() - self.computed.keys()}
+        before = {cell.checkpoint: name for name, cell in sorted(reused.items())}
+        left = {name: cell.checkpoint for name, cell in self.computed.items() if name not in known}
+        return {name: before[checkpoint] for name, checkpoint in left.items() if checkpoint in before}
+
     def text(self) -> str:
         """The content of `plan.json`: equal plans give equal text."""
         content: dict[str, Any] = {
@@ -155,6 +166,7 @@ class Plan:
         }
         if self.reused:
             content["reused"] = [asdict(entry) for entry in self.reused]
+            content["measured_before"] = self.measured_before()
         return json.dumps(content, indent=1) + "\n"
 
     def write(self, path: Path) -> None:
@@ -225,22 +237,6 @@ def make_plan(
     return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note, reused=reused)
 
 
-def checkpoint_id(cell: Cell, config: Config) -> str:
-    """Id of the checkpoint that a cell attacks: its content and where the data set of its labels comes from."""
-    return digest([cell.checkpoint, _source(cell.dataset.labels_of, config)])
-
-
-def training_id(cell: Cell, config: Config) -> str:
-    """Id of the federated training whose round a cell attacks: its content and where its images come from."""
-    return digest([cell.training, _source(cell.training_data.name, config)])
-
-
-def auxiliary_id(auxiliary: AuxiliaryConfig, config: Config) -> str:
-    """Id of an auxiliary model: its content and where its public images come from."""
-    names = sorted({auxiliary.dataset.name, auxiliary.dataset.labels_of})
-    return digest([auxiliary.id, [_source(name, config) for name in names]])
-
-
 def _untrained(cell: Cell) -> Cell:
     """The cell at round 0 of its training."""
     model = ModelSpec.model_validate(cell.model.model_dump() | {"round": 0})
@@ -251,11 +247,6 @@ def _without_weights(cell: Cell) -> str:
     """The family that a cell would have at round 0 of the first initialisation."""
     model = cell.model.model_copy(update={"round": 0, "init_seed": 0, "training": None})
     return cell.model_copy(update={"model": model}).family
-
-
-def _source(name: str, config: Config) -> object:
-    source = config.data.get(name)
-    return None if source is None else source.model_dump(mode="json")
 
 
 def _pack(cells: list[Cell], config: Config, rate: float) -> list[Batch]:
@@ -278,7 +269,7 @@ def _batch(cells: list[Cell], seconds: float, config: Config) -> Batch:
     ids = [cell.id for cell in cells]
     specs = [spec for cell in cells for spec in (cell.dataset, *(a.dataset for a in cell.attack.auxiliaries()))]
     names = {name for spec in specs for name in (spec.name, spec.labels_of)}
-    name = digest([ids, {name: _source(name, config) for name in names}])
+    name = digest([ids, {name: source_of(name, config) for name in names}])
     checkpoints = list(dict.fromkeys(checkpoint_id(cell, config) for cell in cells))
     needed = [auxiliary_id(auxiliary, config) for cell in cells for auxiliary in cell.attack.auxiliaries()]
     return Batch(name, ids, checkpoints, list(dict.fromkeys(needed)), round(seconds + JOB_START_S, 1))

@@ -22,6 +22,7 @@ class Outline:
 
     cells: ids in the plan's order. measured: ids of the cells that ask for IGSA, by batch. accuracies: for a cell whose
     model's accuracy was measured, the id of the training that did and the round. reused: the cells that archives hold.
+    measured_before: for a cell whose model's accuracy was not, a reused one that attacks the same model.
     """
 
     cells: list[str]
@@ -29,6 +30,7 @@ class Outline:
     trainings: list[str]
     accuracies: dict[str, tuple[str, int]]
     reused: list[Reused]
+    measured_before: dict[str, str]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -54,6 +56,7 @@ class Outline:
             list(plan["trainings"]),
             {cell: (str(training), int(number)) for cell, (training, number) in plan["accuracies"].items()},
             read_reused(plan),
+            dict(plan.get("measured_before", {})),
         )
 
 
@@ -69,8 +72,9 @@ def collect(
 
     From the folder `smoothness`, the columns of IGSA are joined to the rows of the cells that ask for it, from
     `trainings`, `model_accuracy`: the attacked checkpoint's on test images, as far as a training of the study measured
-    it. Other cells have NaN; a study without such cells does not have the columns. With `archives`, the rows of reused
-    cells come from there, as they are; without (pictures, which archives do not hold), reused cells are left out.
+    it, or one of a study whose cells are reused. Other cells have NaN; a study without such cells does not have the
+    columns. With `archives`, the rows of reused cells come from there, as they are; without (pictures, which archives
+    do not hold), reused cells are left out.
     Raises UserError if a cell of the plan has no rows, or lacks a measurement that it asks for: averages never run over
     survivors; for an archive that is not the one that was planned with; and for columns that do not fit together.
     """
@@ -84,6 +88,10 @@ def collect(
     if not frames:
         raise UserError(f"{out}: no shards, and no archives to take rows from")
     frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    if archives and "model_accuracy" in frame:
+        known = frame.drop_duplicates("cell_id").set_index("cell_id")["model_accuracy"]
+        before = frame["cell_id"].map(lambda cell: known.get(outline.measured_before.get(cell), math.nan))
+        frame["model_accuracy"] = frame["model_accuracy"].fillna(before.astype(float))
     order = {cell: index for index, cell in enumerate(wanted)}
     missing = _without_rows(wanted, frame)
     if missing:
