@@ -120,7 +120,8 @@ def _jobs_line(plan: Plan) -> str:
 
     def listed(wanted: bool) -> str:
         chosen = {rule: count for rule, count in counts.items() if (rule in with_gpu) == wanted}
-        return f"{sum(chosen.values())} jobs ({', '.join(f'{count} {rule}' for rule, count in chosen.items())})"
+        of_each = ", ".join(f"{count} {rule}" for rule, count in chosen.items())
+        return f"{sum(chosen.values())} jobs" + (f" ({of_each})" if chosen else "")
 
     return f"on a cluster {listed(True)} with a GPU, {listed(False)} without"
 
