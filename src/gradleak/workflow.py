@@ -69,7 +69,7 @@ class Workflow:
                 f"{folder} holds archived results, which a run of study '{self.name}' would overwrite; "
                 "copy its file in workflow/studies under another name"
             )
-        for record in sorted((folder / "data").glob("*.json")):
+        for record in sorted((folder / "data").glob("*.json")) if self.plan.reused else []:
             content = json.loads(record.read_text(encoding="utf-8"))
             check_fingerprint(self.plan.reused, content["name"], content["fingerprint"])
         path = folder / "plan.json"

@@ -4,7 +4,7 @@ Batches stay as they were computed, with all their cells, for `gradleak verify` 
 says which of their cells the results have. Afterwards nothing refers to another archive.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gradleak.archive.provenance import Dataset, Job, Provenance, jobs_of, sum_up
@@ -75,10 +75,13 @@ def _plans(first: Plan, second: Plan) -> Plan:
 def _provenances(plan: Plan, first: Provenance, second: Provenance, kept: Plan, where: str) -> Provenance:
     """The first provenance with what the second says of a plan's jobs, data sets and victims."""
     environments = list(first.environments)
-    for place in second.environments:
+
+    def number(theirs: int) -> int:
+        place = second.environments[theirs]
         if place not in environments:
             environments.append(place)
-    number = [environments.index(place) for place in second.environments]
+        return environments.index(place)
+
     jobs = {stage: dict(found) for stage, found in first.jobs.items()}
     for stage, names in jobs_of(kept).items():
         known = second.jobs.get(stage, {})
@@ -91,9 +94,9 @@ def _provenances(plan: Plan, first: Provenance, second: Provenance, kept: Plan, 
     return sum_up(plan, first.rows, data, victims, environments, jobs)
 
 
-def _job(ours: Job | None, theirs: Job, number: list[int]) -> Job:
+def _job(ours: Job | None, theirs: Job, number: Callable[[int], int]) -> Job:
     """A job of an archive in the joined numbers of environments; or a training that was computed for ours too."""
-    places = [number[place] for place in (theirs.environment, *theirs.again)]
+    places = [number(place) for place in (theirs.environment, *theirs.again)]
     if ours is None:
         return theirs.model_copy(update={"environment": places[0], "again": places[1:]})
     again = dict.fromkeys(place for place in (*ours.again, *places) if place != ours.environment)
