@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from gradleak.archive.recompute import recompute
+from gradleak.archive.reuse import open_archives
 from gradleak.config import parse_config
+from gradleak.metrics.base import described
 from gradleak.plan import Plan, make_plan
 from gradleak.stages.collect import Outline, collect
 from gradleak.stages.data import record_dataset
@@ -40,16 +42,26 @@ def quiet(label: str, total: int):
     return lambda iterations: None
 
 
-def finished_run(folder: Path, cache: Path) -> Plan:
-    """Run the tiny study into a folder; returns its plan."""
+def planned(folder: Path, cache: Path, study: str = STUDY, **settings: object) -> Plan:
+    """The plan of a study whose file is put into a folder."""
     folder.mkdir()
-    (folder / "tiny.yaml").write_text(STUDY)
-    config = parse_config({"device": "cpu", "cache": str(cache), "study": str(folder / "tiny.yaml")}, "here")
-    plan = make_plan(load_study(folder / "tiny.yaml"), config)
-    recompute(plan, folder, "cpu", quiet)
-    record_dataset(plan, "photos10", folder / "data" / "photos10.json")
-    (batch,) = plan.batches
-    collect(Outline.parse(plan.text()), [folder / "shards" / f"{batch}.parquet"], folder / "results.parquet")
-    collect(Outline.parse(plan.text()), [folder / "images" / f"{batch}.parquet"], folder / "images.parquet")
+    (folder / "tiny.yaml").write_text(study)
+    config = parse_config(
+        {"device": "cpu", "cache": str(cache), "study": str(folder / "tiny.yaml"), **settings}, "here"
+    )
+    return make_plan(load_study(folder / "tiny.yaml"), config, described(), open_archives(config))
+
+
+def finished_run(folder: Path, cache: Path, study: str = STUDY, **settings: object) -> Plan:
+    """Run a tiny study, whose cells are one batch or all reused, into a folder; returns its plan."""
+    plan = planned(folder, cache, study, **settings)
+    outline, archives = Outline.parse(plan.text()), [Path(entry.archive) for entry in plan.reused]
+    if plan.batches:
+        recompute(plan, folder, "cpu", quiet)
+        record_dataset(plan, "photos10", folder / "data" / "photos10.json")
+        (batch,) = plan.batches
+        collect(outline, [folder / "images" / f"{batch}.parquet"], folder / "images.parquet")
+    shards = [folder / "shards" / f"{batch}.parquet" for batch in plan.batches]
+    collect(outline, shards, folder / "results.parquet", archives=archives)
     plan.write(folder / "plan.json")
     return plan

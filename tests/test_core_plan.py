@@ -12,8 +12,8 @@ from gradleak.config import Config, parse_config
 from gradleak.cost import cost, federated_cost, forward_flops, throughput
 from gradleak.errors import UserError
 from gradleak.jobs import plan_summary
-from gradleak.plan import Plan, make_plan, study_path
-from gradleak.study import load_study
+from gradleak.plan import Plan, make_plan
+from gradleak.study import load_study, study_path
 
 DEFAULTS = {
     "dataset": {"name": "photos10", "resolution": 16},

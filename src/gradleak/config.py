@@ -1,10 +1,10 @@
 """config.yaml: what a user edits. Validated; an unknown key is an error."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gradleak.data.base import DataSource
 from gradleak.errors import UserError, first_error
@@ -19,8 +19,13 @@ class JobConfig(BaseModel):
     save_every_s: float = Field(60.0, ge=0)
 
 
+def _listed(value: object) -> object:
+    """One folder as a list, as `--config reuse=results/reference` gives it."""
+    return [value] if isinstance(value, str | Path) else value
+
+
 class Config(BaseModel):
-    """One user's settings: the study, where data lies, the device, and how jobs are cut.
+    """One user's settings: the study, where data lies, the device, how jobs are cut, and which archives are reused.
 
     `threads` is the number of CPU threads of one job; results may differ in the last bit between thread counts.
     """
@@ -34,6 +39,8 @@ class Config(BaseModel):
     cache: Path = Path(".cache/gradleak")
     data: dict[str, DataSource] = {}
     jobs: JobConfig = JobConfig()
+    # Left out of plan.json where there is none: plans without it are what they were before it existed.
+    reuse: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field((), exclude_if=lambda value: not value)
 
 
 def load_config(path: Path) -> Config:

@@ -81,27 +81,37 @@ def job_counts(plan: Plan) -> dict[str, int]:
 def plan_summary(plan: Plan, rate: float | None = None) -> Group:
     """What a study will do and cost, for the terminal; `rate` replaces the recorded operations per second."""
     speed = rate or throughput(plan.config)
-    seconds = {name: (cost(cell) + smoothness_cost(cell)) / speed for name, cell in plan.cells.items()}
+    seconds = {name: (cost(cell) + smoothness_cost(cell)) / speed for name, cell in plan.computed.items()}
     table = Table(title=f"study {plan.study}", box=None, title_justify="left")
     for column in ("experiment", "cells", "images", "hours"):
         table.add_column(column, justify="left" if column == "experiment" else "right")
     for name, experiment in plan.experiments.items():
         ids = dict.fromkeys(entry["cell_id"] for entry in experiment["cells"])
         images = sum(plan.cells[i].client.samples * plan.cells[i].attack.restarts for i in ids)
-        table.add_row(name, str(len(ids)), str(images), f"{sum(seconds[i] for i in ids) / 3600:.2f}")
-    trials = sum(cell.attack.restarts for cell in plan.cells.values())
-    families = len({cell.family for cell in plan.cells.values()})
+        table.add_row(name, str(len(ids)), str(images), f"{sum(seconds.get(i, 0.0) for i in ids) / 3600:.2f}")
+    trials = sum(cell.attack.restarts for cell in plan.computed.values())
+    families = len({cell.family for cell in plan.computed.values()})
     measured = plan.measured()
     hours = sum(job.seconds for job in gpu_jobs(plan, rate)) / 3600
     kind = "cuda" if plan.config.device == "cuda" else "cpu"
     measuring = f"{len(measured)} IGSA jobs, " if measured else ""
     basis = "measured on this machine" if rate else _basis(kind)
+    begin = "to compute: " if plan.reused else ""
     total = (
-        f"{len(plan.cells)} cells ({trials} trials in {families} families), {len(plan.checkpoints)} checkpoints, "
-        f"{len(plan.trainings)} federated trainings, {len(plan.auxiliaries)} auxiliary models, "
+        f"{begin}{len(plan.computed)} cells ({trials} trials in {families} families), "
+        f"{len(plan.checkpoints)} checkpoints, {len(plan.trainings)} federated trainings, "
+        f"{len(plan.auxiliaries)} auxiliary models, "
         f"{len(plan.batches)} attack jobs, {measuring}about {hours:.2f} device hours ({kind}; {basis})"
     )
-    return Group(table, total, _jobs_line(plan))
+    return Group(table, *reused_lines(plan), total, _jobs_line(plan))
+
+
+def reused_lines(plan: Plan) -> list[str]:
+    """For each archive that the config names, how many cells of a study come from it."""
+    found = {entry.archive: len(entry.cells) for entry in plan.reused}
+    return [
+        f"{found.get(str(folder), 0)} of {len(plan.cells)} cells come from {folder}" for folder in plan.config.reuse
+    ]
 
 
 def _jobs_line(plan: Plan) -> str:
@@ -110,7 +120,8 @@ def _jobs_line(plan: Plan) -> str:
 
     def listed(wanted: bool) -> str:
         chosen = {rule: count for rule, count in counts.items() if (rule in with_gpu) == wanted}
-        return f"{sum(chosen.values())} jobs ({', '.join(f'{count} {rule}' for rule, count in chosen.items())})"
+        of_each = ", ".join(f"{count} {rule}" for rule, count in chosen.items())
+        return f"{sum(chosen.values())} jobs" + (f" ({of_each})" if chosen else "")
 
     return f"on a cluster {listed(True)} with a GPU, {listed(False)} without"
 

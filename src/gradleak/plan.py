@@ -2,8 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from gradleak.cost import cost, smoothness_cost, throughput
 from gradleak.data.view import chosen_labels
 from gradleak.errors import UserError
 from gradleak.files import write_text
+from gradleak.ids import auxiliary_id, checkpoint_id, source_of, training_id
+from gradleak.reused import Reused, others, read_reused, take_over
 from gradleak.study import Study
 
 #: Seconds that a job takes before it computes: start of Python, imports, model and data.
@@ -25,13 +28,22 @@ JOB_START_S = 10.0
 
 @dataclass(frozen=True)
 class Batch:
-    """Cells that one job computes, in order; `seconds` is the estimate on the plan's device."""
+    """Cells that one job computes, in order; `seconds` is the estimate on the plan's device.
+
+    `held`: of a batch that was taken over from an archive, those of its cells whose rows the results have, where not
+    all.
+    """
 
     id: str
     cells: list[str]
     checkpoints: list[str]
     auxiliaries: list[str]
     seconds: float
+    held: list[str] | None = None
+
+    def content(self) -> dict[str, Any]:
+        """The batch as `plan.json` holds it."""
+        return {key: value for key, value in self.__dict__.items() if key != "held" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,8 @@ class Plan:
     """Everything that the stages need to know of a study, as `plan.json` holds it.
 
     `checkpoints` names a cell that attacks each. `trainings` lists the checkpoints of each federated training.
-    `columns` are those of the metrics (`metrics.base.described`), for the stages that print their values.
+    `columns` are those of the metrics (`metrics.base.described`), for the stages that print their values. `reused`
+    names the cells that archives hold: nothing else of the plan but `cells` and `experiments` knows of them.
     """
 
     study: str
@@ -53,6 +66,12 @@ class Plan:
     title: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    reused: Sequence[Reused] = ()
+
+    @cached_property
+    def computed(self) -> dict[str, Cell]:
+        """The cells that are not taken over from an archive."""
+        return others(self.cells, self.reused)
 
     def batch_cells(self, batch: str) -> list[Cell]:
         """The cells of a batch; raises UserError for an unknown id."""
@@ -99,7 +118,8 @@ class Plan:
         """By cell, the training that measures the accuracy of the checkpoint that it attacks, and the round.
 
         Round 0 belongs to no training: it is the initialisation of all trainings of its model, and any of them will
-        do, unless they measure it on different test images. A cell whose checkpoint no training measures is left out.
+        do, unless they measure it on different test images. A cell whose checkpoint no training measures is left out,
+        and one that an archive holds: its rows have the accuracy.
         """
         if not self.trainings:
             return {}
@@ -111,16 +131,26 @@ class Plan:
             images = (spec.evaluate, spec.seed) if spec.evaluate else None
             initial[checkpoint_id(_untrained(cell), self.config)][images] = training
         found: dict[str, tuple[str, int]] = {}
-        for name, cell in self.cells.items():
+        for name, cell in self.computed.items():
             if cell.model.round:
                 found[name] = training_id(cell, self.config), cell.model.round
             elif len(measuring := initial.get(checkpoint_id(cell, self.config), {})) == 1:
                 found[name] = next(iter(measuring.values())), 0
         return found
 
+    def measured_before(self) -> dict[str, str]:
+        """By cell whose checkpoint no training here measures, a reused cell that attacks it: its rows may say.
+
+        Such a checkpoint is of round 0: a cell of a later round has its training here.
+        """
+        known, reused = self.accuracies(), {name: self.cells[name] for name in self.cells.keys() - self.computed.keys()}
+        before = {cell.checkpoint: name for name, cell in sorted(reused.items())}
+        left = {name: cell.checkpoint for name, cell in self.computed.items() if name not in known}
+        return {name: before[checkpoint] for name, checkpoint in left.items() if checkpoint in before}
+
     def text(self) -> str:
         """The content of `plan.json`: equal plans give equal text."""
-        content = {
+        content: dict[str, Any] = {
             "study": self.study,
             "title": self.title,
             "note": self.note,
@@ -128,12 +158,15 @@ class Plan:
             "columns": self.columns,
             "experiments": self.experiments,
             "accuracies": self.accuracies(),
-            "batches": {key: batch.__dict__ for key, batch in self.batches.items()},
+            "batches": {key: batch.content() for key, batch in self.batches.items()},
             "checkpoints": self.checkpoints,
             "trainings": self.trainings,
             "auxiliaries": {key: value.model_dump(mode="json") for key, value in self.auxiliaries.items()},
             "cells": {key: cell.model_dump(mode="json") for key, cell in self.cells.items()},
         }
+        if self.reused:
+            content["reused"] = [asdict(entry) for entry in self.reused]
+            content["measured_before"] = self.measured_before()
         return json.dumps(content, indent=1) + "\n"
 
     def write(self, path: Path) -> None:
@@ -158,6 +191,7 @@ class Plan:
                 content.get("title", ""),
                 content.get("columns", {}),
                 content.get("note", ""),
+                read_reused(content),
             )
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
@@ -165,13 +199,18 @@ class Plan:
             raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
 
 
-def make_plan(study: Study, config: Config, columns: Mapping[str, Any] | None = None) -> Plan:
+def make_plan(
+    study: Study, config: Config, columns: Mapping[str, Any] | None = None, archives: Sequence[Reused] = ()
+) -> Plan:
     """Pack a study's cells into batches of about `config.jobs.minutes`; `columns` as in `Plan`.
 
-    Raises UserError where a victim index is beyond the data set. Batches hold cells of one data set, model and
+    Cells that one of `archives` (`archive.reuse.open_archives`) holds are taken over from the first that does. Raises
+    UserError where a victim index is beyond the data set. Batches hold cells of one data set, model and
     attack, so that adding an attack to a study leaves the other batches, and their results, as they are.
     """
-    cells = {cell.id: cell for cell in study.cells()}
+    every = {cell.id: cell for cell in study.cells()}
+    reused = take_over(every, archives)
+    cells = others(every, reused)
     check_victims(list(cells.values()), config)
     check_views(cells.values())
     groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
@@ -189,51 +228,13 @@ def make_plan(study: Study, config: Config, columns: Mapping[str, Any] | None = 
             batches[batch.id] = batch
     checkpoints = {checkpoint_id(cell, config): cell.id for cell in cells.values()}
     trainings = _trainings(cells, checkpoints, config)
-    experiments = {
-        name: {
-            "title": experiment.title,
-            "paper": experiment.paper,
-            "note": experiment.note,
-            "show": experiment.show,
-            "cells": [{"cell_id": cell.id, "labels": labels} for cell, labels in experiment.cells],
-        }
-        for name, experiment in study.experiments.items()
-    }
+    experiments = {name: experiment.content() for name, experiment in study.experiments.items()}
     needed = [auxiliary for cell in cells.values() for auxiliary in cell.attack.auxiliaries()]
     auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
     for auxiliary in auxiliaries.values():
         chosen_labels(auxiliary.dataset, config.data, config.cache)
-    parts = (study.name, config, cells, batches, checkpoints, trainings, auxiliaries, experiments)
-    return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note)
-
-
-def study_path(study: str) -> Path:
-    """The file of a study, by name (in `workflow/studies`) or by path; raises UserError listing what there is."""
-    path = Path(study)
-    if path.suffix in (".yaml", ".yml"):
-        return path
-    folder = Path("workflow/studies")
-    path = folder / f"{study}.yaml"
-    if not path.exists():
-        known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml"))) or f"none in {folder}"
-        raise UserError(f"unknown study '{study}'; known: {known}")
-    return path
-
-
-def checkpoint_id(cell: Cell, config: Config) -> str:
-    """Id of the checkpoint that a cell attacks: its content and where the data set of its labels comes from."""
-    return digest([cell.checkpoint, _source(cell.dataset.labels_of, config)])
-
-
-def training_id(cell: Cell, config: Config) -> str:
-    """Id of the federated training whose round a cell attacks: its content and where its images come from."""
-    return digest([cell.training, _source(cell.training_data.name, config)])
-
-
-def auxiliary_id(auxiliary: AuxiliaryConfig, config: Config) -> str:
-    """Id of an auxiliary model: its content and where its public images come from."""
-    names = sorted({auxiliary.dataset.name, auxiliary.dataset.labels_of})
-    return digest([auxiliary.id, [_source(name, config) for name in names]])
+    parts = (study.name, config, every, batches, checkpoints, trainings, auxiliaries, experiments)
+    return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note, reused=reused)
 
 
 def _untrained(cell: Cell) -> Cell:
@@ -246,11 +247,6 @@ def _without_weights(cell: Cell) -> str:
     """The family that a cell would have at round 0 of the first initialisation."""
     model = cell.model.model_copy(update={"round": 0, "init_seed": 0, "training": None})
     return cell.model_copy(update={"model": model}).family
-
-
-def _source(name: str, config: Config) -> object:
-    source = config.data.get(name)
-    return None if source is None else source.model_dump(mode="json")
 
 
 def _pack(cells: list[Cell], config: Config, rate: float) -> list[Batch]:
@@ -273,7 +269,7 @@ def _batch(cells: list[Cell], seconds: float, config: Config) -> Batch:
     ids = [cell.id for cell in cells]
     specs = [spec for cell in cells for spec in (cell.dataset, *(a.dataset for a in cell.attack.auxiliaries()))]
     names = {name for spec in specs for name in (spec.name, spec.labels_of)}
-    name = digest([ids, {name: _source(name, config) for name in names}])
+    name = digest([ids, {name: source_of(name, config) for name in names}])
     checkpoints = list(dict.fromkeys(checkpoint_id(cell, config) for cell in cells))
     needed = [auxiliary_id(auxiliary, config) for cell in cells for auxiliary in cell.attack.auxiliaries()]
     return Batch(name, ids, checkpoints, list(dict.fromkeys(needed)), round(seconds + JOB_START_S, 1))

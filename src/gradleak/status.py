@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Group
 from rich.table import Table
 
-from gradleak.jobs import gpu_job
+from gradleak.jobs import gpu_job, reused_lines
 from gradleak.plan import Plan
 
 # What each rule writes under `results/<study>`. Updates are temporary, so they tell nothing.
@@ -83,7 +83,7 @@ def status_summary(plan: Plan, results: Path, records: Path) -> Group:
     for state in states:
         counts = (state.done, state.started, state.failed, state.waiting)
         table.add_row(state.rule, *(str(len(names)) for names in counts))
-    lines = [_remaining(plan, results, states)]
+    lines = [*reused_lines(plan), _remaining(plan, results, states)]
     failed = [_log(results, state.rule, name) for state in states for name in state.failed]
     lines += [f"failed: {path}" for path in failed[:_SHOWN]]
     if len(failed) > _SHOWN:

@@ -76,6 +76,16 @@ class Experiment:
     cells: list[tuple[Cell, dict[str, Scalar]]] = field(default_factory=list)
     note: str = ""
 
+    def content(self) -> dict[str, Any]:
+        """The experiment as `plan.json` holds it."""
+        return {
+            "title": self.title,
+            "paper": self.paper,
+            "note": self.note,
+            "show": self.show,
+            "cells": [{"cell_id": cell.id, "labels": labels} for cell, labels in self.cells],
+        }
+
 
 @dataclass(frozen=True)
 class Study:
@@ -116,6 +126,19 @@ def load_study(path: Path) -> Study:
             experiment.title, experiment.paper, experiment.show, cells, _paragraph(experiment.note)
         )
     return Study(path.stem, spec.title, experiments, _paragraph(spec.note))
+
+
+def study_path(study: str) -> Path:
+    """The file of a study, by name (in `workflow/studies`) or by path; raises UserError listing what there is."""
+    path = Path(study)
+    if path.suffix in (".yaml", ".yml"):
+        return path
+    folder = Path("workflow/studies")
+    path = folder / f"{study}.yaml"
+    if not path.exists():
+        known = ", ".join(sorted(found.stem for found in folder.glob("*.yaml"))) or f"none in {folder}"
+        raise UserError(f"unknown study '{study}'; known: {known}")
+    return path
 
 
 def _paragraph(text: str) -> str:

@@ -1,11 +1,13 @@
 """What the Snakefile asks of the package: the plan, the names of all files, code inputs, and resources."""
 
+import json
 import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gradleak.archive.manifest import MANIFEST
+from gradleak.archive.reuse import open_archives
 from gradleak.attacks.base import ATTACKS
 from gradleak.auxiliary.base import AUXILIARIES
 from gradleak.cell import Cell, DatasetSpec
@@ -18,12 +20,13 @@ from gradleak.errors import UserError
 from gradleak.jobs import gpu_job
 from gradleak.metrics.base import METRICS, described
 from gradleak.models.base import MODELS
-from gradleak.plan import Plan, make_plan, study_path
+from gradleak.plan import Plan, make_plan
 from gradleak.post_processing.chain import origins
+from gradleak.reused import check_fingerprint, reused_cells
 from gradleak.slurm import cancel_orphans
-from gradleak.study import load_study
+from gradleak.study import load_study, study_path
 from gradleak.tables.plan import Experiment, parse_experiment
-from gradleak.tables.present import stage_files
+from gradleak.tables.present import drawable, stage_files
 from gradleak.tables.spec import PRESENTATIONS
 
 
@@ -42,7 +45,8 @@ class Workflow:
     def load(cls, config: dict[str, Any]) -> "Workflow":
         """Validate a config, expand its study and plan it; raises UserError with one line on bad input."""
         parsed: Config = parse_config(config, "config.yaml")
-        return cls(make_plan(load_study(study_path(parsed.study)), parsed, described()))
+        study = load_study(study_path(parsed.study))
+        return cls(make_plan(study, parsed, described(), open_archives(parsed)))
 
     @classmethod
     def read(cls, config: dict[str, Any], results: Path) -> "Workflow":
@@ -57,13 +61,17 @@ class Workflow:
     def save(self, folder: Path) -> str:
         """Write `plan.json` to a folder if what is there differs, and return its path.
 
-        Raises UserError for the folder of an archive, which the run would overwrite.
+        Raises UserError for the folder of an archive, which the run would overwrite, and for data sets there that are
+        not those that reused cells were computed on.
         """
         if (folder / MANIFEST).exists():
             raise UserError(
                 f"{folder} holds archived results, which a run of study '{self.name}' would overwrite; "
                 "copy its file in workflow/studies under another name"
             )
+        for record in sorted((folder / "data").glob("*.json")) if self.plan.reused else []:
+            content = json.loads(record.read_text(encoding="utf-8"))
+            check_fingerprint(self.plan.reused, content["name"], content["fingerprint"])
         path = folder / "plan.json"
         if not path.exists() or path.read_text(encoding="utf-8") != self.plan.text():
             self.plan.write(path)
@@ -83,14 +91,21 @@ class Workflow:
         ]
 
     @cached_property
+    def archives(self) -> list[str]:
+        """Folders of the archives that hold cells of the study."""
+        return [entry.archive for entry in self.plan.reused]
+
+    @cached_property
     def tables(self) -> list[str]:
         """Names of all table files."""
         return [file for experiment in self._experiments for file in stage_files("tables", experiment)]
 
     @cached_property
     def figures(self) -> list[str]:
-        """Names of all figure files."""
-        return [file for experiment in self._experiments for file in stage_files("figures", experiment)]
+        """Names of all figure files: galleries only where a cell's pictures are there."""
+        reused = reused_cells(self.plan.reused)
+        found = [drawable(experiment, bool(self.plan.batches), reused) for experiment in self._experiments]
+        return [file for experiment in found for file in stage_files("figures", experiment)]
 
     @cached_property
     def sheets(self) -> list[str]:

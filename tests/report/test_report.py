@@ -169,7 +169,7 @@ def test_an_archive_has_no_images_and_one_provenance_file(copied: Folders) -> No
     found = words(render(copied))
     for part in ("Device cuda (H100)", "CPU model EPYC", "photos10 7 5 abc", "run_attack 2 3 min 00 s 100.0 %"):
         assert part in found
-    assert "Left out, for the study's folder has no images: table1_gallery ." in found
+    assert "Left out, for the study's folder has no images of these cells: table1_gallery ." in found
 
 
 def test_the_report_needs_no_torch() -> None:

@@ -24,7 +24,8 @@ def cell_of(victim, **dataset):
 
 def plan_of(tmp_path, *cells):
     config = Config(device="cpu", cache=tmp_path / "cache")
-    return SimpleNamespace(study="mine", config=config, cells={cell.id: cell for cell in cells}, auxiliaries={})
+    computed = {cell.id: cell for cell in cells}
+    return SimpleNamespace(study="mine", config=config, computed=computed, auxiliaries={}, reused=[])
 
 
 def test_the_whole_data_set_is_recorded_whichever_classes_cells_choose(tmp_path):

@@ -13,8 +13,9 @@ from safetensors.torch import load, load_file
 from gradleak.config import parse_config
 from gradleak.data.base import open_dataset
 from gradleak.errors import UserError
+from gradleak.ids import training_id
 from gradleak.metrics.backbone import fetch_backbone
-from gradleak.plan import make_plan, training_id
+from gradleak.plan import make_plan
 from gradleak.stages import federate
 from gradleak.stages.common import global_model, initial_model
 from gradleak.stages.data import record_dataset

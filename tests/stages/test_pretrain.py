@@ -13,7 +13,7 @@ from gradleak.auxiliary.base import parse_auxiliary
 from gradleak.config import parse_config
 from gradleak.errors import UserError
 from gradleak.files import sha256
-from gradleak.plan import auxiliary_id
+from gradleak.ids import auxiliary_id
 from gradleak.stages.auxiliaries import auxiliary_loader, load_auxiliary
 from gradleak.stages.pretrain import write_auxiliary, write_quality
 

@@ -1,5 +1,6 @@
 """Paths and lists that the rules share; all logic is in the package."""
 
+import shlex
 from pathlib import Path
 
 from gradleak.errors import UserError

@@ -2,7 +2,7 @@
 
 
 rule collect_results:
-    """Join the rows of all batches; a cell without rows is an error."""
+    """Join the rows of all batches and of reused archives; a cell without rows is an error."""
     input:
         plan=PLAN,
         shards=expand(rules.score_batch.output.shard, batch=STUDY.plan.batches),
@@ -18,9 +18,11 @@ rule collect_results:
     params:
         smoothness=lambda wildcards, input: folder_option("smoothness", input.smoothness),
         trainings=lambda wildcards, input: folder_option("trainings", input.trainings),
+        # The plan names their content, and is another file where that changes.
+        archives=" ".join(f"--archive {shlex.quote(folder)}" for folder in STUDY.archives),
     shell:
-        "gradleak collect --plan {input.plan} {params.smoothness} {params.trainings} --out {output} {input.shards}"
-        " 2> {log}"
+        "gradleak collect --plan {input.plan} {params.smoothness} {params.trainings} {params.archives} --out {output}"
+        " {input.shards} 2> {log}"
 
 
 rule collect_images:
@@ -66,7 +68,7 @@ rule figures:
     input:
         plan=PLAN,
         results=rules.collect_results.output[0],
-        images=rules.collect_images.output[0],
+        images=rules.collect_images.output[0] if STUDY.plan.batches else [],
         code=STUDY.figure_code(),
     output:
         report(
@@ -80,6 +82,7 @@ rule figures:
         "../../envs/report.yaml"
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
+        images=lambda wildcards, input: f"--images {input.images}" if input.images else "",
     shell:
-        "gradleak figures --plan {input.plan} --results {input.results} --images {input.images}"
+        "gradleak figures --plan {input.plan} --results {input.results} {params.images}"
         " --out {params.folder} > {log} 2>&1"

@@ -8,6 +8,8 @@ from gradleak.errors import UserError
 from gradleak.files import sha256
 
 MANIFEST = "SHA256SUMS"
+#: The files that it lists.
+PLAN, RESULTS, PROVENANCE = "plan.json", "results.parquet", "provenance.json"
 
 
 def manifest_text(contents: Mapping[str, bytes]) -> str:

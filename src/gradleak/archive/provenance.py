@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gradleak.archive.victims import Victims
 from gradleak.engine.device import processor
@@ -45,13 +45,15 @@ class Environment(_Frozen):
 class Job(_Frozen):
     """One job: the number of its environment, the seconds that it took, when it ended (UTC), and by what it was cut.
 
-    `families`: seconds of each family of an attack job, by id.
+    `families`: seconds of each family of an attack job, by id. `again`: the environments in which a training was
+    computed once more, where a run trained what an archive that it reuses had trained.
     """
 
     environment: int
     seconds: float
     finished: str
     families: dict[str, float] = {}
+    again: list[int] = Field([], exclude_if=lambda value: not value)
 
 
 class Dataset(_Frozen):
@@ -91,6 +93,11 @@ class Provenance(_Frozen):
         """Where a job ran."""
         return self.environments[self.jobs[stage][name].environment]
 
+    def places(self, stage: Stage, name: str) -> list[Environment]:
+        """Everywhere where a job ran."""
+        job = self.jobs[stage][name]
+        return [self.environments[number] for number in (job.environment, *job.again)]
+
     def text(self) -> str:
         """The content of `provenance.json`."""
         return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
@@ -107,15 +114,27 @@ class Provenance(_Frozen):
 
 
 def gather(plan: Plan, run: Path, rows: int, victims: list[Victims]) -> Provenance:
-    """The provenance of a finished run in a folder; raises UserError naming a job that left none."""
+    """The provenance of what a finished run in a folder computed; raises UserError naming a job that left none."""
     environments: list[Environment] = []
     jobs: dict[Stage, dict[str, Job]] = {}
-    for stage, names in _jobs(plan).items():
+    for stage, names in jobs_of(plan).items():
         jobs[stage] = {}
         for name in names:
             content = _read(run / (_OUTPUTS[stage].format(name) + ".provenance.json"), stage in _OPTIONAL)
             if content is not None:
                 jobs[stage][name] = _job(content, _number(_environment(content), environments))
+    return sum_up(plan, rows, _data(plan, run), victims, environments, jobs)
+
+
+def sum_up(
+    plan: Plan,
+    rows: int,
+    data: dict[str, Dataset],
+    victims: list[Victims],
+    environments: list[Environment],
+    jobs: Mapping[Stage, dict[str, Job]],
+) -> Provenance:
+    """The provenance that these jobs give for the results of a plan's cells."""
     ended = [job.finished for found in jobs.values() for job in found.values()]
     iterations: dict[str, set[int]] = {}
     for cell in plan.cells.values():
@@ -123,8 +142,8 @@ def gather(plan: Plan, run: Path, rows: int, victims: list[Victims]) -> Provenan
     return Provenance(
         study=plan.study,
         title=plan.title,
-        first_finished=min(ended),
-        last_finished=max(ended),
+        first_finished=min(ended, default=""),
+        last_finished=max(ended, default=""),
         seconds=round(sum(job.seconds for found in jobs.values() for job in found.values()), 1),
         cells=len(plan.cells),
         rows=rows,
@@ -132,14 +151,15 @@ def gather(plan: Plan, run: Path, rows: int, victims: list[Victims]) -> Provenan
         iterations={name: sorted(found) for name, found in sorted(iterations.items())},
         threads=plan.config.threads,
         tf32=plan.config.tf32,
-        data=_data(plan, run),
+        data=data,
         victims=victims,
         environments=environments,
         jobs={stage: found for stage, found in jobs.items() if found},
     )
 
 
-def _jobs(plan: Plan) -> dict[Stage, Iterable[str]]:
+def jobs_of(plan: Plan) -> dict[Stage, Iterable[str]]:
+    """The ids of what a plan computes, by the stage that does."""
     return {
         "update": plan.batches,
         "attack": plan.batches,

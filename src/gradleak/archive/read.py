@@ -8,9 +8,8 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from gradleak.archive.manifest import check_manifest
+from gradleak.archive.manifest import PLAN, PROVENANCE, RESULTS, check_manifest
 from gradleak.archive.provenance import Environment, Provenance, Stage
-from gradleak.archive.write import PLAN, PROVENANCE, RESULTS
 from gradleak.cell import Cell
 from gradleak.models.base import build_model, set_bn_mode
 from gradleak.plan import Plan
@@ -24,12 +23,19 @@ _HALF = (0.5, 0.5, 0.5)  # normalisation: no matter which
 class Run:
     """Cells that were attacked in one vectorised run: computed again together, they can be equal bit for bit.
 
-    `jobs`: stage and id of the jobs that the cells depend on; `seconds`: what it took.
+    `jobs`: stage and id of the jobs that the cells depend on; `seconds`: what it took; `held`: ids of the cells that
+    the results have, where not all.
     """
 
     cells: list[Cell]
     jobs: list[tuple[Stage, str]]
     seconds: float
+    held: frozenset[str] | None = None
+
+    @property
+    def compared(self) -> list[str]:
+        """The ids of the cells that the results have."""
+        return [cell.id for cell in self.cells if self.held is None or cell.id in self.held]
 
 
 class Archive:
@@ -48,52 +54,62 @@ class Archive:
 
     def environments(self, run: Run) -> list[Environment]:
         """Where a run, and the trainings that it needs, were computed; each once."""
-        found = [self.provenance.environment(stage, name) for stage, name in run.jobs]
+        found = [place for stage, name in run.jobs for place in self.provenance.places(stage, name)]
         return [place for index, place in enumerate(found) if place not in found[:index]]
 
     def datasets(self, run: Run) -> set[str]:
         """Names of the data sets that a run needs: its victims' and those that its models are trained on."""
-        specs = [cell.dataset for cell in run.cells]
-        specs += [auxiliary.dataset for cell in run.cells for auxiliary in cell.attack.auxiliaries()]
-        return {name for spec in specs for name in (spec.name, spec.labels_of)}
+        return datasets_of(run.cells)
 
     @cached_property
     def runs(self) -> list[Run]:
-        """All runs, in the plan's order."""
-        return list(self._runs())
+        """All runs that the results have cells of, in the plan's order."""
+        return [run for run in self._runs() if run.compared]
 
     def _runs(self) -> Iterator[Run]:
-        for batch in self.plan.batches:
+        for batch, content in self.plan.batches.items():
+            held = None if content.held is None else frozenset(content.held)
             job = self.provenance.jobs["attack"][batch]
             kind = kind_of(self.provenance.environments[job.environment].device)
             around = sum(self._seconds([(stage, batch)]) for stage in ("update", "score"))
             cells_of_batch = len(self.plan.batch_cells(batch))
             for families in runs(self.plan, batch, self._architecture, kind):
                 cells = [cell for family in families for cell in family]
-                needed = self._needed(cells)
+                needed = self._needed(batch, cells)
                 seconds = sum(job.families.get(family[0].family, job.seconds) for family in families)
                 seconds += around * len(cells) / cells_of_batch + self._seconds(needed)
-                yield Run(cells, [("attack", batch), *needed], seconds)
+                yield Run(cells, [("attack", batch), *needed], seconds, held)
 
     def _seconds(self, jobs: Iterable[tuple[Stage, str]]) -> float:
         known = self.provenance.jobs
         return sum(known[stage][name].seconds for stage, name in jobs if name in known.get(stage, {}))
 
-    def _needed(self, cells: list[Cell]) -> list[tuple[Stage, str]]:
-        """The federated trainings and auxiliary models that cells need."""
+    def _needed(self, batch: str, cells: list[Cell]) -> list[tuple[Stage, str]]:
+        """The federated trainings and auxiliary models that cells of a batch need."""
         models = [auxiliary for cell in cells for auxiliary in cell.attack.auxiliaries()]
         trained = {cell.training for cell in cells if cell.model.round}
+        own = self.plan.batches[batch]
         found: list[tuple[Stage, str]] = [
-            ("pretrain", key) for key, value in self.plan.auxiliaries.items() if value in models
+            ("pretrain", key)
+            for key in self.plan.auxiliaries
+            if key in own.auxiliaries and self.plan.auxiliaries[key] in models
         ]
         return found + [
-            ("train", key) for key in self.plan.trainings if self.plan.training_cell(key).training in trained
+            ("train", key)
+            for key, names in self.plan.trainings.items()
+            if set(names) & set(own.checkpoints) and self.plan.training_cell(key).training in trained
         ]
 
     def _architecture(self, cell: Cell) -> nn.Module:
         known = self.provenance.data.get(cell.dataset.labels_of)
         model = build_model(cell.model, known.classes if known else 10, cell.dataset.resolution, _HALF, _HALF)
         return set_bn_mode(model, cell.client.bn_mode)
+
+
+def datasets_of(cells: Iterable[Cell]) -> set[str]:
+    """Names of the data sets of cells' victims and labels, and of what their generators learn from."""
+    specs = [spec for cell in cells for spec in (cell.dataset, *(a.dataset for a in cell.attack.auxiliaries()))]
+    return {name for spec in specs for name in (spec.name, spec.labels_of)}
 
 
 def kind_of(device: str | None) -> str:

@@ -21,7 +21,7 @@ def draw(
     if not runs:
         known = sorted({name for run in archive.runs for name in archive.datasets(run)})
         raise UserError(f"no cell needs only data sets {', '.join(data)}; the archive's are {', '.join(known)}")
-    run_of = {cell.id: run for run in runs for cell in run.cells}
+    run_of = {cell: run for run in runs for cell in run.compared}
     left = 60 * minutes
     drawn: list[tuple[str, Run]] = []
     for cell in sorted(run_of, key=lambda name: digest([seed, name])):

@@ -38,6 +38,22 @@ def victim_checksums(cells: Iterable[Cell], images: pd.DataFrame) -> list[Victim
     return [Victims(dataset=known[key], images=dict(sorted(found[key].items()))) for key in sorted(known)]
 
 
+def join_victims(first: Iterable[Victims], second: Iterable[Victims]) -> list[Victims]:
+    """The victims of both; raises UserError for one that has other pixels in each."""
+    found: dict[str, Victims] = {entry.dataset.model_dump_json(): entry for entry in first}
+    for entry in second:
+        key = entry.dataset.model_dump_json()
+        known = found[key].images if key in found else {}
+        for index in known.keys() & entry.images.keys():
+            if known[index] != entry.images[index]:
+                raise UserError(
+                    f"test image {index} of data set '{entry.dataset.name}' at {entry.dataset.resolution} pixels was "
+                    f"attacked with checksums {known[index]} and {entry.images[index]}: not the same pixels"
+                )
+        found[key] = Victims(dataset=entry.dataset, images=dict(sorted({**known, **entry.images}.items())))
+    return [found[key] for key in sorted(found)]
+
+
 def check_victims(cell: Cell, dataset: ImageDataset, victims: Iterable[Victims]) -> None:
     """Raises UserError if a victim of the cell has not the pixels that were attacked."""
     expected = next((entry.images for entry in victims if entry.dataset == cell.dataset), {})

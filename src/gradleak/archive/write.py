@@ -7,8 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradleak.archive.manifest import MANIFEST, manifest_text
+from gradleak.archive.manifest import MANIFEST, PLAN, PROVENANCE, RESULTS, manifest_text
 from gradleak.archive.provenance import gather
+from gradleak.archive.union import join_archives
 from gradleak.archive.victims import victim_checksums
 from gradleak.config import Config
 from gradleak.data.base import DEFAULT_CACHE
@@ -17,14 +18,13 @@ from gradleak.files import write_files
 from gradleak.plan import Plan
 from gradleak.stages.tables import read_parquet
 
-PLAN, RESULTS, PROVENANCE = "plan.json", "results.parquet", "provenance.json"
-
 
 def write_archive(run: Path, out: Path) -> list[Path]:
     """Archive a finished run's folder `results/<study>`: plan, results, provenance, and their manifest.
 
-    No image is archived, neither victims nor reconstructions, only victims' checksums. Raises UserError if the run is
-    not finished, a cell of the plan has no rows, or both folders are the same.
+    No image is archived, neither victims nor reconstructions, only victims' checksums. Of archives that the run
+    reuses, what belongs to the reused cells becomes part of this one. Raises UserError if the run is not finished, a
+    cell of the plan has no rows, both folders are the same, or a reused archive has changed since the run was planned.
     """
     if run.resolve() == out.resolve():
         raise UserError(f"{out}: is the run's own folder; archive it into another")
@@ -32,9 +32,9 @@ def write_archive(run: Path, out: Path) -> list[Path]:
     results = read_parquet(run / RESULTS)
     if set(results["cell_id"]) != plan.cells.keys():
         raise UserError(f"{run / RESULTS}: does not hold the cells of {PLAN}; run the study to its end")
-    victims = victim_checksums(plan.cells.values(), _pictures(run / "images.parquet"))
-    provenance = gather(plan, run, len(results), victims)
-    published = dataclasses.replace(plan, config=_without_paths(plan.config, plan.study))
+    victims = victim_checksums(plan.cells.values(), _pictures(run / "images.parquet")) if plan.batches else []
+    joined, provenance = join_archives(plan, gather(plan, run, len(results), victims))
+    published = dataclasses.replace(joined, config=_without_paths(joined.config, plan.study))
     contents = {
         PLAN: published.text().encode(),
         RESULTS: (run / RESULTS).read_bytes(),

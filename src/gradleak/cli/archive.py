@@ -13,6 +13,8 @@ from gradleak.cli.options import PATH
 def archive(run: Path, out: Path) -> None:
     """Keep of a finished run, the folder RUN, what can be committed: plan, results, provenance, checksums; no images.
 
+    Of archives that the run reuses, what belongs to the reused cells becomes part of the new one.
+
     \b
     Example:
       gradleak archive results/mine --out results/reference

@@ -22,14 +22,15 @@ def figures(results: Path, images: Path | None, plan_path: Path, out: Path, name
         --images results/quick/images.parquet --plan results/quick/plan.json \\
         --out paper_figures/quick fig4a
     """
-    from gradleak.tables.plan import IMAGE_COLUMNS, RESULT_COLUMNS, StudyData, read_plan, read_table
+    from gradleak.tables.plan import IMAGE_COLUMNS, RESULT_COLUMNS, StudyData, read_plan, read_table, read_taken_over
     from gradleak.tables.present import left_out, write_stage
 
     study, experiments = read_plan(plan_path)
     pictures = None if images is None else read_table(images, IMAGE_COLUMNS)
-    data = StudyData(study, read_table(results, RESULT_COLUMNS), pictures)
+    data = StudyData(study, read_table(results, RESULT_COLUMNS), pictures, read_taken_over(plan_path))
     for path in write_stage("figures", experiments, names, data, out):
         click.echo(path)
     if not names and (missing := left_out("figures", experiments, data)):
         stems = dict.fromkeys(Path(file).stem for file in missing)
-        click.echo(f"gradleak: left out, for they need images.parquet (--images): {', '.join(stems)}", err=True)
+        why = "need images.parquet (--images)" if images is None else "show reused cells only, without pictures"
+        click.echo(f"gradleak: left out, for they {why}: {', '.join(stems)}", err=True)

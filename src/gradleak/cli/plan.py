@@ -23,17 +23,18 @@ def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool
     """
     from rich.console import Console
 
+    from gradleak.archive.reuse import open_archives
     from gradleak.calibration import measured_throughput
     from gradleak.config import load_config
     from gradleak.jobs import plan_summary
     from gradleak.metrics.base import described
-    from gradleak.plan import make_plan, study_path
-    from gradleak.study import load_study
+    from gradleak.plan import make_plan
+    from gradleak.study import load_study, study_path
 
     config = load_config(config_path)
     if study is not None:
         config = config.model_copy(update={"study": study})
-    made = make_plan(load_study(study_path(config.study)), config, described())
+    made = make_plan(load_study(study_path(config.study)), config, described(), open_archives(config))
     rate = measured_throughput(config) if calibrate else None
     Console().print(plan_summary(made, rate))
     if out is not None:

@@ -26,8 +26,9 @@ def status(config_path: Path, study: str | None, results: Path) -> None:
     from rich.console import Console
 
     from gradleak.config import load_config
-    from gradleak.plan import Plan, study_path
+    from gradleak.plan import Plan
     from gradleak.status import status_summary
+    from gradleak.study import study_path
 
     name = study_path(study or load_config(config_path).study).stem
     plan = Plan.read(results / name / "plan.json")

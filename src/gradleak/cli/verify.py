@@ -77,7 +77,7 @@ def verify(
     drawn = draw(archive, cells, seed, minutes, device, data)
     total = sum(estimate(archive, run, device) for _, run in drawn) / 60
     click.echo(
-        f"{folder}: {len(drawn)} of {len(archive.plan.cells)} cells, drawn with seed {seed}, and those that were "
+        f"{folder}: {len(drawn)} of {archive.provenance.cells} cells, drawn with seed {seed}, and those that were "
         f"computed together with them; about {total:.1f} of at most {minutes:g} minutes"
     )
     apart = {
@@ -91,6 +91,7 @@ def verify(
     with tempfile.TemporaryDirectory() as place, progress_bar() as progress:
         for cell, run in drawn:
             ours = recompute(plan_of(run.cells, config), Path(place), device, progress)
+            ours = ours[ours["cell_id"].isin(run.compared)]
             found += compare(ours, archive.results, exact=not apart[cell])
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(_table(found, {cell for cell, _ in drawn}))

@@ -83,10 +83,14 @@ class Gallery(Presentation):
             figure = draw_gallery(spec, pairs)
             files = {"_gallery.pdf": style.file_bytes(figure, "pdf"), "_gallery.png": style.small_png(figure)}
         where = {"aside": "to the left of", "above": "above", "beside": "beside"}[victim_place(spec, pairs)]
+        absent = int(experiment.cells["cell_id"].isin(data.reused).sum())
+        reused = (
+            f" {absent} of {len(experiment.cells)} cells come from an archive and have no pictures." if absent else ""
+        )
         caption = (
             f"{experiment.title.rstrip('.')}. Victims {where} their reconstructions, LPIPS below these. Victims are "
             "chosen by their place, not by how well they were reconstructed: the first of the first batch among those "
-            f"that the most columns share. All images come from study {data.study}.\n"
+            f"that the most columns share. All images come from study {data.study}.{reused}\n"
         )
         return files | {"_gallery.txt": caption.encode()}
 
@@ -97,13 +101,17 @@ def gallery_pairs(spec: GallerySpec, experiment: Experiment, data: StudyData) ->
     Columns: the spec's keys, `VICTIM` (0, 1, ... within the combination), `image`, `truth_png`, `reconstruction_png`,
     `lpips`, `CAPTION` (text, may be empty). Of the images that occur in the most columns of a row group the first
     ones are taken, by trial in the plan's order and position in the batch; a column that lacks one of them shows its
-    own first images instead. Of several trials with the same image the first counts. Raises UserError naming a cell
-    without images, or with one that is not a PNG.
+    own first images instead. Of several trials with the same image the first counts. Cells from archives, which hold no
+    images, are passed over. Raises UserError naming another cell without images, or with one that is not a PNG, and
+    where all cells come from archives.
     """
     where = f"experiment '{experiment.name}'"
     if data.images is None:
         raise UserError(f"{where}: a gallery needs images.parquet (--images)")
     cells = cell_table(data.results, experiment, spec.columns_used(), [])
+    cells = cells[~cells["cell_id"].isin(data.reused)]
+    if cells.empty:
+        raise UserError(f"{where}: a gallery needs pictures, and all cells come from archives, which hold none")
     images = data.images[data.images["cell_id"].isin(cells["cell_id"])]
     images = images[["cell_id", "image", "position", "truth_png", "reconstruction_png", "lpips"]]
     missing = sorted(set(cells["cell_id"]) - set(images["cell_id"]))

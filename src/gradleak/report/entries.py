@@ -49,7 +49,8 @@ class Entry:
     """An experiment, or something else that the paper has one title for.
 
     note: what the study says of it. scale: what was attacked. reads: names by which claims refer to it. shown: paths of
-    the files that it is made of. left_out: figures that are not there, for the study's folder has no images.
+    the files that it is made of. left_out: figures that are not there, for the study's folder has no images
+    of its cells.
     """
 
     anchor: str
@@ -67,7 +68,7 @@ class Entry:
 def experiment_entry(
     experiment: Experiment, content: Mapping[str, Any], folder: Path, results: pd.DataFrame, images: bool
 ) -> Entry:
-    """An experiment of a plan; content: its entry in plan.json. images: whether the study's folder has any.
+    """An experiment of a plan; content: its entry in plan.json. images: whether the study's folder has any of it.
 
     Raises UserError for a missing or bad file; without images, galleries may be missing, as in an archive.
     """

@@ -21,7 +21,9 @@ from gradleak.report.rules import GROUP_NAMES, rules_of
 from gradleak.report.run_times import duration, run_times
 from gradleak.report.sections import SECTIONS, PaperSection
 from gradleak.report.text import html
+from gradleak.reused import read_reused, reused_cells
 from gradleak.tables.plan import read_plan, read_table
+from gradleak.tables.present import has_pictures
 
 _SCALE_COLUMNS = ["cell_id", "iterations"]
 
@@ -44,9 +46,12 @@ def render(folders: Folders) -> str:
     plan = read_json(plan_path, "gradleak plan")
     results = read_table(folders.study / "results.parquet", _SCALE_COLUMNS)
     images = (folders.study / "images.parquet").exists()
+    reused = reused_cells(read_reused(plan))
     captions = read_captions(folders.captions, study)
     shown = [
-        experiment_entry(one, plan["experiments"][one.name], folders.figures, results, images)
+        experiment_entry(
+            one, plan["experiments"][one.name], folders.figures, results, has_pictures(one, images, reused)
+        )
         for one in experiments.values()
     ]
     entries = [
@@ -71,6 +76,7 @@ def render(folders: Folders) -> str:
             note=html(str(plan.get("note") or "")),
             scale=scale(results, list(dict.fromkeys(results["cell_id"]))),
             images=len(results),
+            cells=len(plan.get("cells", {})),
             experiments=len(experiments),
             claims=claims,
             counts=verdict_counts(claims),

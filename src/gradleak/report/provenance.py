@@ -10,6 +10,7 @@ from typing import Any
 from gradleak.files import sha256
 from gradleak.report.archived import archived_data, archived_jobs
 from gradleak.report.read import read_json
+from gradleak.reused import read_reused
 
 ENDING = ".provenance.json"
 _MADE_BY = "make"
@@ -44,7 +45,8 @@ class DataSet:
 class Provenance:
     """All that is known. files: number of provenance files. devices: as the header names them. problems: for readers.
 
-    seeds: by what they belong to, as text. checksums: (file, SHA-256) of the files that the page is made from.
+    seeds: by what they belong to, as text. checksums: (file, SHA-256) of the files that the page is made from. reused:
+    archives that cells come from, with the number of these cells and the SHA-256 of the archive's manifest.
     """
 
     files: int
@@ -55,15 +57,19 @@ class Provenance:
     settings: tuple[tuple[str, str], ...]
     checksums: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
+    reused: tuple[tuple[str, int, str], ...] = ()
 
 
 def read_provenance(folder: Path, plan: Mapping[str, Any], shown: Sequence[Path]) -> Provenance:
     """Sum up the provenance files under a study's folder, or an archive's one; raises UserError if one is not JSON.
 
-    plan: content of plan.json. shown: the files that the page is made from.
+    Of an archive that the study reuses, its jobs count as well, as far as it is there. plan: content of plan.json.
+    shown: the files that the page is made from.
     """
     found = [read_json(path, _MADE_BY) for path in sorted(folder.rglob(f"*{ENDING}"))]
     found = found or [job for jobs in archived_jobs(folder).values() for job in jobs]
+    reused = read_reused(plan)
+    found += [job for entry in reused for jobs in archived_jobs(Path(entry.archive)).values() for job in jobs]
     facts = _facts(found)
     differing = [fact for fact in facts if fact.differs and fact.name in ("Commit", "Device", "torch")]
     problems = [f"{fact.name}: results come from {len(fact.values)} different ones." for fact in differing]
@@ -82,6 +88,7 @@ def read_provenance(folder: Path, plan: Mapping[str, Any], shown: Sequence[Path]
         settings=tuple(_settings(plan.get("config", {}))),
         checksums=tuple((str(path), sha256(path)) for path in shown),
         problems=tuple(problems),
+        reused=tuple((entry.archive, len(entry.cells), entry.sha256) for entry in reused),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gradleak.reused import others, read_reused, reused_cells
 from gradleak.tables.spec import PRESENTATIONS
 
 #: Rules by the rules whose files they read. A test compares this with `snakemake --rulegraph`.
@@ -76,8 +77,13 @@ def _jobs(plan: Mapping[str, Any]) -> dict[str, int]:
     trainings = plan.get("trainings", {})
     trained = {checkpoint for checkpoints in trainings.values() for checkpoint in checkpoints}
     measured = [batch for batch in batches.values() if any(cells[cell].get("smoothness") for cell in batch["cells"])]
-    kinds = {entry["kind"] for experiment in plan["experiments"].values() for entry in experiment["show"]}
-    stages = {PRESENTATIONS[kind].stage for kind in kinds}
+    reused = reused_cells(read_reused(plan))
+    stages = {
+        PRESENTATIONS[entry["kind"]].stage
+        for experiment in plan["experiments"].values()
+        for entry in experiment["show"]
+        if not PRESENTATIONS[entry["kind"]].needs_images or _pictured(experiment, reused)
+    }
     counts = {
         "fetch_data": len(_datasets(plan)),
         "train_checkpoint": len(set(plan.get("checkpoints", {})) - trained),
@@ -86,15 +92,23 @@ def _jobs(plan: Mapping[str, Any]) -> dict[str, int]:
         "show_auxiliary": len(auxiliaries),
         "measure_smoothness": len(measured),
         "tables": int("tables" in stages),
-        **dict.fromkeys(["collect_images", "figures"], int("figures" in stages)),
+        "figures": int("figures" in stages),
+        "collect_images": int("figures" in stages and bool(batches)),
+        "fetch_lpips": int(bool(batches or auxiliaries)),
         **dict.fromkeys(["compute_updates", "run_attack", "score_batch"], len(batches)),
     }
     return {name: counts.get(name, 1) for name in NEEDS}
 
 
+def _pictured(experiment: Mapping[str, Any], reused: frozenset[str]) -> bool:
+    """Whether a cell of an experiment is computed: archives hold no pictures."""
+    cells = {cell["cell_id"] for cell in experiment.get("cells", [])}
+    return not cells or not cells <= reused
+
+
 def _datasets(plan: Mapping[str, Any]) -> set[str]:
     """Data sets whose images are attacked, or learned from by clients or by adversaries."""
-    cells = plan.get("cells", {}).values()
+    cells = others(plan.get("cells", {}), read_reused(plan)).values()
     trained = [cell["dataset"] for cell in cells if cell.get("model", {}).get("round")]
     learned = [auxiliary["dataset"]["name"] for auxiliary in plan.get("auxiliaries", {}).values()]
     clients = [dataset.get("label_space") or dataset["name"] for dataset in trained]

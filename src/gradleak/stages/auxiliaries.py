@@ -11,7 +11,7 @@ from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig
 from gradleak.config import Config
 from gradleak.data.view import open_view
 from gradleak.errors import UserError
-from gradleak.plan import auxiliary_id
+from gradleak.ids import auxiliary_id
 
 
 def load_auxiliary(auxiliary: AuxiliaryConfig, config: Config, folder: Path) -> nn.Module:

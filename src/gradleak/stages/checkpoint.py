@@ -7,7 +7,7 @@ from gradleak.cell import Cell
 from gradleak.config import Config
 from gradleak.errors import UserError
 from gradleak.files import write_provenance
-from gradleak.plan import training_id
+from gradleak.ids import training_id
 from gradleak.stages.common import dataset_of, initial_model, save_weights
 
 

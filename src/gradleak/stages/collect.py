@@ -1,14 +1,18 @@
-"""Stage `collect`: joins the rows of all batches, and what was measured beside the attacks."""
+"""Stage `collect`: joins the rows of all batches, what was measured beside the attacks, and rows of archives."""
 
 import json
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import pandas as pd
+import pyarrow as pa
 
+from gradleak.archive.manifest import RESULTS
 from gradleak.errors import UserError
+from gradleak.reused import Reused, others, read_reused
 from gradleak.stages.tables import read_parquet, write_parquet
 
 
@@ -17,13 +21,16 @@ class Outline:
     """What joining needs of `plan.json`. Not `gradleak.plan.Plan`, which brings models, attacks and torch along.
 
     cells: ids in the plan's order. measured: ids of the cells that ask for IGSA, by batch. accuracies: for a cell whose
-    model's accuracy was measured, the id of the training that did and the round.
+    model's accuracy was measured, the id of the training that did and the round. reused: the cells that archives hold.
+    measured_before: for a cell whose model's accuracy was not, a reused one that attacks the same model.
     """
 
     cells: list[str]
     measured: dict[str, list[str]]
     trainings: list[str]
     accuracies: dict[str, tuple[str, int]]
+    reused: list[Reused]
+    measured_before: dict[str, str]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -48,34 +55,67 @@ class Outline:
             {batch: cells for batch, cells in measured.items() if cells},
             list(plan["trainings"]),
             {cell: (str(training), int(number)) for cell, (training, number) in plan["accuracies"].items()},
+            read_reused(plan),
+            dict(plan.get("measured_before", {})),
         )
 
 
 def collect(
-    outline: Outline, shards: list[Path], out: Path, smoothness: Path | None = None, trainings: Path | None = None
+    outline: Outline,
+    shards: list[Path],
+    out: Path,
+    smoothness: Path | None = None,
+    trainings: Path | None = None,
+    archives: Collection[Path] = (),
 ) -> None:
     """Join the shards of all batches into one file, in the order of the plan's cells.
 
     From the folder `smoothness`, the columns of IGSA are joined to the rows of the cells that ask for it, from
     `trainings`, `model_accuracy`: the attacked checkpoint's on test images, as far as a training of the study measured
-    it. Other cells have NaN; a study without such cells does not have the columns. Raises UserError if a cell of the
-    plan has no rows, or lacks a measurement that it asks for: averages never run over survivors.
+    it, or one of a study whose cells are reused. Other cells have NaN; a study without such cells does not have the
+    columns. With `archives`, the rows of reused cells come from there, as they are; without (pictures, which archives
+    do not hold), reused cells are left out.
+    Raises UserError if a cell of the plan has no rows, or lacks a measurement that it asks for: averages never run over
+    survivors; for an archive that is not the one that was planned with; and for columns that do not fit together.
     """
-    frame = pd.concat([read_parquet(path) for path in shards], ignore_index=True)
-    order = {cell: index for index, cell in enumerate(outline.cells)}
-    frame = frame[frame["cell_id"].isin(order)]
-    missing = _without_rows(outline.cells, frame)
+    frames = [_computed(outline, shards, out, smoothness, trainings)] if shards else []
+    for entry in outline.reused if archives else []:
+        if Path(entry.archive) not in archives:
+            raise UserError(f"{out}: the plan takes {len(entry.cells)} cells from {entry.archive} (--archive)")
+        rows = read_parquet(entry.folder() / RESULTS)
+        frames.append(rows[rows["cell_id"].isin(entry.cells)])
+    wanted = list(dict.fromkeys(outline.cells) if archives else others(dict.fromkeys(outline.cells), outline.reused))
+    if not frames:
+        raise UserError(f"{out}: no shards, and no archives to take rows from")
+    frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    if archives and "model_accuracy" in frame:
+        known = frame.drop_duplicates("cell_id").set_index("cell_id")["model_accuracy"]
+        before = frame["cell_id"].map(lambda cell: known.get(outline.measured_before.get(cell), math.nan))
+        frame["model_accuracy"] = frame["model_accuracy"].fillna(before.astype(float))
+    order = {cell: index for index, cell in enumerate(wanted)}
+    missing = _without_rows(wanted, frame)
     if missing:
         raise UserError(f"{out}: {len(missing)} of {len(order)} cells have no rows, the first is {missing[0]}")
     keys = [key for key in ("restart", "position") if key in frame.columns]
     frame["order"] = frame["cell_id"].map(order)
     frame = frame.sort_values(["order", *keys], kind="stable").drop(columns="order")
-    frame = frame.reset_index(drop=True)
+    try:
+        write_parquet(frame, out)
+    except pa.ArrowException as error:
+        raise UserError(f"{out}: the columns of shards and archives do not fit together ({error})") from None
+
+
+def _computed(
+    outline: Outline, shards: list[Path], out: Path, smoothness: Path | None, trainings: Path | None
+) -> pd.DataFrame:
+    """The rows of the cells that the study computes, with what was measured of them."""
+    frame = pd.concat([read_parquet(path) for path in shards], ignore_index=True)
+    frame = frame[frame["cell_id"].isin(others(dict.fromkeys(outline.cells), outline.reused))].reset_index(drop=True)
     if smoothness is not None and outline.measured:
         frame = _join_smoothness(frame, outline, smoothness)
     if trainings is not None and outline.trainings:
         frame["model_accuracy"] = _accuracies(frame["cell_id"], outline, trainings)
-    write_parquet(frame, out)
+    return frame
 
 
 def _without_rows(cells: list[str], frame: pd.DataFrame) -> list[str]:

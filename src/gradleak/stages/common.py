@@ -12,8 +12,8 @@ from gradleak.data.base import ImageDataset
 from gradleak.data.view import open_view
 from gradleak.errors import UserError
 from gradleak.files import atomic
+from gradleak.ids import checkpoint_id
 from gradleak.models.base import Classifier, build_model, set_bn_mode
-from gradleak.plan import checkpoint_id
 
 
 def dataset_of(cell: Cell, config: Config) -> ImageDataset:

@@ -9,19 +9,21 @@ from gradleak.data.view import open_view
 from gradleak.errors import UserError
 from gradleak.files import write_text
 from gradleak.plan import Plan
+from gradleak.reused import check_fingerprint
 
 
 def record_dataset(plan: Plan, name: str, out: Path) -> None:
     """Fetch data set `name` of a plan and write its sizes, classes and fingerprint as JSON.
 
     What is recorded is the whole data set, whichever classes cells choose. Raises UserError if the plan does not use
-    its images (as a label space it needs none), if it is missing and cannot be fetched, if a victim index is beyond
-    the test images of the chosen classes, or a federated training wants more images than there are.
+    its images (as a label space it needs none), if it is missing and cannot be fetched, if it is not the one that the
+    reused cells were computed on, if a victim index is beyond the test images of the chosen classes, or a federated
+    training wants more images than there are.
     """
-    cells = [cell for cell in plan.cells.values() if cell.dataset.name == name]
+    cells = [cell for cell in plan.computed.values() if cell.dataset.name == name]
     specs = [cell.dataset for cell in cells]
     specs += [a.dataset for a in plan.auxiliaries.values() if a.dataset.name == name]
-    trained = [cell for cell in plan.cells.values() if cell.model.training is not None]
+    trained = [cell for cell in plan.computed.values() if cell.model.training is not None]
     trainings = [cell for cell in trained if cell.training_data.name == name]
     specs += [cell.training_data for cell in trainings]
     if not specs:
@@ -29,6 +31,8 @@ def record_dataset(plan: Plan, name: str, out: Path) -> None:
     sources, cache = plan.config.data, plan.config.cache
     dataset = open_dataset(name, specs[0].resolution, sources, cache)
     dataset.fetch()
+    fingerprint = dataset.fingerprint()
+    check_fingerprint(plan.reused, name, fingerprint)
     for spec, top in highest_victims(cells):
         check_victim(spec, top, open_view(spec, sources, cache).size("test"))
     for cell in trainings:
@@ -38,6 +42,6 @@ def record_dataset(plan: Plan, name: str, out: Path) -> None:
         "classes": list(dataset.class_names),
         "train": dataset.size("train"),
         "test": dataset.size("test"),
-        "fingerprint": dataset.fingerprint(),
+        "fingerprint": fingerprint,
     }
     write_text(out, json.dumps(content, indent=1) + "\n")

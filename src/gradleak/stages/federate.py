@@ -17,8 +17,8 @@ from gradleak.engine.device import device_facts
 from gradleak.federated.spec import FederatedSpec
 from gradleak.federated.training import Accuracy, FederatedTraining
 from gradleak.files import sha256, write_provenance
+from gradleak.ids import training_id
 from gradleak.models.base import MODELS, Classifier, set_bn_mode
-from gradleak.plan import training_id
 from gradleak.post_processing.chain import origins
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model, initial_model
 from gradleak.stages.rounds import Rounds

@@ -11,10 +11,10 @@ from gradleak.attacks.base import RunContext
 from gradleak.cell import Cell
 from gradleak.config import Config
 from gradleak.files import atomic
+from gradleak.ids import auxiliary_id
 from gradleak.metrics.backbone import fetch_backbone
 from gradleak.metrics.base import Scorer
 from gradleak.models.facts import model_facts
-from gradleak.plan import auxiliary_id
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import dataset_of
 from gradleak.stages.federate import model_of

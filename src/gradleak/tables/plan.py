@@ -1,7 +1,7 @@
 """What the tables and figures stages read: the plan's experiments, results.parquet and images.parquet."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gradleak.errors import UserError
+from gradleak.reused import read_reused, reused_cells
 from gradleak.tables.quantities import of_columns
 from gradleak.tables.spec import PresentationSpec, output_names, parse_spec
 
@@ -39,12 +40,13 @@ class Experiment:
 @dataclass(frozen=True)
 class StudyData:
     """A study's results: `results` as in results.parquet; `images` as in images.parquet, where it was
-    read.
+    read. `reused`: cells that come from archives, which hold no pictures.
     """
 
     study: str
     results: pd.DataFrame
     images: pd.DataFrame | None = None
+    reused: Collection[str] = frozenset()
 
 
 def read_plan(path: Path) -> tuple[str, dict[str, Experiment]]:
@@ -70,6 +72,11 @@ def read_title(path: Path) -> str:
     """The study's title in plan.json, or its name where there is none; for a plan that `read_plan` accepts."""
     plan = json.loads(path.read_text(encoding="utf-8"))
     return str(plan.get("title") or plan["study"])
+
+
+def read_taken_over(path: Path) -> frozenset[str]:
+    """Ids of the cells that plan.json takes over from archives; for a plan that `read_plan` accepts."""
+    return reused_cells(read_reused(json.loads(path.read_text(encoding="utf-8"))))
 
 
 def parse_experiment(

@@ -1,5 +1,6 @@
 """Writing what experiments show: all presentations of one stage."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,7 @@ def write_stage(
     Each experiment's files are rendered before the first of them is written, and each file replaces its
     predecessor in one step, so that an error leaves what was there before. Raises UserError for an
     unknown name, a named experiment that shows nothing in this stage, and data that lack what a spec names. Where none
-    is named and the data have no images, what needs them is left out (`left_out`).
+    is named, what needs images and has none is left out (`left_out`).
     """
     for name in names:
         if name not in experiments:
@@ -38,7 +39,7 @@ def write_stage(
 
 
 def left_out(stage: Stage, experiments: dict[str, Experiment], data: StudyData) -> list[str]:
-    """Names of the files of one stage that need images, where the data have none."""
+    """Names of the files of one stage that need images, where the data have none of the experiment's cells."""
     drawable = _drawable(experiments, data)
     return [
         file
@@ -49,13 +50,21 @@ def left_out(stage: Stage, experiments: dict[str, Experiment], data: StudyData) 
 
 
 def _drawable(experiments: dict[str, Experiment], data: StudyData) -> dict[str, Experiment]:
-    """The experiments, without what needs images where the data have none."""
-    if data.images is not None:
-        return experiments
-    return {
-        name: replace(each, show=tuple(spec for spec in each.show if not PRESENTATIONS[spec.kind].needs_images))
-        for name, each in experiments.items()
-    }
+    return {name: drawable(each, data.images is not None, data.reused) for name, each in experiments.items()}
+
+
+def drawable(experiment: Experiment, images: bool, reused: Collection[str]) -> Experiment:
+    """The experiment without what needs images, if there are none of its cells: see `has_pictures`."""
+    if has_pictures(experiment, images, reused):
+        return experiment
+    return replace(
+        experiment, show=tuple(spec for spec in experiment.show if not PRESENTATIONS[spec.kind].needs_images)
+    )
+
+
+def has_pictures(experiment: Experiment, images: bool, reused: Collection[str]) -> bool:
+    """Whether there are pictures of a cell; `images`: of the study at all; `reused`: cells of archives, without any."""
+    return images and not experiment.cells["cell_id"].isin(reused).all()
 
 
 def stage_files(stage: Stage, experiment: Experiment) -> list[str]:

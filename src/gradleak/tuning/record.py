@@ -14,9 +14,9 @@ from gradleak.config import Config
 from gradleak.engine.device import device_name
 from gradleak.errors import UserError
 from gradleak.files import software, write_text
+from gradleak.ids import auxiliary_id
 from gradleak.metrics.backbone import fetch_backbone
 from gradleak.nested import assign, copied
-from gradleak.plan import auxiliary_id
 from gradleak.stages.common import dataset_of
 from gradleak.stages.single import train_missing
 from gradleak.tuning.evaluation import Evaluator, Progress, Scores, tuning_clients

@@ -1,0 +1,79 @@
+"""Cells that a study takes over from archives instead of computing them, as `plan.json` names them.
+
+Needs no torch: the stages that report read it too.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from gradleak.archive.manifest import MANIFEST, check_manifest
+from gradleak.errors import UserError
+from gradleak.files import sha256
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class Reused:
+    """The cells of a study that one archive holds.
+
+    archive: its folder. sha256: of its manifest, which binds the content of all its files. data: the fingerprints of
+    its data sets by name. cells: ids.
+    """
+
+    archive: str
+    sha256: str
+    data: Mapping[str, str]
+    cells: Sequence[str]
+
+    def only(self, wanted: Iterable[str]) -> Self:
+        """The same with only those of the wanted cells that it has, in their order."""
+        own = set(self.cells)
+        return type(self)(self.archive, self.sha256, self.data, [cell for cell in wanted if cell in own])
+
+    def folder(self) -> Path:
+        """The archive's folder; raises UserError where it does not hold what it held when the study was planned."""
+        folder = Path(self.archive)
+        check_manifest(folder)
+        if sha256(folder / MANIFEST) != self.sha256:
+            raise UserError(
+                f"{folder}: is another archive than the one that was planned with; run `gradleak plan` again"
+            )
+        return folder
+
+
+def read_reused(plan: Mapping[str, Any]) -> list[Reused]:
+    """The archives that a plan (content of plan.json) takes cells over from; raises TypeError if it is no plan."""
+    return [Reused(**entry) for entry in plan.get("reused", [])]
+
+
+def take_over(wanted: Mapping[str, object], archives: Iterable[Reused]) -> list[Reused]:
+    """What archives hold of the wanted cells, each from the first that has it; archives without any are left out."""
+    taken: list[Reused] = []
+    for archive in archives:
+        found = archive.only(others(wanted, taken))
+        taken += [found] if found.cells else []
+    return taken
+
+
+def others(cells: Mapping[str, Content], entries: Iterable[Reused]) -> dict[str, Content]:
+    """Of cells by id, those that are not taken over."""
+    taken = reused_cells(entries)
+    return {name: cell for name, cell in cells.items() if name not in taken}
+
+
+def reused_cells(entries: Iterable[Reused]) -> frozenset[str]:
+    """Ids of all cells that are taken over."""
+    return frozenset(cell for entry in entries for cell in entry.cells)
+
+
+def check_fingerprint(entries: Iterable[Reused], name: str, fingerprint: str) -> None:
+    """Raises UserError if an archive's cells were computed on another data set of this name."""
+    for entry in entries:
+        if entry.data.get(name, fingerprint) != fingerprint:
+            raise UserError(
+                f"data set '{name}' has SHA-256 {fingerprint[:12]}..., but the cells reused from {entry.archive} were "
+                f"computed with {entry.data[name][:12]}...; use the same data, or take the archive out of 'reuse'"
+            )

@@ -1,0 +1,67 @@
+"""A study with more trials than an archive has: Snakemake runs what is new and joins the rest."""
+
+import re
+import shlex
+from collections import Counter
+
+import pandas as pd
+from archive_cases import STUDY, finished_run, quiet
+from core_cases import gradleak
+from test_workflow import checkout  # noqa: F401  # the fixture
+
+from gradleak.archive.recompute import recompute
+from gradleak.archive.write import write_archive
+from gradleak.plan import Plan
+
+GALLERIES = """
+  fig4a:
+    title: What the archive has
+    paper: Figure 4a
+    cells:
+      - {labels: {attack: O}, trials: {count: 2}}
+    show:
+      - {kind: table, rows: [attack], columns: client_samples, values: [lpips]}
+      - {kind: gallery, columns: client_samples}
+"""
+
+
+def test_more_trials_cause_only_the_new_jobs(checkout, tmp_path, monkeypatch):  # noqa: F811
+    """The jobs are those of a dry run; what they compute is computed here, and joined by the command that it prints."""
+    place = checkout("more")
+    first = finished_run(tmp_path / "first", place.cache)
+    write_archive(tmp_path / "first", place.folder / "archive")
+    study = STUDY.replace("count: 3", "count: 4") + GALLERIES
+    (place.folder / "tests/workflow/more.yaml").write_text(study)
+    planned = place.run(
+        *("snakemake", "--cores", "1", "--dry-run", "--printshellcmds", "--config"),
+        *("study=tests/workflow/more.yaml", f"cache={place.cache}", "device=cpu", "reuse=archive"),
+    )
+    assert planned.returncode == 0, planned.stdout[-3000:]
+    rules = Counter(re.findall(r"^(?:local)?rule (\w+):", planned.stdout, re.M))
+    once = ["fetch_data", "train_checkpoint", "compute_updates", "run_attack", "score_batch", "collect_results"]
+    assert [rules[rule] for rule in once] == [1] * 6
+    assert "table1_gallery.png" in planned.stdout
+    assert "fig4a.csv" in planned.stdout
+    assert "fig4a_gallery" not in planned.stdout
+
+    monkeypatch.chdir(place.folder)
+    here = place.folder / "results/more"
+    plan = Plan.read(here / "plan.json")
+    (batch,) = plan.batches.values()
+    assert set(batch.cells) == plan.cells.keys() - first.cells.keys()
+    recompute(plan, here, "cpu", quiet)
+    for stage in ("collect", "tables", "figures"):
+        for command in re.findall(rf"gradleak {stage} .*?(?= 2?> )", planned.stdout):
+            ran = gradleak(*shlex.split(command)[1:])
+            assert ran.code == 0, ran.err
+    assert "fig4a_gallery" in ran.err
+
+    rows, archived = (pd.read_parquet(path / "results.parquet") for path in (here, tmp_path / "first"))
+    assert list(dict.fromkeys(rows["cell_id"])) == list(plan.cells)
+    old = rows[rows["cell_id"].isin(first.cells)]
+    pd.testing.assert_frame_equal(old.set_index("cell_id").loc[list(first.cells)].reset_index(), archived)
+    shown = {path.name for path in (place.folder / "paper_figures/more").iterdir()}
+    assert {"table1.csv", "table1_gallery.png", "fig4a.csv", "fig4b.png"} <= shown
+    assert not any(name.startswith("fig4a_gallery") for name in shown)
+    caption = (place.folder / "paper_figures/more/table1_gallery.txt").read_text()
+    assert "6 of 8 cells come from an archive and have no pictures." in caption
