@@ -82,6 +82,7 @@ def throughput(config: Config) -> float:
     return float(recorded[kind]["flops_per_s"])
 
 
+@cache
 def recorded_throughput() -> dict[str, Any]:
     """The benchmarks that estimates rest on: `resources/throughput.yaml`."""
     text = resources.files("gradleak.resources").joinpath("throughput.yaml").read_text(encoding="utf-8")
