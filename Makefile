@@ -42,8 +42,9 @@ tables:
 drawings:
 	@gradleak figures $(FROM_REFERENCE) > /dev/null
 
+# One process more than there are cores: the tests of SLURM wait much.
 test: $(READY) ## run the tests
-	python -m pytest
+	PYTEST_XDIST_AUTO_NUM_WORKERS=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) python -m pytest
 
 twice: $(READY) ## run the study `quick` in two folders and compare all bytes
 	python -m pytest -m twice -n 0 -s tests/workflow/test_quick_twice.py
