@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -22,6 +23,8 @@ _ACCURACY = "#1F4E9C"
 _FRONT = "#9A9A9A"
 _BASELINE = "#111111"
 _AREAS = 9.0, 90.0  # of the smallest and the largest update, in square points
+# Where a label may be, in points from its marker; the first with enough room is taken.
+_LABEL_OFFSETS = (4.0, 4.0), (4.0, -9.0), (-4.0, 4.0), (-4.0, -9.0)
 
 
 class TradeoffSpec(PresentationSpec):
@@ -121,6 +124,7 @@ def draw(spec: TradeoffSpec, points: pd.DataFrame) -> "Figure":
         handles = _draw_panel(axes, spec, points[points[spec.panels] == panel], looks, _areas(spec, points))
         axes.set_title(spec.named(spec.panels, panel), pad=3)
         axes.set_xlim(0, right)
+        _name_best(axes, spec, points[points[spec.panels] == panel], looks)
         axes.set_xlabel(quantity(spec.privacy, spec).name if i + columns >= len(panels) else "")
         axes.set_ylabel("" if i % columns else quantity(spec.utility, spec).name)
     legend = figure.legend(
@@ -173,15 +177,6 @@ def _draw_panel(
                 linewidths=0.5,
                 zorder=3 if point["best"] else 2.5,
             )
-            if point["best"] and name != spec.baseline:
-                axes.annotate(
-                    spec.shown(point[spec.strength]),
-                    (point[spec.privacy], point[spec.utility]),
-                    (4, 4),
-                    textcoords="offset points",
-                    fontsize=6.5,
-                    color=colour,
-                )
         entry = Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=5, label=spec.shown(name))
         handles.append(entry)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
@@ -189,6 +184,33 @@ def _draw_panel(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     return handles
+
+
+def _name_best(axes: "Axes", spec: TradeoffSpec, points: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
+    """Write the strength beside the best point of each technique, where no other point is; limits are those drawn."""
+    scale = axes.get_figure().dpi / 72  # type: ignore[union-attr]
+    places = axes.transData.transform(points[[spec.privacy, spec.utility]].to_numpy()) / scale
+    for i, point in enumerate(points.to_dict("records")):
+        if not point["best"] or point[spec.technique] == spec.baseline:
+            continue
+        others = np.delete(places, i, axis=0) - places[i]
+        dx, dy = max(_LABEL_OFFSETS, key=lambda offset: _room(offset, others))
+        axes.annotate(
+            spec.shown(point[spec.strength]),
+            (point[spec.privacy], point[spec.utility]),
+            (dx, dy),
+            textcoords="offset points",
+            ha="left" if dx > 0 else "right",
+            fontsize=6.5,
+            color=looks[point[spec.technique]][0],
+            zorder=4,
+        )
+
+
+def _room(offset: tuple[float, float], others: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> float:
+    """Points from the middle of a label to the nearest of the other markers (n, 2); what is beyond 15 is enough."""
+    middle = offset[0] + math.copysign(9, offset[0]), offset[1] + 2.5
+    return float(min([15.0, *np.hypot(*(others - middle).T)]))
 
 
 def _table_sentences() -> str:
