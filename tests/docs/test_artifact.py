@@ -1,6 +1,7 @@
 """The artifact appendix names every claim, and the verdicts of the reference results as they are."""
 
 import re
+from collections import Counter
 
 import pytest
 from pages import ROOT, pages
@@ -27,6 +28,16 @@ def test_it_names_every_claim_and_what_it_reads(table):
     assert {name: reads for name, (reads, _) in table.items()} == {
         claim.id: claim.statistic.reads for claim in read_ledger()
     }
+
+
+def test_the_readme_counts_its_verdicts(table):
+    counts = Counter(sign for _, sign in table.values())
+    said = re.search(
+        r"Of the (\d+) claims in [^,]*,[^.]* support (\d+), do not support (\d+), leave (\d+) undecided",
+        pages()["README.md"],
+    )
+    assert said is not None
+    assert [*map(int, said.groups())] == [len(table), *(counts[sign] for sign in "+-?")]
 
 
 def test_its_verdicts_are_those_of_the_reference_results(table):
