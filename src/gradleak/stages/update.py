@@ -34,7 +34,8 @@ def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:
     for family in plan.families(batch):
         model = global_model(family[0], plan.config, checkpoints)
         dataset = dataset_of(family[0], plan.config)
-        fingerprints[family[0].dataset.name] = dataset.fingerprint()
+        if family[0].dataset.name not in fingerprints:  # reads the whole data set
+            fingerprints[family[0].dataset.name] = dataset.fingerprint()
         for cell in family:
             images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
             content |= pack_update(cell, model, images, labels)
