@@ -1,7 +1,7 @@
 """The jobs of a study as Snakemake runs them: how many of each rule, how long they take, and what that sums up to."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from rich.console import Group
@@ -32,13 +32,17 @@ def gpu_job(plan: Plan, rule: str, name: str, rate: float | None = None) -> GpuJ
 
 def gpu_jobs(plan: Plan, rate: float | None = None) -> list[GpuJob]:
     """All jobs that ask for a GPU, if there is one."""
-    names: dict[str, Iterable[str]] = {
+    return [gpu_job(plan, rule, name, rate) for rule, names in _gpu_ids(plan).items() for name in names]
+
+
+def _gpu_ids(plan: Plan) -> dict[str, Collection[str]]:
+    """By rule that asks for a GPU, the ids of what its jobs compute."""
+    return {
         "train_auxiliary": plan.auxiliaries,
         "train_federated": plan.trainings,
         "run_attack": plan.batches,
         "measure_smoothness": plan.measured(),
     }
-    return [gpu_job(plan, rule, name, rate) for rule, found in names.items() for name in found]
 
 
 def _attack(plan: Plan, batch: str) -> float:
@@ -72,9 +76,8 @@ def job_counts(plan: Plan) -> dict[str, int]:
         "compute_updates": len(plan.batches),
         "score_batch": len(plan.batches),
         "show_auxiliary": len(plan.auxiliaries),
+        **{rule: len(names) for rule, names in _gpu_ids(plan).items()},
     }
-    for job in gpu_jobs(plan):
-        counts[job.rule] = counts.get(job.rule, 0) + 1
     return {rule: count for rule, count in counts.items() if count}
 
 
@@ -116,7 +119,7 @@ def reused_lines(plan: Plan) -> list[str]:
 
 def _jobs_line(plan: Plan) -> str:
     counts = job_counts(plan)
-    with_gpu = {job.rule for job in gpu_jobs(plan)}
+    with_gpu = _gpu_ids(plan)
 
     def listed(wanted: bool) -> str:
         chosen = {rule: count for rule, count in counts.items() if (rule in with_gpu) == wanted}
