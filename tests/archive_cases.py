@@ -38,6 +38,19 @@ experiments:
 """
 
 
+#: An experiment to append to STUDY: its cells are among STUDY's, so that an archive of that has all of them.
+ARCHIVED = """
+  fig4a:
+    title: What the archive has
+    paper: Figure 4a
+    cells:
+      - {labels: {attack: O}, trials: {count: 2}}
+    show:
+      - {kind: table, rows: [attack], columns: client_samples, values: [lpips]}
+      - {kind: gallery, columns: client_samples}
+"""
+
+
 def quiet(label: str, total: int):
     return lambda iterations: None
 

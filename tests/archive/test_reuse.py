@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from archive_cases import STUDY, finished_run, planned
+from archive_cases import ARCHIVED, STUDY, finished_run, planned
 from core_cases import gradleak
 from rich.console import Console
 
@@ -50,15 +50,8 @@ GROWN = (
       - {labels: {variant: E}, set: {attack.objective: euclidean}}
     show:
       - {kind: gallery, columns: variant}
-  fig4a:
-    title: What the archive has
-    paper: Figure 4a
-    cells:
-      - {labels: {attack: O}, trials: {count: 2}}
-    show:
-      - {kind: table, rows: [attack], columns: client_samples, values: [lpips]}
-      - {kind: gallery, columns: client_samples}
 """
+    + ARCHIVED.removeprefix("\n")
 )
 #: Without the cells of two epochs, which were attacked together with those of one.
 PART = GROWN.replace("client.epochs: [1, 2]", "client.epochs: [1]")

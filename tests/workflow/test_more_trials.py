@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 
 import pandas as pd
-from archive_cases import STUDY, finished_run, quiet
+from archive_cases import ARCHIVED, STUDY, finished_run, quiet
 from core_cases import gradleak
 from test_workflow import checkout  # noqa: F401  # the fixture
 
@@ -13,24 +13,13 @@ from gradleak.archive.recompute import recompute
 from gradleak.archive.write import write_archive
 from gradleak.plan import Plan
 
-GALLERIES = """
-  fig4a:
-    title: What the archive has
-    paper: Figure 4a
-    cells:
-      - {labels: {attack: O}, trials: {count: 2}}
-    show:
-      - {kind: table, rows: [attack], columns: client_samples, values: [lpips]}
-      - {kind: gallery, columns: client_samples}
-"""
-
 
 def test_more_trials_cause_only_the_new_jobs(checkout, tmp_path, monkeypatch):  # noqa: F811
     """The jobs are those of a dry run; what they compute is computed here, and joined by the command that it prints."""
     place = checkout("more")
     first = finished_run(tmp_path / "first", place.cache)
     write_archive(tmp_path / "first", place.folder / "archive")
-    study = STUDY.replace("count: 3", "count: 4") + GALLERIES
+    study = STUDY.replace("count: 3", "count: 4") + ARCHIVED
     (place.folder / "tests/workflow/more.yaml").write_text(study)
     planned = place.run(
         *("snakemake", "--cores", "1", "--dry-run", "--printshellcmds", "--config"),
