@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from gradleak.archive.recompute import recompute
 from gradleak.archive.reuse import open_archives
-from gradleak.config import parse_config
+from gradleak.archive.verify import recompute
 from gradleak.metrics.base import described
-from gradleak.plan import Plan, make_plan
 from gradleak.stages.collect import Outline, collect
 from gradleak.stages.data import record_dataset
-from gradleak.study import load_study
+from gradleak.study.config import parse_config
+from gradleak.study.expand import load_study
+from gradleak.study.plan import Plan
+from gradleak.study.planning import make_plan
 
 STUDY = """
 title: Tiny archive

@@ -6,10 +6,10 @@ from core_cases import CLASSES
 
 from gradleak.attacks.base import ATTACKS, RunContext, Trial
 from gradleak.auxiliary.base import AUXILIARIES, parse_auxiliary
-from gradleak.cell import ClientSpec, ModelSpec
 from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import build_model
+from gradleak.specs import ClientSpec, ModelSpec
 
 TINY = {"channels": 4, "stages": 1, "layers": 1, "norm": True}
 DATASET = {"name": "photos10", "resolution": SIZE}

@@ -12,13 +12,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from gradleak.cell import Cell, ClientSpec, ModelSpec
 from gradleak.cli import main
-from gradleak.config import Config
 from gradleak.engine.base import Targets
 from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import Classifier, batch_norm_layers, build_model, set_bn_mode
+from gradleak.specs import ClientSpec, ModelSpec
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config
 
 torch.set_num_threads(1)
 

@@ -8,11 +8,11 @@ import pytest
 from core_cases import run_alone
 from PIL import Image
 
-from gradleak.cell import Cell
 from gradleak.errors import UserError
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import PRIORS, Prior
 from gradleak.registry import Registry
+from gradleak.study.cell import Cell
 
 
 @pytest.fixture

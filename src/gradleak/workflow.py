@@ -6,28 +6,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gradleak.archive.manifest import MANIFEST
 from gradleak.archive.reuse import open_archives
 from gradleak.attacks.base import ATTACKS
 from gradleak.auxiliary.base import AUXILIARIES
-from gradleak.cell import Cell, DatasetSpec
 from gradleak.claims.base import STATISTICS
 from gradleak.claims.ledger import LEDGER
-from gradleak.code import code_files, resource_files
-from gradleak.config import Config, parse_config
 from gradleak.data.base import DATASETS
 from gradleak.errors import UserError
-from gradleak.jobs import gpu_job
 from gradleak.metrics.base import METRICS, described
 from gradleak.models.base import MODELS
-from gradleak.plan import Plan, make_plan
+from gradleak.pipeline.code import code_files, resource_files
+from gradleak.pipeline.jobs import gpu_job
+from gradleak.pipeline.slurm import cancel_orphans
 from gradleak.post_processing.chain import origins
-from gradleak.reused import check_fingerprint, reused_cells
-from gradleak.slurm import cancel_orphans
-from gradleak.study import load_study, study_path
-from gradleak.tables.plan import Experiment, parse_experiment
-from gradleak.tables.present import drawable, stage_files
-from gradleak.tables.spec import PRESENTATIONS
+from gradleak.presentations.base import PRESENTATIONS
+from gradleak.presentations.read import ShownExperiment, parse_experiment
+from gradleak.presentations.write import drawable, stage_files
+from gradleak.specs import DatasetSpec
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config, parse_config
+from gradleak.study.expand import load_study, study_path
+from gradleak.study.plan import Plan
+from gradleak.study.planning import make_plan
+from gradleak.study.reused import MANIFEST, check_fingerprint, reused_cells
 
 
 class Workflow:
@@ -85,7 +86,7 @@ class Workflow:
             print(f"Cancelled SLURM jobs of an earlier run: {', '.join(found)}", file=sys.stderr)
 
     @cached_property
-    def _experiments(self) -> list[Experiment]:
+    def _experiments(self) -> list[ShownExperiment]:
         return [
             parse_experiment(name, content, f"study '{self.name}'") for name, content in self.plan.experiments.items()
         ]
@@ -183,16 +184,16 @@ class Workflow:
 
     def table_code(self) -> list[str]:
         """Files that writing tables runs, and the published values."""
-        return code_files(["gradleak.tables.present", *self._kinds("tables")]) + resource_files("published")
+        return code_files(["gradleak.presentations.write", *self._kinds("tables")]) + resource_files("published")
 
     def figure_code(self) -> list[str]:
         """Files that drawing figures runs."""
-        return code_files(["gradleak.tables.present", *self._kinds("figures")])
+        return code_files(["gradleak.presentations.write", *self._kinds("figures")])
 
     def claim_code(self) -> list[str]:
         """Files that judging claims runs, the ledger, and the published values."""
         kinds = sorted({PRESENTATIONS.origin(name) for name in PRESENTATIONS} | set(map(STATISTICS.origin, STATISTICS)))
-        modules = ["gradleak.claims.write", "gradleak.claims.verdict", *kinds]
+        modules = ["gradleak.claims.report", "gradleak.claims.verdict", *kinds]
         return code_files(modules) + resource_files("published") + resource_files(".", LEDGER)
 
     def theory_code(self) -> list[str]:

@@ -14,21 +14,19 @@ import pytest
 from archive_cases import finished_run
 from core_cases import gradleak
 
-from gradleak.archive.check import check_data, differences
-from gradleak.archive.compare import compare
-from gradleak.archive.manifest import MANIFEST
 from gradleak.archive.provenance import Job
 from gradleak.archive.read import Archive, Run
-from gradleak.archive.recompute import plan_of, recompute
-from gradleak.archive.sample import draw
+from gradleak.archive.verify import check_data, compare, differences, draw, plan_of, recompute
 from gradleak.archive.write import write_archive
-from gradleak.cell import Cell
-from gradleak.config import Config
 from gradleak.engine.device import processor
 from gradleak.errors import UserError
-from gradleak.plan import Plan, make_plan
-from gradleak.stages.tables import write_parquet
-from gradleak.study import load_study
+from gradleak.parquet import write_parquet
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config
+from gradleak.study.expand import load_study
+from gradleak.study.plan import Plan
+from gradleak.study.planning import make_plan
+from gradleak.study.reused import MANIFEST
 from gradleak.workflow import Workflow
 
 ROOT = Path(__file__).parents[2]

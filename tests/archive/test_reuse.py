@@ -14,26 +14,25 @@ from archive_cases import ARCHIVED, STUDY, finished_run, planned
 from core_cases import gradleak
 from rich.console import Console
 
-from gradleak.archive.manifest import MANIFEST, manifest_text
 from gradleak.archive.provenance import Environment, Job, Provenance, sum_up
 from gradleak.archive.read import Archive
 from gradleak.archive.reuse import open_archives
-from gradleak.archive.sample import draw
-from gradleak.archive.union import join_archives
+from gradleak.archive.verify import draw
 from gradleak.archive.victims import Victims, join_victims
-from gradleak.archive.write import write_archive
-from gradleak.config import Config, parse_config
+from gradleak.archive.write import join_archives, write_archive
 from gradleak.errors import UserError
 from gradleak.files import sha256
-from gradleak.jobs import gpu_jobs, plan_summary
-from gradleak.plan import Plan, make_plan
+from gradleak.parquet import write_parquet
+from gradleak.pipeline.jobs import gpu_jobs, plan_summary
+from gradleak.report.graph import rules_of
 from gradleak.report.provenance import read_provenance
-from gradleak.report.rules import rules_of
-from gradleak.reused import check_fingerprint
 from gradleak.stages.collect import Outline, collect
 from gradleak.stages.data import record_dataset
-from gradleak.stages.tables import write_parquet
-from gradleak.study import Experiment, Study, load_study
+from gradleak.study.config import Config, parse_config
+from gradleak.study.expand import Experiment, Study, load_study
+from gradleak.study.plan import Plan
+from gradleak.study.planning import make_plan
+from gradleak.study.reused import MANIFEST, check_fingerprint, manifest_text
 from gradleak.workflow import Workflow
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@
 import pytest
 from attack_cases import share
 
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from attack_cases import attack, context_of, share, trained
 from core_cases import images_of, no_priors
 
 from gradleak.attacks.base import ATTACKS, RunContext
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.engine.base import Evaluation
 from gradleak.engine.descent import Descent, DescentConfig
 

@@ -9,13 +9,13 @@ from core_cases import CLASSES
 from gradleak.attacks import gia_o, matching
 from gradleak.attacks.base import ATTACKS, RunContext, Trial
 from gradleak.attacks.gia_o import ImageSpace
-from gradleak.cell import ClientSpec, ModelSpec
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.functional import FunctionalMatcher
 from gradleak.errors import UserError
 from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import build_model, set_bn_mode
+from gradleak.specs import ClientSpec, ModelSpec
 
 GIA_O = ATTACKS["gia-o"]
 #: Shallow and without pooling: every pixel reaches the gradient.

@@ -6,10 +6,10 @@ from attack_cases import attack, share
 
 from gradleak.attacks.base import ATTACKS, RunContext, Trial
 from gradleak.attacks.matching import Problem
-from gradleak.cell import Cell
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.functional import FunctionalMatcher
 from gradleak.errors import UserError
+from gradleak.study.cell import Cell
 
 
 def config(**settings):

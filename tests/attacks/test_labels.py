@@ -7,11 +7,11 @@ import torch
 from core_cases import CLASSES
 
 from gradleak.attacks.labels import infer_label_counts, infer_labels, infer_single_label
-from gradleak.cell import ClientSpec, ModelSpec
 from gradleak.errors import UserError
 from gradleak.federated.client import local_update
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.models.base import build_model
+from gradleak.specs import ClientSpec, ModelSpec
 
 MODELS = {
     "convnet": {"name": "convnet", "options": {"channels": 4, "stages": 2, "layers": 1}},

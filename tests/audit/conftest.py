@@ -12,7 +12,7 @@ from audit_cases import MODEL, settings
 
 from gradleak.audit.spec import AuditSpec
 from gradleak.audit.write import write_audit
-from gradleak.config import Config
+from gradleak.study.config import Config
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from safetensors.torch import save_file
 
 from gradleak.audit.model import RawClassifier, attackable, path_of
 from gradleak.audit.opaque import Opaque
-from gradleak.cell import ClientSpec
 from gradleak.engine.base import Targets
 from gradleak.engine.functional import FunctionalMatcher
 from gradleak.engine.reference import ReferenceMatcher
 from gradleak.federated.client import local_update, parameters_of
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import OBJECTIVES
+from gradleak.specs import ClientSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 NUMBERS = ["lpips", "psnr", "objective"]

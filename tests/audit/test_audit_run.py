@@ -78,8 +78,8 @@ def test_noise_makes_it_harder_and_images_are_the_same(audited):
 
 
 def test_own_images_in_a_folder_and_in_the_order_of_the_model(audited, folder):
-    from gradleak.data.base import open_dataset
-    from gradleak.stages.score import to_pil
+    from gradleak.data.opening import open_dataset
+    from gradleak.data.pictures import to_pil
 
     photos = open_dataset("photos10", 16, {})
     for index, name in enumerate(["zebra", "ant", "zebra", "cat"]):

@@ -5,9 +5,10 @@ import torch
 from auxiliary_cases import SIZE
 
 from gradleak.auxiliary.base import AUXILIARIES, TrainContext, parse_auxiliary
+from gradleak.data.opening import open_view
 from gradleak.data.photos10 import Photos10
 from gradleak.data.roles import PublicImages, TuningImages
-from gradleak.data.view import ClassView, open_view
+from gradleak.data.view import ClassView
 
 TINY = {
     "dcgan": {"channels": 4, "steps": 1, "batch_size": 8},

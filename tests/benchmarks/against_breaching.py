@@ -25,11 +25,11 @@ from job import Problem, Settings, write_settings
 from torch import Tensor
 
 from gradleak.attacks.gia_o import ImageSpace
-from gradleak.cell import ClientSpec, ModelSpec
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.federated.client import local_update
 from gradleak.models.base import Classifier, build_model
 from gradleak.objectives.cosine import cosine
+from gradleak.specs import ClientSpec, ModelSpec
 
 THREADS = 2
 PAIRS = 5

@@ -16,16 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gradleak.cell import ModelSpec
-from gradleak.config import load_config
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.engine.device import device_name, prepare_device
 from gradleak.errors import UserError
 from gradleak.models.base import build_model
 from gradleak.smoothness.estimate import Estimate
-from gradleak.smoothness.forward import forward_igsa
-from gradleak.smoothness.igsa import igsa
-from gradleak.smoothness.settings import ForwardSettings, IgsaSettings
+from gradleak.smoothness.igsa import forward_igsa, igsa
+from gradleak.smoothness.spec import ForwardSettings, IgsaSettings
+from gradleak.specs import ModelSpec
+from gradleak.study.config import load_config
 
 RESOLUTION = 32
 WARM_UP = 64

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from gradleak.attacks.base import RunContext, Trial
 from gradleak.attacks.gia_o import GiaO, GiaOConfig
-from gradleak.cell import ModelSpec
 from gradleak.engine.descent import DescentConfig
 from gradleak.engine.device import prepare_device
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.models.base import Classifier, build_model
 from gradleak.priors.base import PRIORS, Moments, Prior
+from gradleak.specs import ModelSpec
 
 
 @PRIORS.register("tv_peer")

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from gradleak.cell import ClientSpec, ModelSpec
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.federated.client import local_update
 from gradleak.models.base import build_model, set_bn_mode
 from gradleak.post_processing.chain import Chain, apply_chain, strength
 from gradleak.post_processing.privacy import local_epsilon
 from gradleak.post_processing.vectors import flat
+from gradleak.specs import ClientSpec, ModelSpec
 
 SAMPLES = 10  # of the victim in Appx. B.III; one mini-batch, one epoch
 

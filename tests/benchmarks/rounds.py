@@ -19,8 +19,7 @@ from own_weights import VmapMatcher
 from torch import Tensor, nn
 
 from gradleak.attacks.gia_o import ImageSpace
-from gradleak.cell import ClientSpec, ModelSpec
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Matcher, Targets
 from gradleak.engine.descent import Descent, DescentConfig
@@ -30,6 +29,7 @@ from gradleak.federated.shared_update import SharedUpdate
 from gradleak.models.base import Classifier, batch_norm_layers, build_model
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
+from gradleak.specs import ClientSpec, ModelSpec
 
 RESOLUTION = 32
 EXACT, TOLERANCE = 1e-9, 1e-3

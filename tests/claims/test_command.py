@@ -11,13 +11,12 @@ from core_cases import gradleak
 from worlds import world
 
 from gradleak.claims.base import ClaimData
-from gradleak.claims.ledger import read_ledger
-from gradleak.claims.listing import listing
+from gradleak.claims.ledger import listing, read_ledger
+from gradleak.claims.report import FILES
 from gradleak.claims.verdict import judge_all
-from gradleak.claims.write import FILES
-from gradleak.config import parse_config
-from gradleak.plan import make_plan
-from gradleak.study import load_study
+from gradleak.study.config import parse_config
+from gradleak.study.expand import load_study
+from gradleak.study.planning import make_plan
 from gradleak.workflow import Workflow
 
 DOCS_FOLDER = Path(__file__).parents[2] / "docs"
@@ -131,4 +130,4 @@ def test_examples_of_the_documentation(tmp_path: Path) -> None:
 
 
 def test_the_documented_table_is_the_ledgers() -> None:
-    assert DOCS.endswith("```\npython -m gradleak.claims.listing\n```\n\n" + listing())
+    assert DOCS.endswith("```\npython -m gradleak.claims.ledger\n```\n\n" + listing())

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from worlds import TRIALS, world
 
+from gradleak.analysis.published import published_names
 from gradleak.claims.base import ClaimData
 from gradleak.claims.ledger import parse_claim, read_ledger
 from gradleak.claims.verdict import Verdict, judge, judge_all
 from gradleak.errors import UserError
-from gradleak.resources import published_names
-from gradleak.study import load_study
-from gradleak.tables.plan import parse_experiment
+from gradleak.presentations.read import parse_experiment
+from gradleak.study.expand import load_study
 from gradleak.theory.outputs import FILES
 
 ROOT = Path(__file__).parents[2]

@@ -6,11 +6,11 @@ import math
 import pandas as pd
 import pytest
 
+from gradleak.analysis.published import published, published_names
 from gradleak.claims.base import ClaimData
 from gradleak.claims.published import agreements, published_lines
 from gradleak.claims.published_report import published_csv, published_md, published_tex
-from gradleak.resources import published, published_names
-from gradleak.tables.plan import parse_experiment
+from gradleak.presentations.read import parse_experiment
 
 ONE = {1: 0.02, 2: 0.05, 4: 0.2, 6: 0.15, 8: 0.3}  # LPIPS over U; the paper: 0.0189, 0.1231, 0.1499, 0.1921, 0.2522
 FOUR = {"None": 0.05, "R ReLU": 0.04, "R bias": 0.04}  # the paper: 0.0044, 0.0011 (better), 0.0327 (worse)

@@ -8,7 +8,7 @@ import pytest
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
 from gradleak.errors import UserError
-from gradleak.tables.plan import parse_experiment
+from gradleak.presentations.read import parse_experiment
 
 Row = tuple[Mapping[str, object], Mapping[str, object]]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from gradleak.claims.base import ClaimData
-from gradleak.tables.plan import parse_experiment
+from gradleak.presentations.read import parse_experiment
 
 TRIALS, RESTARTS = 12, 4
 WORLDS = ("paper", "mirror", "mixed")

@@ -38,9 +38,9 @@ def test_show_takes_sources_from_the_config(tmp_path, monkeypatch):
         (tmp_path / "images" / "a").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "images" / "a" / f"{number}.png")
     source = DataSource(source="folder", path=tmp_path / "images")
-    config = types.ModuleType("gradleak.config")
+    config = types.ModuleType("gradleak.study.config")
     config.load_config = lambda path: types.SimpleNamespace(data={"mine": source}, cache=Path(tmp_path))
-    monkeypatch.setitem(sys.modules, "gradleak.config", config)
+    monkeypatch.setitem(sys.modules, "gradleak.study.config", config)
     result = invoke("show", "mine", "--out", tmp_path / "sheet.png", "--config", tmp_path / "config.yaml")
     assert result.exit_code == 0, result.exception
     assert (tmp_path / "sheet.png").exists()

@@ -5,8 +5,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from gradleak.cli.metrics import metrics
-from gradleak.data.base import open_dataset
+from gradleak.cli.tools import metrics
+from gradleak.data.opening import open_dataset
 from gradleak.errors import UserError
 
 

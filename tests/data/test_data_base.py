@@ -4,7 +4,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from gradleak.data.base import DATASETS, DataSource, open_dataset
+from gradleak.data.base import DATASETS, DataSource
+from gradleak.data.opening import open_dataset
 from gradleak.errors import UserError
 
 

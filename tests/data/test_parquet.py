@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gradleak.data.base import DataSource, open_dataset
+from gradleak.data.base import DataSource
+from gradleak.data.opening import open_dataset
 from gradleak.errors import UserError
 
 

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from gradleak.data import photos10
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.errors import UserError
 
 RECORDED = (

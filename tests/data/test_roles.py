@@ -1,11 +1,12 @@
 import pytest
 import torch
 
-from gradleak.cell import DatasetSpec
-from gradleak.data.base import ImageDataset, open_dataset
+from gradleak.data.base import ImageDataset
+from gradleak.data.opening import open_dataset, open_view
 from gradleak.data.roles import PublicImages, TuningImages
-from gradleak.data.view import ClassView, open_view
+from gradleak.data.view import ClassView
 from gradleak.errors import UserError
+from gradleak.specs import DatasetSpec
 
 
 class Numbered(ImageDataset):

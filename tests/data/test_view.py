@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from gradleak.cell import DatasetSpec
-from gradleak.data.base import DATASETS, DataSource, open_dataset
-from gradleak.data.view import chosen_labels, open_view
+from gradleak.data.base import DATASETS, DataSource
+from gradleak.data.opening import chosen_labels, open_dataset, open_view
 from gradleak.errors import UserError
+from gradleak.specs import DatasetSpec
 
 
 def view_of(sources=None, **content):

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from gradleak.compat import prepare_torchvision
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.errors import UserError
 
 

@@ -19,7 +19,7 @@ from core_cases import gradleak
 from pages import ROOT, Command, pages, words
 from place import Place, printed
 
-from gradleak.config import parse_config
+from gradleak.study.config import parse_config
 
 CI = (ROOT / ".ci/run").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from pages import ROOT, pages
 from gradleak.claims.base import ClaimData
 from gradleak.claims.ledger import read_ledger
 from gradleak.claims.verdict import judge_all
-from gradleak.tables.plan import RESULT_COLUMNS, read_plan, read_table, read_title
+from gradleak.presentations.read import RESULT_COLUMNS, read_plan, read_table, read_title
 
 SIGNS = {"supported": "+", "not supported": "-", "undecided": "?", "not tested": ""}
 REFERENCE = ROOT / "results/reference"

@@ -35,7 +35,7 @@ import json
 from pathlib import Path
 
 from core_cases import gradleak
-from gradleak.plan import Plan
+from gradleak.study.plan import Plan
 from gradleak.workflow import Workflow
 
 

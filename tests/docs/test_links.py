@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from pages import FENCE, ROOT, SHELL, Command, commands, headings, lines, pages, prose
 
-from gradleak.claims.write import FILES as CLAIMS
+from gradleak.claims.report import FILES as CLAIMS
 from gradleak.data.base import DATASETS
-from gradleak.study import load_study
+from gradleak.presentations.read import parse_experiment
+from gradleak.presentations.write import stage_files
+from gradleak.study.expand import load_study
 from gradleak.survey.outputs import FILES as SURVEY
-from gradleak.tables.plan import parse_experiment
-from gradleak.tables.present import stage_files
 from gradleak.theory.outputs import FILES as THEORY
 
 PACKAGE = ROOT / "src/gradleak"

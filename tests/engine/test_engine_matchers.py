@@ -5,7 +5,6 @@ import torch
 from core_cases import distance, images_of, model_of, no_priors, problem_of
 from torch import nn
 
-from gradleak.cell import ClientSpec
 from gradleak.engine.activation import ActivationMatcher, supports
 from gradleak.engine.base import Targets
 from gradleak.engine.functional import FunctionalMatcher
@@ -14,6 +13,7 @@ from gradleak.federated.client import parameters_of, summed_gradients
 from gradleak.models.base import batch_norm_layers
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
+from gradleak.specs import ClientSpec
 
 EXACT = 1e-9
 CONVNET = {"channels": 4, "stages": 2, "layers": 1}

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from core_cases import images_of, labels_of, model_of
 
-from gradleak.cell import ClientSpec
 from gradleak.federated.client import batch_statistics, batch_statistics_of, local_update
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.models.base import batch_norm_layers
+from gradleak.specs import ClientSpec
 
 NORM = {"channels": 4, "stages": 2, "layers": 1, "norm": True}
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import yaml
 
-from gradleak.cell import Cell
 from gradleak.errors import UserError
-from gradleak.federated.spec import FederatedSpec
 from gradleak.federated.split import split_images
+from gradleak.specs import FederatedSpec
+from gradleak.study.cell import Cell
 
 ROOT = Path(__file__).parents[2]
 LABELS = np.arange(600) % 10

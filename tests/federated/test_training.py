@@ -14,9 +14,9 @@ from gradleak.data.pool import ImagePool, SplitImages
 from gradleak.errors import UserError
 from gradleak.federated.local import train_client
 from gradleak.federated.server import sample_clients
-from gradleak.federated.spec import FederatedSpec
 from gradleak.federated.training import FederatedTraining
 from gradleak.models.base import batch_norm_layers
+from gradleak.specs import FederatedSpec
 
 COUNT = 13
 SMALL = {"channels": 2, "stages": 1, "layers": 1}

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.metrics.image import PSNR_CAP, mse, psnr, ssim
 
 

@@ -3,7 +3,7 @@ import warnings
 import pytest
 import torch
 
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.errors import UserError
 from gradleak.metrics.lpips import Lpips, measure
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.metrics.base import METRICS, Column, Metric, Scorer, columns, one_column, score
 
 WHOLE = {"lpips": "lower", "mse": "lower", "psnr": "higher", "ssim": "higher"}

@@ -5,11 +5,11 @@ import torch
 from core_cases import MEAN, STD
 from torch import nn
 
-from gradleak.cell import ModelSpec
 from gradleak.engine.activation import supports
 from gradleak.errors import UserError
 from gradleak.models.base import MODELS, build_model
 from gradleak.models.modifications import MODIFICATIONS
+from gradleak.specs import ModelSpec
 
 CLASSES = 10
 

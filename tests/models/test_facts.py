@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from gradleak.cell import Cell, ModelSpec
-from gradleak.checks import check_views
 from gradleak.errors import UserError
 from gradleak.models.base import MODELS
 from gradleak.models.facts import model_facts
+from gradleak.specs import ModelSpec
+from gradleak.study.cell import Cell
+from gradleak.study.checks import check_views
 
 # A ConvNet of one 3x3 convolution with 4 channels, then 4 x 4 x 4 inputs to 10 classes on 8x8 images.
 CONV, HEAD = 4 * 3 * 3 * 3 + 4, 64 * 10 + 10

@@ -5,9 +5,9 @@ import torch
 from core_cases import MEAN, STD
 from torch import nn
 
-from gradleak.cell import ModelSpec
 from gradleak.errors import UserError
 from gradleak.models.base import MODELS, batch_norm_layers, build_model, set_bn_mode
+from gradleak.specs import ModelSpec
 
 
 def build(name, classes=10, resolution=32, **spec):

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from core_cases import MEAN, STD
 
-from gradleak.cell import ModelSpec
 from gradleak.models.base import MODELS, build_model
 from gradleak.models.structure import skip_connections
+from gradleak.specs import ModelSpec
 
 TEXT = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 

@@ -5,11 +5,11 @@ import torch
 from core_cases import MEAN, STD
 from torch import nn
 
-from gradleak.cell import ModelSpec
 from gradleak.errors import UserError
 from gradleak.models.base import MODELS, Classifier, build_model
 from gradleak.models.reduced_densenet import SOURCES, ConnectedBlock
 from gradleak.models.structure import block_parameters, named_blocks, skip_connections
+from gradleak.specs import ModelSpec
 
 
 def build(name, width=1.0, **options):

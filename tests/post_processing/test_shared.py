@@ -7,20 +7,20 @@ import torch
 from core_cases import run_alone
 from safetensors import safe_open
 
-from gradleak.cell import Cell
-from gradleak.config import parse_config
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.models.base import build_model
-from gradleak.plan import make_plan
+from gradleak.parquet import read_parquet
 from gradleak.post_processing.privacy import DELTA, local_epsilon
 from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.collect import Outline, collect
 from gradleak.stages.common import checkpoint_path, global_model
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import write_scores
-from gradleak.stages.tables import read_parquet
 from gradleak.stages.update import InMemory, pack_update, read_updates, unpack_update, write_updates
-from gradleak.study import load_study
+from gradleak.study.cell import Cell
+from gradleak.study.config import parse_config
+from gradleak.study.expand import load_study
+from gradleak.study.planning import make_plan
 
 CLIP, NOISE = {"name": "clip", "bound": 0.5}, {"name": "noise", "multiplier": 0.2}
 MODEL = {"name": "convnet", "options": {"channels": 4, "stages": 1, "layers": 1, "norm": True}}

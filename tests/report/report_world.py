@@ -10,12 +10,13 @@ import pandas as pd
 from core_cases import gradleak
 from PIL import Image
 
-from gradleak.config import Config
 from gradleak.files import write_files, write_provenance
-from gradleak.plan import Plan, make_plan
+from gradleak.parquet import write_parquet
 from gradleak.report.page import Folders
-from gradleak.stages.tables import write_parquet
-from gradleak.study import load_study
+from gradleak.study.config import Config
+from gradleak.study.expand import load_study
+from gradleak.study.plan import Plan
+from gradleak.study.planning import make_plan
 from gradleak.survey.outputs import render as render_survey
 from gradleak.survey.schema import load_survey
 from gradleak.theory.outputs import FILES as THEORY_FILES

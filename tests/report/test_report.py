@@ -12,9 +12,9 @@ import pytest
 from core_cases import Ran, gradleak
 from report_world import FINGERPRINT
 
-from gradleak.claims.write import FILES as CLAIM_FILES
-from gradleak.code import code_files
+from gradleak.claims.report import FILES as CLAIM_FILES
 from gradleak.errors import UserError
+from gradleak.pipeline.code import code_files
 from gradleak.report.page import Folders, render
 
 

@@ -2,12 +2,10 @@
 
 import pytest
 
-from gradleak.report.graph import _layers, draw
-from gradleak.report.rules import GROUP_NAMES, GROUPS, NEEDS, Rule, rules_of
+from gradleak.report.graph import GROUP_NAMES, GROUPS, NEEDS, Rule, _layers, draw, rules_of
 from gradleak.report.run_times import duration
 from gradleak.report.sections import section_of
-from gradleak.report.tables import short
-from gradleak.report.text import html, plain
+from gradleak.report.tables import html, plain, short
 
 
 @pytest.mark.parametrize(

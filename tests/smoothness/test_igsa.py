@@ -9,11 +9,10 @@ from core_cases import images_of, labels_of, model_of
 from torch import nn
 
 from gradleak.errors import UserError
-from gradleak.smoothness.ball import Ball
-from gradleak.smoothness.forward import forward_igsa
-from gradleak.smoothness.igsa import igsa
-from gradleak.smoothness.layers import layers_of
-from gradleak.smoothness.settings import ForwardSettings, IgsaSettings
+from gradleak.smoothness.estimate import Ball
+from gradleak.smoothness.igsa import forward_igsa, igsa
+from gradleak.smoothness.problem import layers_of
+from gradleak.smoothness.spec import ForwardSettings, IgsaSettings
 
 EXACT = 1e-9
 CONVNET = {"channels": 4, "stages": 2, "layers": 1}

@@ -7,11 +7,10 @@ import torch
 from core_cases import model_of
 
 from gradleak.errors import UserError
-from gradleak.smoothness import sampling
-from gradleak.smoothness.ball import Ball
-from gradleak.smoothness.estimate import estimate_of
-from gradleak.smoothness.layers import layer_weights, layers_of
-from gradleak.smoothness.settings import IgsaSettings
+from gradleak.smoothness import estimate as sampling
+from gradleak.smoothness.estimate import Ball, estimate_of
+from gradleak.smoothness.problem import layer_weights, layers_of
+from gradleak.smoothness.spec import IgsaSettings
 
 
 def test_weights_of_the_layers_in_both_orders():

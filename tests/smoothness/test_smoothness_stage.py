@@ -7,21 +7,20 @@ import pytest
 import yaml
 from core_cases import gradleak
 
-from gradleak.cell import Cell
-from gradleak.config import parse_config
-from gradleak.cost import forward_flops, smoothness_cost
 from gradleak.errors import UserError
-from gradleak.plan import make_plan
-from gradleak.smoothness.forward import forward_igsa
-from gradleak.smoothness.igsa import igsa
-from gradleak.smoothness.settings import ForwardSettings, IgsaSettings
+from gradleak.parquet import write_parquet
+from gradleak.smoothness.igsa import forward_igsa, igsa
+from gradleak.smoothness.spec import ForwardSettings, IgsaSettings
 from gradleak.stages import smoothness
 from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.collect import Outline, collect
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.smoothness import write_smoothness
-from gradleak.stages.tables import write_parquet
-from gradleak.study import load_study
+from gradleak.study.cell import Cell
+from gradleak.study.config import parse_config
+from gradleak.study.cost import forward_flops, smoothness_cost
+from gradleak.study.expand import load_study
+from gradleak.study.planning import make_plan
 
 DEFAULTS = {
     "dataset": {"name": "photos10", "resolution": 16},

@@ -3,12 +3,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from gradleak.cell import Cell
-from gradleak.config import Config
 from gradleak.data.base import DATASETS
 from gradleak.errors import UserError
 from gradleak.stages.common import dataset_of, initial_model
 from gradleak.stages.data import record_dataset
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config
 
 CONTENT = {
     "model": {"name": "convnet", "options": {"channels": 4, "stages": 2, "layers": 1}},

@@ -10,17 +10,17 @@ from auxiliary_cases import Killed
 from core_cases import gradleak
 from safetensors.torch import load, load_file
 
-from gradleak.config import parse_config
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.errors import UserError
-from gradleak.ids import training_id
 from gradleak.metrics.backbone import fetch_backbone
-from gradleak.plan import make_plan
 from gradleak.stages import federate
 from gradleak.stages.common import global_model, initial_model
 from gradleak.stages.data import record_dataset
 from gradleak.stages.federate import model_of, write_training
-from gradleak.study import load_study
+from gradleak.study.config import parse_config
+from gradleak.study.expand import load_study
+from gradleak.study.ids import training_id
+from gradleak.study.planning import make_plan
 
 TRAINING = {
     "clients": 2,

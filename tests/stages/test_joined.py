@@ -7,15 +7,15 @@ from safetensors.torch import load_file
 
 from gradleak.attacks import matching
 from gradleak.attacks.base import ATTACKS
-from gradleak.cell import ModelSpec
-from gradleak.config import parse_config
 from gradleak.models.base import build_model, set_bn_mode
-from gradleak.plan import make_plan
+from gradleak.specs import ModelSpec
 from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.common import checkpoint_path
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.update import write_updates
-from gradleak.study import load_study
+from gradleak.study.config import parse_config
+from gradleak.study.expand import load_study
+from gradleak.study.planning import make_plan
 
 STUDY = """
 title: Three checkpoints, and another descent on two of them in between

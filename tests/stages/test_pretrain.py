@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 
 from gradleak.auxiliary import quality
 from gradleak.auxiliary.base import parse_auxiliary
-from gradleak.config import parse_config
 from gradleak.errors import UserError
 from gradleak.files import sha256
-from gradleak.ids import auxiliary_id
 from gradleak.stages.auxiliaries import auxiliary_loader, load_auxiliary
 from gradleak.stages.pretrain import write_auxiliary, write_quality
+from gradleak.study.config import parse_config
+from gradleak.study.ids import auxiliary_id
 
 DATASET = {"name": "photos10", "resolution": SIZE, "classes": ["chelsea", "coffee"]}
 KINDS = {

@@ -13,20 +13,21 @@ from auxiliary_cases import Killed, killing
 from core_cases import gradleak
 from safetensors.torch import load_file, save_file
 
-from gradleak.cell import Cell
-from gradleak.config import parse_config
 from gradleak.data.photos10 import Photos10
 from gradleak.errors import UserError
-from gradleak.plan import Plan, make_plan
+from gradleak.parquet import read_parquet, write_parquet
 from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.collect import Outline, collect
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.data import record_dataset
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import write_scores
-from gradleak.stages.tables import read_parquet, write_parquet
 from gradleak.stages.update import read_updates, write_updates
-from gradleak.study import load_study
+from gradleak.study.cell import Cell
+from gradleak.study.config import parse_config
+from gradleak.study.expand import load_study
+from gradleak.study.plan import Plan
+from gradleak.study.planning import make_plan
 
 ROOT = Path(__file__).parents[2]
 STUDY = """

@@ -12,11 +12,11 @@ import pandas as pd
 import yaml
 from report_cases import write_reported
 
-from gradleak.claims.write import FILES as CLAIMS
+from gradleak.claims.report import FILES as CLAIMS
+from gradleak.presentations.base import PRESENTATIONS
+from gradleak.presentations.read import read_plan
+from gradleak.presentations.write import stage_files
 from gradleak.survey.outputs import FILES as SURVEY
-from gradleak.tables.plan import read_plan
-from gradleak.tables.present import stage_files
-from gradleak.tables.spec import PRESENTATIONS
 
 ROOT = Path(__file__).parents[2]
 #: Runs commands in one process that imports nothing of the modules named first.

@@ -10,11 +10,10 @@ import yaml
 from click.testing import CliRunner
 
 from gradleak.attacks.base import ATTACKS
-from gradleak.cli.survey import survey as survey_command
+from gradleak.cli.outputs import survey as survey_command
 from gradleak.errors import UserError
-from gradleak.figures import style
-from gradleak.survey import table7
-from gradleak.survey.figures import figure1, figure2, figure8
+from gradleak.presentations import style
+from gradleak.survey import figure1, figure2, figure8, table7
 from gradleak.survey.outputs import FILES
 from gradleak.survey.schema import SURVEY, Survey, load_survey
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from gradleak.theory import lemma41
-from gradleak.theory.inversion import ROUTES
 from gradleak.theory.logit import logits, product
-from gradleak.theory.network import Network, aligned, orthogonal_network, random_network, with_logit
+from gradleak.theory.network import ROUTES, Network, aligned, orthogonal_network, random_network, with_logit
 
 
 def _generator() -> torch.Generator:

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from gradleak.theory import theorem42
-from gradleak.theory.figures.theorem42 import everywhere
 from gradleak.theory.logit import LEAST, product
+from gradleak.theory.theorem42 import everywhere
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,12 @@ import pytest
 from click.testing import CliRunner
 from matplotlib.figure import Figure
 
-from gradleak.cli.theory import theory
+from gradleak.cli.outputs import theory
 from gradleak.errors import UserError
-from gradleak.figures import style
+from gradleak.presentations import style
 from gradleak.theory import figure3, lemma41, theorem42, theorem43
-from gradleak.theory.figures import figure3 as draw3
-from gradleak.theory.figures import lemma41 as draw41
-from gradleak.theory.figures import theorem42 as draw42
-from gradleak.theory.figures import theorem43 as draw43
+from gradleak.theory.logit import settled
 from gradleak.theory.outputs import FILES
-from gradleak.theory.rounding import settled
 
 
 @pytest.mark.slow
@@ -66,12 +62,12 @@ def test_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
 
 def _draw(name: str) -> Figure:
     if name == "fig3":
-        return draw3.draw(figure3.example())
+        return figure3.draw(figure3.example())
     if name == "lemma41":
-        return draw41.draw(lemma41.measure(trials=2))
+        return lemma41.draw(lemma41.measure(trials=2))
     if name == "theorem42":
-        return draw42.draw(theorem42.measure(trials=1), theorem42.limits(trials=1))
-    return draw43.draw(*theorem43.pairs(), theorem43.sizes(), theorem43.sweep())
+        return theorem42.draw(theorem42.measure(trials=1), theorem42.limits(trials=1))
+    return theorem43.draw(*theorem43.pairs(), theorem43.sizes(), theorem43.sweep())
 
 
 @pytest.mark.parametrize("name", ["fig3", "lemma41", "theorem42", "theorem43"])

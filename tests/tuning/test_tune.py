@@ -9,10 +9,10 @@ import yaml
 from core_cases import gradleak
 from tuning_cases import SEARCH, search_of
 
-from gradleak.config import parse_config
-from gradleak.data.base import open_dataset
+from gradleak.data.opening import open_dataset
 from gradleak.data.roles import PublicImages, TuningImages
 from gradleak.errors import UserError
+from gradleak.study.config import parse_config
 from gradleak.tuning.evaluation import Evaluator, tuning_clients
 from gradleak.tuning.record import tune
 

@@ -5,9 +5,9 @@ import re
 import pytest
 from test_workflow import ROOT, checkout  # noqa: F401  # the fixture
 
-from gradleak.config import parse_config
-from gradleak.plan import make_plan
-from gradleak.study import load_study
+from gradleak.study.config import parse_config
+from gradleak.study.expand import load_study
+from gradleak.study.planning import make_plan
 from gradleak.workflow import Workflow
 
 STUDY = "tests/workflow/federated.yaml"

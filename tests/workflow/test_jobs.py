@@ -10,8 +10,8 @@ from rich.console import Console
 from test_federated import plan_of
 from test_workflow import ROOT, checkout  # noqa: F401  # the fixture
 
-from gradleak.jobs import gpu_jobs, job_counts, plan_summary
-from gradleak.report.rules import NEEDS, rules_of
+from gradleak.pipeline.jobs import gpu_jobs, job_counts, plan_summary
+from gradleak.report.graph import NEEDS, rules_of
 
 STUDY = "tests/workflow/federated.yaml"
 GAN = "{name: dcgan, dataset: {name: photos10, resolution: 16}, channels: 8, steps: 3, batch_size: 4}"

@@ -9,9 +9,9 @@ from archive_cases import ARCHIVED, STUDY, finished_run, quiet
 from core_cases import gradleak
 from test_workflow import checkout  # noqa: F401  # the fixture
 
-from gradleak.archive.recompute import recompute
+from gradleak.archive.verify import recompute
 from gradleak.archive.write import write_archive
-from gradleak.plan import Plan
+from gradleak.study.plan import Plan
 
 
 def test_more_trials_cause_only_the_new_jobs(checkout, tmp_path, monkeypatch):  # noqa: F811

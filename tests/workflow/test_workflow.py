@@ -76,7 +76,7 @@ def test_study_then_nothing_to_do_and_edits_rerun(checkout):
     assert "Nothing to be done" in again.stdout + again.stderr
 
     # A figure kind: nothing but figures is drawn again.
-    figure = place.folder / "src/gradleak/figures/line.py"
+    figure = place.folder / "src/gradleak/presentations/line.py"
     figure.write_text(figure.read_text() + "\n# edited\n")
     planned = place.snakemake("--dry-run").stdout
     assert "rule figures:" in planned
@@ -102,7 +102,7 @@ def test_attack_killed_hard_resumes_and_gives_the_same_bytes(checkout):
     gradleak = (sys.executable, "-m", "gradleak")
     made = place.run(*gradleak, "plan", "--study", TINY, "--out", "plan.json")
     assert made.returncode == 0, made.stderr
-    from gradleak.plan import Plan
+    from gradleak.study.plan import Plan
 
     plan = Plan.read(place.folder / "plan.json")
     batch = next(iter(plan.batches.values()))

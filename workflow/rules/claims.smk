@@ -1,6 +1,6 @@
 """The paper's claims, judged by the study's results, and its numbers beside ours."""
 
-from gradleak.claims.write import FILES as CLAIM_FILES
+from gradleak.claims.report import FILES as CLAIM_FILES
 
 
 rule claims:

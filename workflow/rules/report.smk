@@ -1,6 +1,6 @@
 """Everything that a study shows, as one HTML file: `snakemake report`."""
 
-from gradleak.report.captions import KINDS as CAPTIONS
+from gradleak.report.sections import KINDS as CAPTIONS
 
 
 # Beside the results, not the figures: provenance and run times are not the same twice.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from gradleak.archive.victims import Victims
 from gradleak.engine.device import processor
 from gradleak.errors import UserError, first_error
-from gradleak.plan import Plan
+from gradleak.study.plan import Plan
 
 Stage = Literal["update", "attack", "score", "measure", "train", "pretrain"]
 # Where the stages of a run write, and whether an archive is incomplete without what they left.

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from gradleak.archive.manifest import PLAN, PROVENANCE, RESULTS, check_manifest
 from gradleak.archive.provenance import Environment, Provenance, Stage
-from gradleak.cell import Cell
 from gradleak.models.base import build_model, set_bn_mode
-from gradleak.plan import Plan
+from gradleak.parquet import read_parquet
 from gradleak.stages.reconstruct import runs
-from gradleak.stages.tables import read_parquet
+from gradleak.study.cell import Cell
+from gradleak.study.plan import Plan
+from gradleak.study.reused import PLAN, PROVENANCE, RESULTS, check_manifest
 
 _HALF = (0.5, 0.5, 0.5)  # normalisation: no matter which
 

@@ -6,12 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradleak.archive.manifest import MANIFEST, PROVENANCE, RESULTS, check_manifest
 from gradleak.archive.provenance import Provenance
-from gradleak.config import Config
 from gradleak.errors import UserError
 from gradleak.files import sha256
-from gradleak.reused import Reused
+from gradleak.study.config import Config
+from gradleak.study.reused import MANIFEST, PROVENANCE, RESULTS, Reused, check_manifest
 
 
 def open_archives(config: Config) -> list[Reused]:

@@ -9,10 +9,11 @@ import pandas as pd
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from gradleak.cell import Cell, DatasetSpec
 from gradleak.data.base import ImageDataset
+from gradleak.data.pictures import to_pil
 from gradleak.errors import UserError
-from gradleak.stages.score import to_pil
+from gradleak.specs import DatasetSpec
+from gradleak.study.cell import Cell
 
 
 class Victims(BaseModel):

@@ -1,22 +1,24 @@
 """Writing an archive: what of a finished run is kept, without images and without paths of the machine."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gradleak.archive.manifest import MANIFEST, PLAN, PROVENANCE, RESULTS, manifest_text
-from gradleak.archive.provenance import gather
-from gradleak.archive.union import join_archives
-from gradleak.archive.victims import victim_checksums
-from gradleak.config import Config
+from gradleak.archive.provenance import Dataset, Job, Provenance, gather, jobs_of, sum_up
+from gradleak.archive.read import Archive, datasets_of
+from gradleak.archive.victims import Victims, join_victims, victim_checksums
 from gradleak.data.base import DEFAULT_CACHE
 from gradleak.errors import UserError
 from gradleak.files import write_files
-from gradleak.plan import Plan
-from gradleak.stages.tables import read_parquet
+from gradleak.parquet import read_parquet
+from gradleak.study.config import Config
+from gradleak.study.plan import Plan
+from gradleak.study.reused import MANIFEST, PLAN, PROVENANCE, RESULTS, manifest_text
 
 
 def write_archive(run: Path, out: Path) -> list[Path]:
@@ -54,3 +56,108 @@ def _pictures(path: Path) -> pd.DataFrame:
 def _without_paths(config: Config, study: str) -> Config:
     data = {name: source.model_copy(update={"path": None}) for name, source in config.data.items()}
     return config.model_copy(update={"study": study, "cache": DEFAULT_CACHE, "data": data})
+
+
+def join_archives(plan: Plan, provenance: Provenance) -> tuple[Plan, Provenance]:
+    """Plan and provenance of a run with those of the archives that it reuses.
+
+    Raises UserError for an archive that is not the one that was planned with, for other data behind one name, and where
+    two archives have parts of one batch.
+    """
+    joined = replace(plan, reused=(), config=plan.config.model_copy(update={"reuse": ()}))
+    for entry in plan.reused:
+        archive = Archive(entry.folder())
+        kept = _kept(archive.plan, set(entry.cells))
+        if both := joined.batches.keys() & kept.batches.keys():
+            raise UserError(f"{entry.archive}: batch {min(both)} is in another reused archive too; reuse one of them")
+        joined = _plans(joined, kept)
+        provenance = _provenances(plan, provenance, archive.provenance, kept, entry.archive)
+    return joined, provenance
+
+
+def _kept(whole: Plan, taken: set[str]) -> Plan:
+    """Of an archive's plan the batches that taken cells came from, and what these need."""
+    batches = {}
+    for name, batch in whole.batches.items():
+        held = [cell for cell in (batch.cells if batch.held is None else batch.held) if cell in taken]
+        if held:
+            batches[name] = replace(batch, held=None if len(held) == len(batch.cells) else held)
+    cells = {cell: whole.cells[cell] for batch in batches.values() for cell in batch.cells}
+    attackers = {cell.checkpoint: name for name, cell in reversed(cells.items())}
+    needed = dict.fromkeys(name for batch in batches.values() for name in batch.checkpoints)
+    checkpoints = {name: attackers[whole.cells[whole.checkpoints[name]].checkpoint] for name in needed}
+    trainings = {name: [one for one in found if one in needed] for name, found in whole.trainings.items()}
+    return replace(
+        whole,
+        cells=cells,
+        batches=batches,
+        checkpoints=checkpoints,
+        trainings={name: found for name, found in trainings.items() if found},
+        auxiliaries={name: whole.auxiliaries[name] for batch in batches.values() for name in batch.auxiliaries},
+    )
+
+
+def _plans(first: Plan, second: Plan) -> Plan:
+    """What both plans have; titles, experiments and settings are the first's."""
+    checkpoints = first.checkpoints | second.checkpoints | first.checkpoints  # in order, and the first's counts
+    cells = first.cells | second.cells
+    trainings = {}
+    for name in first.trainings | second.trainings:
+        rounds = {*first.trainings.get(name, ()), *second.trainings.get(name, ())}
+        trainings[name] = sorted(rounds, key=lambda checkpoint: cells[checkpoints[checkpoint]].model.round)
+    return replace(
+        first,
+        config=first.config.model_copy(update={"data": second.config.data | first.config.data}),
+        cells=cells,
+        batches=first.batches | second.batches,
+        checkpoints=checkpoints,
+        trainings=trainings,
+        auxiliaries=first.auxiliaries | second.auxiliaries,
+    )
+
+
+def _provenances(plan: Plan, first: Provenance, second: Provenance, kept: Plan, where: str) -> Provenance:
+    """The first provenance with what the second says of a plan's jobs, data sets and victims."""
+    environments = list(first.environments)
+
+    def number(theirs: int) -> int:
+        place = second.environments[theirs]
+        if place not in environments:
+            environments.append(place)
+        return environments.index(place)
+
+    jobs = {stage: dict(found) for stage, found in first.jobs.items()}
+    for stage, names in jobs_of(kept).items():
+        known = second.jobs.get(stage, {})
+        for name in (name for name in names if name in known):
+            jobs.setdefault(stage, {})
+            jobs[stage][name] = _job(jobs[stage].get(name), known[name], number)
+    names = datasets_of(kept.cells.values())
+    data = _data(first.data, {name: found for name, found in second.data.items() if name in names}, where)
+    victims = join_victims(first.victims, _needed(second.victims, kept))
+    return sum_up(plan, first.rows, data, victims, environments, jobs)
+
+
+def _job(ours: Job | None, theirs: Job, number: Callable[[int], int]) -> Job:
+    """A job of an archive in the joined numbers of environments; or a training that was computed for ours too."""
+    places = [number(place) for place in (theirs.environment, *theirs.again)]
+    if ours is None:
+        return theirs.model_copy(update={"environment": places[0], "again": places[1:]})
+    again = dict.fromkeys(place for place in (*ours.again, *places) if place != ours.environment)
+    return ours.model_copy(update={"again": list(again), "seconds": max(ours.seconds, theirs.seconds)})
+
+
+def _data(ours: Mapping[str, Dataset], theirs: Mapping[str, Dataset], where: str) -> dict[str, Dataset]:
+    for name in ours.keys() & theirs.keys():
+        if ours[name].fingerprint != theirs[name].fingerprint:
+            raise UserError(f"data set '{name}': the cells reused from {where} were computed with another one")
+    return dict(sorted({**theirs, **ours}.items()))
+
+
+def _needed(victims: list[Victims], kept: Plan) -> list[Victims]:
+    """The checksums of the victims of a plan's cells."""
+    found = []
+    for entry in victims:
+        own = {index for cell in kept.cells.values() if cell.dataset == entry.dataset for index in cell.victims}
+        found.append(Victims(dataset=entry.dataset, images={i: v for i, v in entry.images.items() if i in own}))
+    return [entry for entry in found if entry.images]

@@ -8,8 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from gradleak.auxiliary.base import Generator, draw
-from gradleak.cell import Frozen
 from gradleak.engine.descent import DescentConfig
+from gradleak.frozen import Frozen
 
 if TYPE_CHECKING:
     from gradleak.attacks.matching import Problem

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from gradleak.audit.spec import ImageSource
-from gradleak.config import Config
-from gradleak.data.base import DataSource, ImageDataset, Split, open_dataset
+from gradleak.data.base import DataSource, ImageDataset, Split
+from gradleak.data.opening import open_dataset
 from gradleak.errors import UserError
+from gradleak.study.config import Config
 
 
 class AuditImages:

@@ -15,23 +15,25 @@ from gradleak.audit.images import AuditImages
 from gradleak.audit.model import attackable, path_of
 from gradleak.audit.source import open_network, weights_digest
 from gradleak.audit.spec import AuditAttack, AuditSpec, Normalisation, defense_title
-from gradleak.cell import Cell, DatasetSpec, ModelSpec, digest
-from gradleak.code import code_files
-from gradleak.config import Config
 from gradleak.files import sha256 as file_sha256
+from gradleak.frozen import digest
 from gradleak.metrics.backbone import fetch_backbone
 from gradleak.metrics.base import METRICS, Scorer
 from gradleak.models.base import Classifier
 from gradleak.models.facts import facts_of
+from gradleak.parquet import read_parquet, write_parquet
+from gradleak.pipeline.code import code_files
 from gradleak.post_processing.base import DefenseConfig
 from gradleak.post_processing.chain import origins
+from gradleak.specs import DatasetSpec, ModelSpec
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.reconstruct import attack_family
 from gradleak.stages.score import score_cell, update_facts
 from gradleak.stages.single import train_missing
-from gradleak.stages.tables import read_parquet, write_parquet
 from gradleak.stages.update import InMemory, pack_update, unpack_update
 from gradleak.stopping import Stopped, never
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config
 
 Progress = Callable[[str, int], Callable[[int], None]]
 # Of a cell's factors, what says nothing of a model that comes with its weights.

@@ -9,11 +9,13 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from gradleak.attacks.base import ATTACKS, AttackConfig
 from gradleak.attacks.gia_o import GiaOConfig
 from gradleak.attacks.matching import MatchingConfig
-from gradleak.cell import AnyAttack, ClientSpec, Frozen
-from gradleak.config import read_yaml
 from gradleak.errors import UserError, first_error
+from gradleak.frozen import Frozen
 from gradleak.post_processing.base import DefenseConfig
 from gradleak.post_processing.chain import Chain, biased, strength, technique
+from gradleak.specs import ClientSpec
+from gradleak.study.cell import AnyAttack
+from gradleak.study.config import read_yaml
 
 Triple = tuple[float, float, float]
 

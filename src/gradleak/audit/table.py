@@ -7,9 +7,9 @@ from typing import Literal
 
 import pandas as pd
 
+from gradleak.analysis.statistics import mean_interval
 from gradleak.audit.spec import AuditAttack, AuditSpec, defense_title
 from gradleak.metrics.rates import TAU_LPIPS, leaked
-from gradleak.tables.compare import mean_interval
 
 Outcome = Literal["leaks", "leaks in part", "no leak found"]
 

@@ -13,11 +13,11 @@ from gradleak.audit.source import importable
 from gradleak.audit.spec import AuditSpec
 from gradleak.audit.table import entries, verdicts
 from gradleak.audit.words import verdict_words
-from gradleak.config import Config
 from gradleak.engine.device import device_name
 from gradleak.files import write_files, write_provenance, write_text
-from gradleak.stages.tables import write_parquet
+from gradleak.parquet import write_parquet
 from gradleak.stopping import never
+from gradleak.study.config import Config
 
 
 def write_audit(

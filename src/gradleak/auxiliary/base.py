@@ -10,8 +10,9 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
 from torch import Tensor, nn
 
-from gradleak.cell import DatasetSpec, digest
+from gradleak.frozen import digest
 from gradleak.registry import Registry
+from gradleak.specs import DatasetSpec
 from gradleak.stopping import never
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from torch.nn.utils import remove_spectral_norm
 
 from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, Generator, TrainContext
 from gradleak.auxiliary.gan import GeneratorAuxiliary
-from gradleak.cell import Frozen
 from gradleak.data.roles import PublicImages
 from gradleak.errors import UserError
 from gradleak.files import sha256
+from gradleak.frozen import Frozen
 
 _START, _START_WIDTH, _ATTENTION_REDUCTION = 4, 16, 8
 _SAME, _UP = False, True

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, Generator, Samples, TrainContext
 from gradleak.auxiliary.gan import GanConfig, GeneratorAuxiliary, train_gan
-from gradleak.cell import DatasetSpec
 from gradleak.data.roles import PublicImages
+from gradleak.specs import DatasetSpec
 
 
 class DcganConfig(GanConfig):

@@ -10,8 +10,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, Generator, TrainContext
 from gradleak.auxiliary.gan import GanConfig, GeneratorAuxiliary, train_gan
-from gradleak.cell import DatasetSpec
 from gradleak.data.roles import PublicImages
+from gradleak.specs import DatasetSpec
 
 _START = 4
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from gradleak.analysis.statistics import difference_interval, mean_interval
+from gradleak.presentations.read import ShownExperiment
 from gradleak.registry import Registry
-from gradleak.tables.compare import difference_interval, mean_interval
-from gradleak.tables.plan import Experiment
 
 #: Kinds of statistic (`difference`, `trend`, ...). A new kind is one new module in gradleak.claims.statistics.
 STATISTICS: Registry[type["Statistic"]] = Registry("kind of statistic", "gradleak.claims.statistics")
@@ -31,7 +31,7 @@ class ClaimData:
 
     study: str
     title: str
-    experiments: Mapping[str, Experiment]
+    experiments: Mapping[str, ShownExperiment]
     results: pd.DataFrame
     folder: Path | None = None
 

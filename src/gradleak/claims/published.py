@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from gradleak.analysis.published import Published, published, published_labels, published_names
+from gradleak.analysis.statistics import Correlation, rank_correlation
+from gradleak.analysis.summary import cell_table, summarise
 from gradleak.claims.base import ClaimData
-from gradleak.resources import published, published_labels, published_names
-from gradleak.tables.correlations import Correlation, rank_correlation
-from gradleak.tables.entries import TableSpec
-from gradleak.tables.plan import Experiment
-from gradleak.tables.published_join import Published
-from gradleak.tables.spec import as_text
-from gradleak.tables.summary import cell_table, summarise
+from gradleak.presentations.base import as_text
+from gradleak.presentations.read import ShownExperiment
+from gradleak.presentations.table import TableSpec
 
 LIMIT = 0.1
 """LPIPS from which on the paper calls an image unrecognisable: its verdict on entries of Tables 1, 2, 3, 5 and 6."""
@@ -117,7 +116,7 @@ def agreements(lines: list[Line]) -> list[Agreement]:
     return found
 
 
-def _shows(data: ClaimData, name: str) -> Iterator[tuple[Experiment, TableSpec, Published]]:
+def _shows(data: ClaimData, name: str) -> Iterator[tuple[ShownExperiment, TableSpec, Published]]:
     for experiment in data.experiments.values():
         for spec in experiment.show:
             if isinstance(spec, TableSpec) and spec.published == name:
@@ -125,7 +124,7 @@ def _shows(data: ClaimData, name: str) -> Iterator[tuple[Experiment, TableSpec, 
 
 
 def _ours(
-    data: ClaimData, experiment: Experiment, spec: TableSpec, paper: Published
+    data: ClaimData, experiment: ShownExperiment, spec: TableSpec, paper: Published
 ) -> dict[tuple[str, ...] | None, list[_Ours]]:
     """The study's entries of one table by what they have in common with the published ones."""
     keys = [*spec.keys, *paper.beside(spec.keys)]

@@ -4,10 +4,9 @@ import csv
 import io
 import math
 
-from gradleak.claims import markdown
 from gradleak.claims.base import ClaimData
 from gradleak.claims.published import LIMIT, Agreement, Line, agreements
-from gradleak.tables import latex
+from gradleak.presentations import markup
 
 _HEAD = ["table", "labels", "column", "metric", "published", "ours", "difference"]
 
@@ -47,26 +46,26 @@ def published_md(lines: list[Line], data: ClaimData) -> str:
     all_heading = [*_HEAD, "trials", "paper says", "we say", "setting"]
     return (
         f"# The paper's numbers beside those of study `{data.study}`\n\n{_caption(data)}\n\n"
-        + markdown.table(heading, rows, heading[2:])
+        + markup.markdown_table(heading, rows, heading[2:])
         + "\n## All published numbers\n\n"
-        + markdown.table(all_heading, entries, ["published", "ours", "difference", "trials"])
+        + markup.markdown_table(all_heading, entries, ["published", "ours", "difference", "trials"])
     )
 
 
 def published_tex(lines: list[Line], data: ClaimData) -> str:
     """Two tables: agreement, and all numbers over several pages."""
-    rows = [latex.line([_tex(text) for text in _agreement(found)]) for found in agreements(lines)]
+    rows = [markup.line([_tex(text) for text in _agreement(found)]) for found in agreements(lines)]
     titles = ["Table", "Metric", "Published", "Here", "Verdicts", "Agree", r"$\rho$", r"95\,\% interval", "$p$"]
-    first = latex.frame(
-        rows, [latex.line(titles)], 2, 7, latex.escape(_caption(data)), f"{data.study}-agreement", wide=True
+    first = markup.frame(
+        rows, [markup.line(titles)], 2, 7, markup.escape(_caption(data)), f"{data.study}-agreement", wide=True
     )
-    body = [latex.line([_tex(text) for text in _entry(line)]) for line in lines]
+    body = [markup.line([_tex(text) for text in _entry(line)]) for line in lines]
     heading = ["Table", "Row", "Column", "Metric", "Paper", "Ours", "Difference", "$n$", "Paper says", "We say"]
-    caption = latex.escape(f"The paper's numbers and those of study {data.study}.")
+    caption = markup.escape(f"The paper's numbers and those of study {data.study}.")
     return (
         first
         + "\n"
-        + latex.long_frame(body, [latex.line(heading)], "lp{3.2cm}llrrrrll", caption, f"{data.study}-published")
+        + markup.long_frame(body, [markup.line(heading)], "lp{3.2cm}llrrrrll", caption, f"{data.study}-published")
     )
 
 
@@ -103,7 +102,7 @@ def _entry(line: Line) -> list[str]:
 
 def _tex(text: str) -> str:
     number = text.replace("-", "", 1).replace(".", "", 1).isdigit()
-    return text.replace("-", "$-$") if number else latex.escape(text)
+    return text.replace("-", "$-$") if number else markup.escape(text)
 
 
 def _short(value: float) -> str:

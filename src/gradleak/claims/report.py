@@ -3,14 +3,17 @@
 import csv
 import io
 import math
+from pathlib import Path
 
 from rich.table import Table as RichTable
 
-from gradleak.claims import markdown
+from gradleak.analysis.statistics import LEAST
 from gradleak.claims.base import ClaimData
+from gradleak.claims.published import published_lines
+from gradleak.claims.published_report import published_csv, published_md, published_tex
 from gradleak.claims.verdict import Verdict, counts
-from gradleak.tables import latex
-from gradleak.tables.compare import LEAST
+from gradleak.files import write_text
+from gradleak.presentations import markup
 
 COLOURS = {"supported": "green", "not supported": "red", "undecided": "yellow", "not tested": "dim"}
 
@@ -51,7 +54,7 @@ def claims_md(verdicts: list[Verdict], data: ClaimData) -> str:
         for verdict in verdicts
     ]
     heading = ["claim", "in our words", "in the paper", "statistic: claimed", "effect", "95 % interval", "n", "verdict"]
-    table = markdown.table([*heading, "why; at which scale"], rows, ["effect", "n"])
+    table = markup.markdown_table([*heading, "why; at which scale"], rows, ["effect", "n"])
     return f"# Claims of the paper, tested by study `{data.study}`\n\n{_honest(data)} {summary(verdicts)}\n\n{table}"
 
 
@@ -62,14 +65,14 @@ def claims_tex(verdicts: list[Verdict], data: ClaimData) -> str:
         texts = [verdict.claim.text, verdict.claim.where, f"{verdict.claim.statistic.effect}: {verdict.claim.rule}"]
         numbers = [_minus(_number(verdict.effect)) or "--", _minus(_interval(verdict)) or "--"]
         last = [str(verdict.units or "--"), verdict.word]
-        body.append(latex.line([*map(latex.escape, texts), *numbers, *last]))
+        body.append(markup.line([*map(markup.escape, texts), *numbers, *last]))
     heading = ["Claim", "In the paper", "Statistic: claimed", "Effect", r"95\,\% interval", "$n$", "Verdict"]
-    caption = latex.escape(
+    caption = markup.escape(
         f"Claims of the paper. {_honest(data)} {summary(verdicts)} A claim is undecided where the interval holds the"
         f" margin, or where there are fewer than {LEAST} trials."
     )
     columns = "p{5.0cm}p{2.4cm}p{3.6cm}rcrl"
-    return latex.long_frame(body, [latex.line(heading)], columns, caption, f"{data.study}-claims")
+    return markup.long_frame(body, [markup.line(heading)], columns, caption, f"{data.study}-claims")
 
 
 def terminal(verdicts: list[Verdict], data: ClaimData) -> RichTable:
@@ -122,3 +125,22 @@ def _minus(text: str) -> str:
 
 def _fixed(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.6f}"
+
+
+FILES = tuple(f"{name}.{ending}" for name in ("claims", "published") for ending in ("csv", "tex", "md"))
+
+
+def write_claims(verdicts: list[Verdict], data: ClaimData, out: Path) -> list[Path]:
+    """Write all `FILES` into a folder; nothing is written unless all can be computed. Returns the paths."""
+    lines = published_lines(data)
+    texts = {
+        "claims.csv": claims_csv(verdicts, data),
+        "claims.tex": claims_tex(verdicts, data),
+        "claims.md": claims_md(verdicts, data),
+        "published.csv": published_csv(lines, data),
+        "published.tex": published_tex(lines, data),
+        "published.md": published_md(lines, data),
+    }
+    for name in FILES:
+        write_text(out / name, texts[name])
+    return [out / name for name in FILES]

@@ -7,10 +7,9 @@ from typing import Annotated, Self
 import pandas as pd
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from gradleak.analysis.summary import RATES, cell_table, select
 from gradleak.claims.base import ClaimData, Statistic, UntestedError
-from gradleak.tables.quantities import QUANTITIES
-from gradleak.tables.spec import as_text
-from gradleak.tables.summary import RATES, cell_table, select
+from gradleak.presentations.base import QUANTITIES, as_text
 
 TRIAL = "trial"
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from gradleak.analysis.scale import scale
+from gradleak.analysis.statistics import LEAST, side
 from gradleak.claims.base import ClaimData, Sample, UntestedError
 from gradleak.claims.ledger import Claim
-from gradleak.claims.scale import scale
-from gradleak.tables.compare import LEAST, side
 
 VERDICTS = ("supported", "not supported", "undecided", "not tested")
 Word = Literal["supported", "not supported", "undecided", "not tested"]

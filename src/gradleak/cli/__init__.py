@@ -41,6 +41,18 @@ SECTIONS: dict[str, dict[str, str]] = {
 }
 
 
+# Where a command lies, if not in a module of its own name.
+_MODULES = {
+    **dict.fromkeys(
+        ("pretrain", "train", "federate", "update", "smoothness", "reconstruct", "score", "collect"), "stages"
+    ),
+    **dict.fromkeys(("tables", "figures", "claims", "theory", "survey", "report"), "outputs"),
+    **dict.fromkeys(("attack", "audit", "tune", "metrics"), "tools"),
+    "status": "plan",
+    "verify": "archive",
+}
+
+
 class _Sections(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for commands in SECTIONS.values() for name in commands]
@@ -48,7 +60,7 @@ class _Sections(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"gradleak.cli.{cmd_name}")
+        module = importlib.import_module(f"gradleak.cli.{_MODULES.get(cmd_name, cmd_name)}")
         command: click.Command = getattr(module, cmd_name)
         return command
 

@@ -51,8 +51,9 @@ def show(name: str, out: Path, resolution: int | None, split: "Split", count: in
 
     Example: gradleak data show photos10 --out sheet.png --count 20
     """
-    from gradleak.data.base import DATASETS, open_dataset
-    from gradleak.data.sheet import contact_sheet
+    from gradleak.data.base import DATASETS
+    from gradleak.data.opening import open_dataset
+    from gradleak.data.pictures import contact_sheet
 
     sources, cache = _settings(config)
     if resolution is None:
@@ -84,7 +85,8 @@ def fetch(name: str, cache: Path | None, config: Path | None) -> None:
 
         click.echo(f"ready: {fetch_backbone(cache)}", err=True)
         return
-    from gradleak.data.base import DATASETS, open_dataset
+    from gradleak.data.base import DATASETS
+    from gradleak.data.opening import open_dataset
 
     resolution = DATASETS[name].resolution if name in DATASETS else 64
     open_dataset(name, resolution, sources, cache).fetch()
@@ -100,8 +102,8 @@ def record(name: str, plan_path: Path, out: Path) -> None:
 
     Example: gradleak data record photos10 --plan results/quick/plan.json --out results/quick/data/photos10.json
     """
-    from gradleak.plan import Plan
     from gradleak.stages.data import record_dataset
+    from gradleak.study.plan import Plan
 
     record_dataset(Plan.read(plan_path), name, out)
 
@@ -111,7 +113,7 @@ def _settings(config: Path | None) -> "tuple[Mapping[str, DataSource], Path]":
 
     if config is None:
         return {}, DEFAULT_CACHE
-    from gradleak.config import load_config
+    from gradleak.study.config import load_config
 
     loaded = load_config(config)
     return loaded.data, loaded.cache

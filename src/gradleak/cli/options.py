@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from gradleak.config import Config
+    from gradleak.study.config import Config
 
 PATH = click.Path(path_type=Path)
 
@@ -43,7 +43,7 @@ def chosen_config(context: click.Context, path: Path) -> "Config":
 
     Raises UserError for a file that was asked for and cannot be read.
     """
-    from gradleak.config import Config, load_config
+    from gradleak.study.config import Config, load_config
 
     asked = context.get_parameter_source("config_path") is not ParameterSource.DEFAULT
     return load_config(path) if asked or path.exists() else Config()

@@ -1,4 +1,4 @@
-"""The command `gradleak plan`."""
+"""The commands `gradleak plan` and `gradleak status`."""
 
 from pathlib import Path
 
@@ -24,12 +24,12 @@ def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool
     from rich.console import Console
 
     from gradleak.archive.reuse import open_archives
-    from gradleak.calibration import measured_throughput
-    from gradleak.config import load_config
-    from gradleak.jobs import plan_summary
     from gradleak.metrics.base import described
-    from gradleak.plan import make_plan
-    from gradleak.study import load_study, study_path
+    from gradleak.pipeline.calibration import measured_throughput
+    from gradleak.pipeline.jobs import plan_summary
+    from gradleak.study.config import load_config
+    from gradleak.study.expand import load_study, study_path
+    from gradleak.study.planning import make_plan
 
     config = load_config(config_path)
     if study is not None:
@@ -39,3 +39,31 @@ def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool
     Console().print(plan_summary(made, rate))
     if out is not None:
         made.write(out)
+
+
+@click.command()
+@config_option
+@click.option("--study", help="Name of a study in workflow/studies, or path of a study file; default: the config's.")
+@click.option(
+    "--results", type=PATH, default=Path("results"), show_default=True, help="Folder of all studies' results."
+)
+def status(config_path: Path, study: str | None, results: Path) -> None:
+    """Print what of a study is done, started, failed and waiting, and how long it will take.
+
+    Reads the plan and the files of the study and Snakemake's records; may be called at any time, while it runs too.
+
+    \b
+    Examples:
+      gradleak status
+      gradleak status --study paper
+    """
+    from rich.console import Console
+
+    from gradleak.pipeline.status import status_summary
+    from gradleak.study.config import load_config
+    from gradleak.study.expand import study_path
+    from gradleak.study.plan import Plan
+
+    name = study_path(study or load_config(config_path).study).stem
+    plan = Plan.read(results / name / "plan.json")
+    Console().print(status_summary(plan, results / name, Path(".snakemake")))

@@ -1,7 +1,7 @@
 """What a data set is: the interface, the registry of known names, and how a name is opened from a source."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +15,13 @@ from gradleak.errors import UserError
 from gradleak.registry import Registry
 
 Split = Literal["train", "test"]
+
 SourceKind = Literal["embedded", "torchvision", "parquet", "folder"]
+
 Triple = tuple[float, float, float]
 
 DEFAULT_CACHE = Path(".cache/gradleak")
+
 """Where downloads lie unless a config or option says otherwise, relative to the working directory."""
 
 
@@ -148,41 +151,3 @@ class DatasetInfo:
 
 
 DATASETS: Registry[DatasetInfo] = Registry("data set", "gradleak.data")
-
-
-def open_dataset(
-    name: str, resolution: int, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE
-) -> ImageDataset:
-    """Open data set `name` with images of `resolution` x `resolution` pixels.
-
-    A registered name brings its classes and normalisation; `sources[name]` may say that its images come from
-    elsewhere. A name that is only in `sources` takes its classes from the data and mean = std = 0.5. Opening
-    downloads nothing: files of the default source are expected under `cache/name`.
-
-    Raises UserError for an unknown name, a source that cannot serve it, and a path that is missing.
-    """
-    given = sources.get(name)
-    if given is not None and given.filter and given.source != "parquet":
-        raise UserError(f"data.{name}.filter: source is '{given.source}', only 'parquet' has columns to filter by")
-    info = DATASETS[name] if name in DATASETS.names() else None
-    if given is None:
-        if info is None:
-            known = sorted({*DATASETS.names(), *sources})
-            raise UserError(f"unknown data set '{name}'; known: {', '.join(known)} (or add it under 'data')")
-        return info.native(info, resolution, cache / name)
-    if given.source in ("embedded", "torchvision"):
-        if info is None or info.source != given.source:
-            allowed = "parquet, folder" + (f", {info.source}" if info else "")
-            raise UserError(f"data.{name}.source: '{given.source}' has no '{name}'; allowed: {allowed}")
-        return info.native(info, resolution, given.path or cache / name)
-    if given.path is None:
-        raise UserError(f"data.{name}.path: missing; source '{given.source}' needs the path of the data")
-    if not given.path.exists():
-        raise UserError(f"data.{name}.path: '{given.path}' does not exist")
-    # Imported late: both modules build on this one.
-    from gradleak.data.folder import FolderImages
-    from gradleak.data.parquet import ParquetImages
-
-    if given.source == "folder":
-        return FolderImages(name, resolution, given.path, info)
-    return ParquetImages(name, resolution, given.path, info, given.filter)

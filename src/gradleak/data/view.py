@@ -5,13 +5,10 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from torch import Tensor
 
-from gradleak.cell import DatasetSpec
-from gradleak.data.base import DATASETS, DEFAULT_CACHE, DataSource, ImageDataset, Split, Triple, open_dataset
-from gradleak.errors import UserError
+from gradleak.data.base import ImageDataset, Split, Triple
 
 _SHOWN = 20
 
@@ -98,61 +95,3 @@ class RelabelledView(ClassView):
         space = self._space
         content = [self.whole.fingerprint(), space.name, space.class_names, sorted(self._new.items())]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def open_view(spec: DatasetSpec, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE) -> ImageDataset:
-    """Open the data set of a cell: the whole, or a view of its chosen classes.
-
-    Of a label space only the classes and normalisation are used; a registered one needs no files. Raises UserError as
-    `open_dataset` and `chosen_labels` do.
-    """
-    if spec.classes is None:
-        return open_dataset(spec.name, spec.resolution, sources, cache)
-    labels = chosen_labels(spec, sources, cache)
-    whole = open_dataset(spec.name, spec.resolution, sources, cache)
-    if spec.label_space is None:
-        return ClassView(whole, labels)
-    return RelabelledView(whole, labels, _space(spec.label_space, spec.resolution, sources, cache))
-
-
-def chosen_labels(spec: DatasetSpec, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE) -> dict[int, int]:
-    """The labels of the chosen classes (all where `spec.classes` is None), and the label that each one becomes.
-
-    A name that several classes share chooses all of them. Needs no files of registered data sets. Raises UserError
-    for a class that does not exist, naming what does, and for a target in the label space that is not unique.
-    """
-    own = _space(spec.name, spec.resolution, sources, cache)
-    if not isinstance(spec.classes, dict):
-        names = own.class_names if spec.classes is None else spec.classes
-        return {label: label for name in names for label in _labels_of(name, own)}
-    target = _space(spec.labels_of, spec.resolution, sources, cache)
-    return {label: _one_label(new, target) for name, new in spec.classes.items() for label in _labels_of(name, own)}
-
-
-def _space(name: str, resolution: int, sources: Mapping[str, DataSource], cache: Path) -> LabelSpace:
-    if name in DATASETS:
-        info = DATASETS[name]
-        return LabelSpace(name, info.class_names(), info.mean, info.std)
-    dataset = open_dataset(name, resolution, sources, cache)
-    return LabelSpace(name, dataset.class_names, dataset.mean, dataset.std)
-
-
-def _labels_of(name: str, space: LabelSpace) -> list[int]:
-    labels = [label for label, known in enumerate(space.class_names) if known == name]
-    if not labels:
-        more = ", ..." if len(space.class_names) > _SHOWN else ""
-        raise UserError(
-            f"dataset.classes: data set '{space.name}' has no class '{name}'; "
-            f"known: {', '.join(space.class_names[:_SHOWN])}{more}"
-        )
-    return labels
-
-
-def _one_label(name: str, space: LabelSpace) -> int:
-    labels = _labels_of(name, space)
-    if len(labels) > 1:
-        raise UserError(
-            f"dataset.classes: '{name}' names {len(labels)} classes of label space '{space.name}'; "
-            "a target must name one"
-        )
-    return labels[0]

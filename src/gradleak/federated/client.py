@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from gradleak.cell import ClientSpec
 from gradleak.federated.shared_update import BatchStatistics
 from gradleak.models.base import batch_norm_layers
+from gradleak.specs import ClientSpec
 
 Parameters = dict[str, Tensor]
 

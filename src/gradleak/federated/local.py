@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gradleak.data.pool import ImagePool
 from gradleak.federated.client import parameters_of
 from gradleak.federated.server import ClientUpdate, running_statistics
-from gradleak.federated.spec import FederatedSpec
+from gradleak.specs import FederatedSpec
 
 
 def train_client(model: nn.Module, pool: ImagePool, rows: Tensor, spec: FederatedSpec, seed: int) -> ClientUpdate:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradleak.errors import UserError
-from gradleak.federated.spec import FederatedSpec
+from gradleak.specs import FederatedSpec
 
 Indices = NDArray[np.int64]
 

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gradleak.cell import digest
 from gradleak.data.pool import ImagePool
 from gradleak.errors import UserError
 from gradleak.federated.local import train_client
 from gradleak.federated.server import Average, ClientUpdate, sample_clients
-from gradleak.federated.spec import FederatedSpec
 from gradleak.federated.split import split_images
+from gradleak.frozen import digest
 from gradleak.post_processing.chain import apply_chain
+from gradleak.specs import FederatedSpec
 
 _EVALUATION_BATCH = 500
 

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradleak.cell import ModelSpec
 from gradleak.errors import UserError
 from gradleak.registry import Registry
+from gradleak.specs import ModelSpec
 
 #: Name -> factory(num_classes, resolution, width, **options) -> module that maps normalised images to logits.
 MODELS: Registry[Callable[..., nn.Module]] = Registry("model", "gradleak.models")

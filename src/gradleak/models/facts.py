@@ -5,9 +5,9 @@ from functools import cache
 import torch
 from torch import nn
 
-from gradleak.cell import ModelSpec
 from gradleak.models.base import build_model
 from gradleak.models.structure import parameter_share, skip_connections
+from gradleak.specs import ModelSpec
 
 Facts = dict[str, float | int]
 

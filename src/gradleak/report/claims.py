@@ -9,8 +9,7 @@ from markupsafe import Markup
 from gradleak.claims.verdict import VERDICTS
 from gradleak.errors import UserError
 from gradleak.report.read import is_number, read_csv
-from gradleak.report.tables import short
-from gradleak.report.text import NOTHING, html
+from gradleak.report.tables import NOTHING, html, short
 
 MADE_BY = "gradleak claims"
 _COLUMNS = (

@@ -8,16 +8,14 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from gradleak.claims.scale import scale
+from gradleak.analysis.scale import scale
+from gradleak.presentations.base import PRESENTATIONS, PresentationSpec, output_names
+from gradleak.presentations.read import ShownExperiment
+from gradleak.presentations.table import TableSpec
 from gradleak.report import pivot
-from gradleak.report.pictures import Picture, picture
-from gradleak.report.read import read_csv, read_text
+from gradleak.report.read import Picture, picture, read_csv, read_text
 from gradleak.report.sections import PaperSection, section_of
-from gradleak.report.tables import HtmlTable, line_by_line
-from gradleak.report.text import NOTHING, html, plain
-from gradleak.tables.entries import TableSpec
-from gradleak.tables.plan import Experiment
-from gradleak.tables.spec import PRESENTATIONS, PresentationSpec, output_names
+from gradleak.report.tables import NOTHING, HtmlTable, html, line_by_line, plain
 
 _KINDS = {"line": "plot", "rounds": "plot over rounds", "gallery": "reconstructions", "bars": "bars"}
 _KINDS |= {"tradeoff": "trade-off", "correlation": "rank correlation"}
@@ -66,7 +64,7 @@ class Entry:
 
 
 def experiment_entry(
-    experiment: Experiment, content: Mapping[str, Any], folder: Path, results: pd.DataFrame, images: bool
+    experiment: ShownExperiment, content: Mapping[str, Any], folder: Path, results: pd.DataFrame, images: bool
 ) -> Entry:
     """An experiment of a plan; content: its entry in plan.json. images: whether the study's folder has any of it.
 
@@ -104,7 +102,7 @@ def figure_item(stem: str, folder: Path, alt: str, made_by: str, kind: str, file
     return Item(f"file-{stem}", kind, caption, files, picture=shown, numbers=numbers)
 
 
-def _items(spec: PresentationSpec, files: list[str], experiment: Experiment, folder: Path) -> list[Item]:
+def _items(spec: PresentationSpec, files: list[str], experiment: ShownExperiment, folder: Path) -> list[Item]:
     """A figure for every PNG that a presentation writes, a table for every CSV file without one."""
     kind = _KINDS.get(spec.kind, spec.kind)
     made_by = f"gradleak {PRESENTATIONS[spec.kind].stage}"

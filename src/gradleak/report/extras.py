@@ -8,13 +8,11 @@ from typing import Any
 from markupsafe import Markup
 
 from gradleak.errors import UserError
+from gradleak.presentations.base import QUANTITIES
 from gradleak.report.entries import Entry, Item, figure_item
-from gradleak.report.pictures import picture
-from gradleak.report.read import read_csv, read_json
+from gradleak.report.read import picture, read_csv, read_json
 from gradleak.report.sections import section_of
-from gradleak.report.tables import Column, Field, HtmlTable, line_by_line
-from gradleak.report.text import NOTHING, html
-from gradleak.tables.quantities import QUANTITIES
+from gradleak.report.tables import NOTHING, Column, Field, HtmlTable, html, line_by_line
 
 # Stem of the figure, title, place in the paper, tables beside it.
 _THEORY = (

@@ -8,22 +8,20 @@ from pathlib import Path
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from gradleak.claims.scale import scale
+from gradleak.analysis.scale import scale
+from gradleak.presentations.read import read_plan, read_table
+from gradleak.presentations.write import has_pictures
 from gradleak.report import published
-from gradleak.report.captions import read_captions
 from gradleak.report.claims import claim_rows, verdict_counts
 from gradleak.report.entries import Entry, experiment_entry
 from gradleak.report.extras import auxiliary_entries, first_noted, survey_entries, theory_entries
-from gradleak.report.graph import draw
+from gradleak.report.graph import GROUP_NAMES, draw, rules_of
 from gradleak.report.provenance import read_provenance
 from gradleak.report.read import read_json
-from gradleak.report.rules import GROUP_NAMES, rules_of
 from gradleak.report.run_times import duration, run_times
-from gradleak.report.sections import SECTIONS, PaperSection
-from gradleak.report.text import html
-from gradleak.reused import read_reused, reused_cells
-from gradleak.tables.plan import read_plan, read_table
-from gradleak.tables.present import has_pictures
+from gradleak.report.sections import SECTIONS, PaperSection, read_captions
+from gradleak.report.tables import html
+from gradleak.study.reused import read_reused, reused_cells
 
 _SCALE_COLUMNS = ["cell_id", "iterations"]
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import pandas as pd
 from markupsafe import Markup
 
+from gradleak.analysis.summary import ordered
+from gradleak.presentations.base import Quantity, quantity
+from gradleak.presentations.table import TableSpec
 from gradleak.report.read import is_number
-from gradleak.report.tables import Column, Field, HtmlTable
-from gradleak.report.text import html
-from gradleak.tables.entries import TableSpec
-from gradleak.tables.quantities import Quantity, quantity
-from gradleak.tables.summary import ordered
+from gradleak.report.tables import Column, Field, HtmlTable, html
 
 NUMBERS = ("value", "std", "trials", "published")
 _Entries = dict[object, dict[str, str]]

@@ -1,4 +1,4 @@
-"""Where a study's results come from: what the provenance files beside them say, summed up."""
+"""The provenance of a study: what its jobs, or those of an archive, left beside the results."""
 
 import datetime
 from collections import Counter
@@ -8,12 +8,45 @@ from pathlib import Path
 from typing import Any
 
 from gradleak.files import sha256
-from gradleak.report.archived import archived_data, archived_jobs
 from gradleak.report.read import read_json
-from gradleak.reused import read_reused
+from gradleak.study.reused import read_reused
+
+FILE = "provenance.json"
+
+#: The rule whose jobs a stage of an archive names.
+_RULES = {
+    "update": "compute_updates",
+    "attack": "run_attack",
+    "score": "score_batch",
+    "measure": "measure_smoothness",
+    "train": "train_federated",
+    "pretrain": "train_auxiliary",
+}
+
+
+def archived_jobs(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """What each job of an archive left, by rule; nothing where the folder is no archive."""
+    if not (folder / FILE).exists():
+        return {}
+    content = read_json(folder / FILE, "gradleak archive")
+    environments = content.get("environments", [])
+    return {
+        _RULES.get(stage, stage): [{**environments[job["environment"]], **job} for _, job in sorted(jobs.items())]
+        for stage, jobs in content.get("jobs", {}).items()
+    }
+
+
+def archived_data(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records of an archive's data sets by name; nothing where the folder is no archive."""
+    if not (folder / FILE).exists():
+        return {}
+    return dict(read_json(folder / FILE, "gradleak archive").get("data", {}))
+
 
 ENDING = ".provenance.json"
+
 _MADE_BY = "make"
+
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 

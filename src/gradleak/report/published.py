@@ -7,11 +7,10 @@ from pathlib import Path
 from markupsafe import Markup
 
 from gradleak.claims.published import Agreement, Line, agreements
+from gradleak.presentations.base import QUANTITIES
 from gradleak.report.claims import MADE_BY
 from gradleak.report.read import read_csv
-from gradleak.report.tables import Column, Field, HtmlTable
-from gradleak.report.text import html
-from gradleak.tables.quantities import QUANTITIES
+from gradleak.report.tables import Column, Field, HtmlTable, html
 
 _TEXTS = ("table", "labels", "column", "metric", "experiment", "setting")
 _NUMBERS = ("published", "ours", "std", "trials")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradleak.errors import UserError
-from gradleak.report.archived import archived_jobs
+from gradleak.report.provenance import archived_jobs
 from gradleak.report.read import is_number, read_csv
 
 

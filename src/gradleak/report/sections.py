@@ -1,7 +1,17 @@
-"""The paper's sections, and which of them a reference to the paper belongs to."""
+"""The paper's sections, and the captions of `workflow/report`."""
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from jinja2 import StrictUndefined, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
+from markupsafe import Markup
+
+from gradleak.errors import UserError
+from gradleak.report.read import read_text
+from gradleak.report.tables import NOTHING, html
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,7 @@ class PaperSection:
 
 
 OTHER = PaperSection("", "Beyond the paper")
+
 SECTIONS = (
     PaperSection("2", "Sec. 2 and 3: attacks, defenses and their assumptions"),
     PaperSection("4.1", "Sec. 4.1: how the client trains"),
@@ -37,7 +48,9 @@ _PLACES = {
     "Figure 6": "4.2", "Figure 7": "5.1", "Figure 8": "5.2", "Figure 9": "5.2", "Figure 10": "5.2", "Figure 11": "6",
     "Lemma 4": "4.1", "Theorem 4": "4.1",
 }  # fmt: skip
+
 _NUMBER = re.compile(r"\b(?:Sec\.|Appx\.) ([A-C]|\d+(?:\.\d+)*)")
+
 _NAMED = re.compile(r"\b(?:Table|Figure|Lemma|Theorem) \d+")
 
 
@@ -54,3 +67,23 @@ def section_of(reference: str) -> PaperSection:
     if named := _NAMED.search(reference):
         return by_key.get(_PLACES.get(named[0], ""), OTHER)
     return OTHER
+
+
+KINDS = ("table", "figure", "claims", "theory", "survey", "auxiliary")
+
+
+def read_captions(folder: Path | None, study: str) -> dict[str, Markup]:
+    """Caption of each of `KINDS`; empty without a folder. Raises UserError for a missing file or a bad template."""
+    if folder is None:
+        return dict.fromkeys(KINDS, NOTHING)
+    return {kind: _caption(folder / f"{kind}.rst", study) for kind in KINDS}
+
+
+def _caption(path: Path, study: str) -> Markup:
+    environment = SandboxedEnvironment(undefined=StrictUndefined)
+    known = SimpleNamespace(config={"study": study})
+    try:
+        text = environment.from_string(read_text(path, "git checkout")).render(snakemake=known)
+    except TemplateError as error:
+        raise UserError(f"{path}: cannot be rendered ({error}); a caption may use snakemake.config['study']") from None
+    return html(" ".join(text.split()))

@@ -1,17 +1,16 @@
 """The paper's estimator of IGSA (Eq. 10): finite differences of the gradient at K random points of a small ball."""
 
 from torch import Tensor, nn
-from torch.func import vmap
+from torch.func import jvp, vmap
 
 from gradleak.errors import UserError
-from gradleak.smoothness.ball import Ball
-from gradleak.smoothness.estimate import Estimate
-from gradleak.smoothness.layers import LayerNorm
-from gradleak.smoothness.problem import Problem
-from gradleak.smoothness.sampling import Draw, estimate
-from gradleak.smoothness.settings import IgsaSettings
+from gradleak.federated.client import Parameters
+from gradleak.smoothness.estimate import Ball, Draw, Estimate, estimate
+from gradleak.smoothness.problem import LayerNorm, Problem
+from gradleak.smoothness.spec import FiniteSpec, ForwardSettings, IgsaSettings, SmoothnessSpec
 
 _CHECKED = 8
+
 _TOLERANCE = 0.01
 
 
@@ -23,7 +22,7 @@ def igsa(model: nn.Module, images: Tensor, labels: Tensor, settings: IgsaSetting
     Readings, where the paper leaves room: Phi is the gradient of the client's mean loss, batch normalisation in
     evaluation mode. Delta is uniform in the l2-ball of radius r around the whole batch X (for N = 1: around the image),
     in the units of images in [0, 1] and not clipped to them. The norm is not divided by |Delta|, so IGSA is in
-    1 / (gradient's unit), and proportional to 1 / r to first order. Layers and omega: `gradleak.smoothness.layers`.
+    1 / (gradient's unit), and proportional to 1 / r to first order. Layers and omega: `gradleak.smoothness.problem`.
 
     In float32 the difference of two nearly equal gradients keeps few digits, and rounding may outweigh it: the first
     few points are then computed in float64, too, and more than 1 % between the two is an error.
@@ -57,3 +56,30 @@ def _differences(problem: Problem, ball: Ball, norm: LayerNorm) -> Draw:
         return norm({name: there[name] - here[name] for name in here})
 
     return draw
+
+
+def forward_igsa(model: nn.Module, images: Tensor, labels: Tensor, settings: ForwardSettings) -> Estimate:
+    """IGSA of a client with images (N, 3, H, W) in [0, 1] and labels (N,), to first order in r; see this module.
+
+    Readings and errors are those of `igsa.igsa`. The interval covers the sampling of directions, not the difference
+    between the first order and r > 0. Where `samples` draws end before the target, the relative error is above it.
+    """
+    return estimate(_derivatives, model, images, labels, settings)
+
+
+def _derivatives(problem: Problem, ball: Ball, norm: LayerNorm) -> Draw:
+    def derivative(direction: Tensor) -> Parameters:
+        return jvp(problem.gradient, (problem.images,), (direction,))[1]
+
+    def draw(count: int) -> Tensor:
+        # The point X is the same for all directions: only tangents are batched.
+        return ball.mean_length * norm(vmap(derivative)(ball.directions(count).to(problem.images)))
+
+    return draw
+
+
+def measure(model: nn.Module, images: Tensor, labels: Tensor, spec: SmoothnessSpec) -> Estimate:
+    """IGSA at images (N, 3, H, W) in [0, 1] with labels (N,); readings and errors as in `igsa.igsa`."""
+    if isinstance(spec, FiniteSpec):
+        return igsa(model, images, labels, spec)
+    return forward_igsa(model, images, labels, spec)

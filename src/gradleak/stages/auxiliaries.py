@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig
-from gradleak.config import Config
-from gradleak.data.view import open_view
+from gradleak.data.opening import open_view
 from gradleak.errors import UserError
-from gradleak.ids import auxiliary_id
+from gradleak.study.config import Config
+from gradleak.study.ids import auxiliary_id
 
 
 def load_auxiliary(auxiliary: AuxiliaryConfig, config: Config, folder: Path) -> nn.Module:

@@ -3,12 +3,12 @@
 import time
 from pathlib import Path
 
-from gradleak.cell import Cell
-from gradleak.config import Config
 from gradleak.errors import UserError
 from gradleak.files import write_provenance
-from gradleak.ids import training_id
 from gradleak.stages.common import dataset_of, initial_model, save_weights
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config
+from gradleak.study.ids import training_id
 
 
 def write_checkpoint(cell: Cell, config: Config, out: Path) -> None:

@@ -10,15 +10,14 @@ from typing import Self
 import pandas as pd
 import pyarrow as pa
 
-from gradleak.archive.manifest import RESULTS
 from gradleak.errors import UserError
-from gradleak.reused import Reused, others, read_reused
-from gradleak.stages.tables import read_parquet, write_parquet
+from gradleak.parquet import read_parquet, write_parquet
+from gradleak.study.reused import RESULTS, Reused, others, read_reused
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What joining needs of `plan.json`. Not `gradleak.plan.Plan`, which brings models, attacks and torch along.
+    """What joining needs of `plan.json`. Not `gradleak.study.plan.Plan`, which brings models, attacks and torch along.
 
     cells: ids in the plan's order. measured: ids of the cells that ask for IGSA, by batch. accuracies: for a cell whose
     model's accuracy was measured, the id of the training that did and the round. reused: the cells that archives hold.

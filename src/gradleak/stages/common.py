@@ -6,14 +6,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from gradleak.cell import Cell
-from gradleak.config import Config
 from gradleak.data.base import ImageDataset
-from gradleak.data.view import open_view
+from gradleak.data.opening import open_view
 from gradleak.errors import UserError
 from gradleak.files import atomic
-from gradleak.ids import checkpoint_id
 from gradleak.models.base import Classifier, build_model, set_bn_mode
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config
+from gradleak.study.ids import checkpoint_id
 
 
 def dataset_of(cell: Cell, config: Config) -> ImageDataset:

@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-from gradleak.checks import check_training, check_victim, highest_victims
-from gradleak.data.base import open_dataset
-from gradleak.data.view import open_view
+from gradleak.data.opening import open_dataset, open_view
 from gradleak.errors import UserError
 from gradleak.files import write_text
-from gradleak.plan import Plan
-from gradleak.reused import check_fingerprint
+from gradleak.study.checks import check_training, check_victim, highest_victims
+from gradleak.study.plan import Plan
+from gradleak.study.reused import check_fingerprint
 
 
 def record_dataset(plan: Plan, name: str, out: Path) -> None:

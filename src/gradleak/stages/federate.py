@@ -7,22 +7,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from gradleak.cell import Cell, digest, flatten
-from gradleak.code import code_files
-from gradleak.config import Config
 from gradleak.data.base import DATASETS, ImageDataset
+from gradleak.data.opening import open_view
 from gradleak.data.pool import ImagePool, SplitImages
-from gradleak.data.view import open_view
 from gradleak.engine.device import device_facts
-from gradleak.federated.spec import FederatedSpec
 from gradleak.federated.training import Accuracy, FederatedTraining
 from gradleak.files import sha256, write_provenance
-from gradleak.ids import training_id
+from gradleak.frozen import digest, flatten
 from gradleak.models.base import MODELS, Classifier, set_bn_mode
+from gradleak.parquet import write_parquet
+from gradleak.pipeline.code import code_files
 from gradleak.post_processing.chain import origins
+from gradleak.specs import FederatedSpec
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model, initial_model
 from gradleak.stages.rounds import Rounds
-from gradleak.stages.tables import write_parquet
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config
+from gradleak.study.ids import training_id
 
 Progress = Callable[[str, int], Callable[[int], None]]
 

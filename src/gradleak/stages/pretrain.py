@@ -10,15 +10,15 @@ from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import save_file
 
 from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, TrainContext
-from gradleak.config import Config
+from gradleak.data.opening import open_view
+from gradleak.data.pictures import contact_sheet
 from gradleak.data.roles import PublicImages, TuningImages
-from gradleak.data.sheet import contact_sheet
-from gradleak.data.view import open_view
 from gradleak.engine.device import device_facts
 from gradleak.files import atomic, write_provenance, write_text
 from gradleak.metrics.lpips import Lpips
 from gradleak.stages.auxiliaries import load_auxiliary
 from gradleak.stopping import never
+from gradleak.study.config import Config
 
 _SHOWN = 60
 Progress = Callable[[str, int], Callable[[int], None]]

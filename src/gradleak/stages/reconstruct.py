@@ -9,15 +9,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gradleak.attacks.base import ATTACKS, Reconstruction, RunContext, Trial
-from gradleak.cell import Cell
 from gradleak.engine.device import device_facts
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.files import atomic, write_provenance
-from gradleak.plan import Plan
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import global_model
 from gradleak.stages.update import read_bits, read_updates
 from gradleak.stopping import never
+from gradleak.study.cell import Cell
+from gradleak.study.plan import Plan
 
 Progress = Callable[[int], None]
 

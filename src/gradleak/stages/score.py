@@ -1,6 +1,5 @@
 """Stage `score`: matches reconstructions to victims and measures them: one row per reconstructed image."""
 
-import io
 import math
 import time
 from pathlib import Path
@@ -8,20 +7,20 @@ from typing import Any
 
 import pandas as pd
 import torch
-from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from gradleak.cell import Cell
+from gradleak.data.pictures import png
 from gradleak.errors import UserError
 from gradleak.files import write_provenance
 from gradleak.metrics.base import Scorer
 from gradleak.metrics.matching import match
 from gradleak.models.facts import model_facts
-from gradleak.plan import Plan
+from gradleak.parquet import write_parquet
 from gradleak.post_processing.privacy import DELTA, local_epsilon
 from gradleak.stages.common import dataset_of
-from gradleak.stages.tables import write_parquet
+from gradleak.study.cell import Cell
+from gradleak.study.plan import Plan
 
 
 def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, images: Path) -> None:
@@ -120,16 +119,3 @@ def score_cell(
                 }
             )
     return rows, pictures
-
-
-def to_pil(image: Tensor) -> Image.Image:
-    """An image (3, H, W) in [0, 1] as an 8-bit picture."""
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
-
-
-def png(image: Tensor) -> bytes:
-    """An image (3, H, W) in [0, 1] as PNG bytes."""
-    stream = io.BytesIO()
-    to_pil(image).save(stream, format="PNG")
-    return stream.getvalue()

@@ -8,13 +8,11 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from gradleak.attacks.base import RunContext
-from gradleak.cell import Cell
-from gradleak.config import Config
 from gradleak.files import atomic
-from gradleak.ids import auxiliary_id
 from gradleak.metrics.backbone import fetch_backbone
 from gradleak.metrics.base import Scorer
 from gradleak.models.facts import model_facts
+from gradleak.parquet import write_parquet
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import dataset_of
 from gradleak.stages.federate import model_of
@@ -22,8 +20,10 @@ from gradleak.stages.pretrain import write_auxiliary
 from gradleak.stages.reconstruct import attack_family
 from gradleak.stages.score import score_cell, update_facts
 from gradleak.stages.smoothness import smoothness_columns
-from gradleak.stages.tables import write_parquet
 from gradleak.stages.update import InMemory, pack_update, unpack_update
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config
+from gradleak.study.ids import auxiliary_id
 
 _TILE = 160
 Progress = Callable[[str, int], Callable[[int], None]]

@@ -9,16 +9,17 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor, nn
 
-from gradleak.cell import Cell, digest
-from gradleak.code import code_files
 from gradleak.engine.device import device_facts
 from gradleak.errors import UserError
 from gradleak.files import sha256, write_provenance, write_text
-from gradleak.plan import Plan
+from gradleak.frozen import digest
+from gradleak.parquet import write_parquet
+from gradleak.pipeline.code import code_files
 from gradleak.smoothness.estimate import Estimate
-from gradleak.smoothness.measure import measure
+from gradleak.smoothness.igsa import measure
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
-from gradleak.stages.tables import write_parquet
+from gradleak.study.cell import Cell
+from gradleak.study.plan import Plan
 
 Progress = Callable[[str, int], Callable[[int], None]]
 

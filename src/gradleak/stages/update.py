@@ -11,15 +11,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from gradleak.cell import Cell, digest
 from gradleak.errors import UserError
 from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.files import atomic, write_provenance
+from gradleak.frozen import digest
 from gradleak.models.base import Classifier
-from gradleak.plan import Plan
 from gradleak.post_processing.chain import apply_chain
 from gradleak.stages.common import dataset_of, global_model
+from gradleak.study.cell import Cell
+from gradleak.study.plan import Plan
 
 
 def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:

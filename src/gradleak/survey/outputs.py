@@ -21,9 +21,8 @@ _CAPTIONS = {
 def render(survey: Survey) -> dict[str, bytes]:
     """The content of every file of `FILES`, keyed by name."""
     # Imported late: which files there are is asked without matplotlib.
-    from gradleak.figures import style
-    from gradleak.survey import table7
-    from gradleak.survey.figures import figure1, figure2, figure8
+    from gradleak.presentations import style
+    from gradleak.survey import figure1, figure2, figure8, table7
 
     tables = (table7.table_csv, table7.table_latex, table7.counts_csv, table7.checks_csv)
     files = {name: table(survey).encode() for name, table in zip(TABLES, tables, strict=True)}

@@ -5,8 +5,8 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 
+from gradleak.presentations import markup
 from gradleak.survey.schema import FIELDS, Survey, SurveyedAttack
-from gradleak.tables import latex
 
 _HEADINGS = ("Publication", "Server", "Capability", "Goal", "Assump.", "Strategy", "Modality", "Defense", "Here")
 
@@ -30,7 +30,7 @@ def table_latex(survey: Survey) -> str:
     for attack in survey.attacks:
         cells = [f"{attack.name} et al. ({attack.year}) [{attack.reference}]"]
         cells += [_listed(getattr(attack, field)) for field in FIELDS]
-        body.append(latex.line([*(latex.escape(cell) for cell in cells), _mark(attack)]))
+        body.append(markup.line([*(markup.escape(cell) for cell in cells), _mark(attack)]))
     levels = ", ".join(f"({level}) {entry.name}" for level, entry in sorted(survey.assumptions.items()))
     caption = (
         "Systematization of gradient inversion attacks (the paper's Table 7). Server: honest but curious (HBC) or "
@@ -39,8 +39,8 @@ def table_latex(survey: Survey) -> str:
         "perturbation (P). References are the paper's."
     )
     here = " Here: the attack of this package that implements it; in brackets: in part."
-    heading = [latex.line([latex.escape(text) for text in _HEADINGS])]
-    return latex.frame(body, heading, len(_HEADINGS), 0, latex.escape(caption) + here, "survey-table7", wide=True)
+    heading = [markup.line([markup.escape(text) for text in _HEADINGS])]
+    return markup.frame(body, heading, len(_HEADINGS), 0, markup.escape(caption) + here, "survey-table7", wide=True)
 
 
 def counts_csv(survey: Survey) -> str:
@@ -108,7 +108,7 @@ def _mark(attack: SurveyedAttack) -> str:
     here = attack.implemented
     if here is None:
         return ""
-    name = rf"\texttt{{{latex.escape(here.attack)}}}"
+    name = rf"\texttt{{{markup.escape(here.attack)}}}"
     return f"({name})" if here.without else name
 
 

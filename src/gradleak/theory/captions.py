@@ -2,21 +2,19 @@
 
 import pandas as pd
 
-from gradleak.theory import figure3 as settings3
-from gradleak.theory import theorem42 as settings42
-from gradleak.theory import theorem43 as settings43
-from gradleak.theory.figures import theorem42 as drawn42
-from gradleak.theory.logit import LEAST
-from gradleak.theory.rounding import ROUNDING
+from gradleak.theory import figure3 as example
+from gradleak.theory import theorem42 as growth
+from gradleak.theory import theorem43 as masks
+from gradleak.theory.logit import LEAST, ROUNDING
 
 
 def figure3() -> str:
     """Caption of Figure 3."""
-    side, units = settings3.SIDE, "-".join(map(str, settings3.WIDTHS))
+    side, units = example.SIDE, "-".join(map(str, example.WIDTHS))
     return (
         "Figure 3, computed: dependence between gradient, logit and input. A client takes U full-batch steps on one "
-        f"photograph of {side} x {side} pixels ({units} units, leaky ReLU, true logit {settings3.LOGIT:g}, rate "
-        f"{settings3.RATE:g}); the closed form is applied to the whole update. Left: the logits that Eq. (16) gives, "
+        f"photograph of {side} x {side} pixels ({units} units, leaky ReLU, true logit {example.LOGIT:g}, rate "
+        f"{example.RATE:g}); the closed form is applied to the whole update. Left: the logits that Eq. (16) gives, "
         f"and what Eq. (9) predicts on the tangent; no logit has a product below {LEAST:.4f}. Right: the images found, "
         "clipped to [0, 1], and below them the same divided by their brightness; content: what differs from the true "
         "image after that, relative to its length."
@@ -35,12 +33,12 @@ def lemma41(frame: pd.DataFrame) -> str:
 
 def theorem42(frame: pd.DataFrame) -> str:
     """Caption of the figure on Theorem 4.2."""
-    units = "-".join(map(str, (settings42.SIZE, *settings42.HIDDEN)))
+    units = "-".join(map(str, (growth.SIZE, *growth.HIDDEN)))
     return (
         f"Theorem 4.2 on {frame['trial'].nunique()} networks of {units} units. (a) Relative error of the logit found "
-        f"from the summed update (marks: median) and by Eq. (9) (dashed), rate {drawn42.RATE_LOGIT:g}; crosses: Eq. "
+        f"from the summed update (marks: median) and by Eq. (9) (dashed), rate {growth.RATE_LOGIT:g}; crosses: Eq. "
         "(9) predicts a logit, but for some network none satisfies Eq. (16). (b) Error of the image along it "
-        f"(brightness) and across it (content), rate {drawn42.RATE_IMAGE:g}: medians, bands from least to greatest; "
+        f"(brightness) and across it (content), rate {growth.RATE_IMAGE:g}: medians, bands from least to greatest; "
         "Eq. (8) has no error of content. Curves end where some network has no solution. (c) Greatest number of steps "
         "up to which Eq. (16) has a solution, by true logit: median and range; dashed: the limit of small rates. Rates "
         "are relative to the model's sensitivity: the first step raises the logit by about rate / (1 + exp(logit))."
@@ -56,7 +54,7 @@ def theorem43(sweep: pd.DataFrame) -> str:
         "Theorem 4.3 on small convolutional networks with p parameters. Above: different images with one gradient, "
         "found by projecting the difference to another photograph on the null space of the Jacobian and following the "
         "level set; RMS in units of pixels in [0, 1], pictures clipped. (a) Change of the gradient by masks of several "
-        f"sizes. (b) The least change found for masks of {settings43.RMS:g} RMS: {none} where the Jacobian's rank is "
+        f"sizes. (b) The least change found for masks of {masks.RMS:g} RMS: {none} where the Jacobian's rank is "
         f"below BD, at least {least:.0e} where it is BD. Networks with a narrow layer have masks beyond p = BD. 0 "
         f"stands for less than {ROUNDING:g}."
     )

@@ -1,10 +1,18 @@
-"""A small smooth convolutional network as an input-gradient function Phi, with its Jacobian (Theorem 4.3)."""
+"""Grey photographs as vectors: what the theorems call x."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from gradleak.data.opening import open_dataset
+
+
+def photographs(indices: list[int], side: int) -> Tensor:
+    """Test images of photos10 in grey: float64 (n, side * side) in [0, 1]."""
+    images = open_dataset("photos10", side, {}).images("test", indices)
+    return images.mean(dim=1).flatten(1).to(torch.float64)
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,27 @@
 """Figure 3, computed: the product of Eq. (6) over the logit, and what updates of several steps make of a photograph."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from gradleak.theory.inversion import inverses
-from gradleak.theory.logit import logits, product, slope
-from gradleak.theory.network import random_network, with_logit
-from gradleak.theory.photographs import photographs
+from gradleak.presentations import style
+from gradleak.theory.convolution import photographs
+from gradleak.theory.logit import LEAST, TURN, logits, product, slope
+from gradleak.theory.network import inverses, random_network, with_logit
 from gradleak.theory.theorem42 import rate_unit, updates
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 SIDE, LOGIT, RATE, STEPS = 24, -0.5, 0.3, (1, 2, 4, 8)
+
 WIDTHS = (SIDE**2, 600, 624)
+
 PHOTOGRAPH = 28
 
 
@@ -58,3 +65,93 @@ def curve(low: float = -6.0, high: float = 6.0, points: int = 241) -> pd.DataFra
     """G over the logit: columns `mu`, `product`."""
     mus = np.linspace(low, high, points)
     return pd.DataFrame({"mu": mus, "product": [product(float(mu)) for mu in mus]})
+
+
+_LOW, _HIGH, _FLOOR = -2.6, 4.0, -0.5
+
+
+def draw(example: Example) -> "Figure":
+    """Left: G with the logits that updates of U steps give. Right: the images that belong to them. Inside a theme."""
+    figure = style.new_figure(style.WIDTHS["page"], 2.45)
+    columns = len(example.found)
+    grid = figure.add_gridspec(
+        2,
+        columns + 1,
+        width_ratios=[2.15, *[1] * columns],
+        left=0.072,
+        right=0.995,
+        top=0.9,
+        bottom=0.165,
+        wspace=0.07,
+        hspace=0.07,
+    )
+    axes = figure.add_subplot(grid[:, 0])
+    _draw_curve(axes, example)
+    # The pictures stand apart from the curve.
+    box = axes.get_position()
+    axes.set_position((box.x0, box.y0, box.width - 0.055, box.height))
+    for column, (image, point) in enumerate(zip(example.found, example.points.to_dict("records"), strict=True)):
+        scale = 1 + point["along"]
+        for row, (shown, text) in enumerate(((image, "as found"), (image / scale, "brightness\nset right"))):
+            axes = figure.add_subplot(grid[row, column + 1])
+            axes.imshow(shown.clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.grid(visible=False)
+            if column == 0:
+                axes.set_ylabel(text, fontsize=7, labelpad=3)
+            if row == 0:
+                axes.set_title(_title(point["U"]), pad=3, color=style.COLOURS[column])
+            else:
+                axes.set_xlabel(
+                    f"brightness $\\times${scale:.2f}\ncontent off by {point['across'] / scale:.2f}", fontsize=7
+                )
+    return figure
+
+
+def _title(steps: int) -> str:
+    return r"$U=1$: $\mathbf{x}^{*}$" if steps == 1 else rf"$U={steps}$"
+
+
+def _draw_curve(axes: "Axes", example: Example) -> None:
+    line = curve(_LOW, _HIGH)
+    axes.axhspan(_FLOOR, LEAST, color=style.LIMIT, alpha=0.1, linewidth=0, zorder=1)
+    axes.text(_LOW + 0.12, (_FLOOR + LEAST) / 2, "no logit gives this", color=style.LIMIT, fontsize=7, va="center")
+    axes.plot(line["mu"], line["product"], color="#333333", zorder=2)
+    top = product(_LOW)
+    ends = [LOGIT + (value - product(LOGIT)) / slope(LOGIT) for value in (top, LEAST)]
+    axes.plot(ends, [top, LEAST], color="#888888", linestyle="--", linewidth=0.8, zorder=1.9)
+    axes.text(
+        -0.15,
+        1.5,
+        "dashed: tangent at $\\mu^{*}$\nhollow: predicted by Eq. (9)",
+        fontsize=7,
+        color="#555555",
+        va="center",
+    )
+    for index, point in enumerate(example.points.to_dict("records")):
+        colour, marker = style.COLOURS[index], style.MARKERS[index]
+        axes.plot([point["mu_predicted"], point["mu"]], [point["product"]] * 2, color=colour, linewidth=0.8, zorder=2.5)
+        axes.plot(
+            point["mu_predicted"], point["product"], marker=marker, color="white", markeredgecolor=colour, zorder=3
+        )
+        axes.plot(point["mu"], point["product"], marker=marker, color=colour, markeredgecolor="white", zorder=3.1)
+        name = r"$\mu^{*}$" if point["U"] == 1 else rf"$U={point['U']}$"
+        axes.annotate(
+            name, (point["mu"], point["product"]), xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=colour
+        )
+    axes.plot(TURN, LEAST, marker="|", color="#333333", markersize=5, zorder=3)
+    axes.annotate(
+        rf"least: $\mu={TURN:.2f}$",
+        (TURN, LEAST),
+        xytext=(4, -9),
+        textcoords="offset points",
+        fontsize=7,
+        ha="left",
+    )
+    axes.set(xlim=(_LOW, _HIGH), ylim=(_FLOOR, top))
+    axes.set_xlabel(r"Logit $\mu$")
+    axes.set_ylabel(
+        r"$\frac{\partial \ell}{\partial \mathbf{W}_L}\cdot\mathbf{W}_L=\frac{-\mu}{1+e^{\mu}}$", fontsize=9
+    )
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,18 +1,26 @@
 """Lemma 4.1: does a gradient determine its input in closed form (Eqs. 6 and 7), and when?"""
 
+import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from gradleak.theory.inversion import ROUTES
-from gradleak.theory.logit import logits
-from gradleak.theory.network import Network, aligned, orthogonal_network, random_network
+from gradleak.presentations import style
+from gradleak.theory.logit import ROUNDING, logits
+from gradleak.theory.network import ROUTES, Network, aligned, orthogonal_network, random_network
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SIZE = 64
+
 LEAK = 0.2
+
 TRIALS = 8
+
 NETWORKS = {
     "aligned": "orthogonal, last layer along the features",
     "orthogonal": "orthogonal",
@@ -21,6 +29,7 @@ NETWORKS = {
     "relu": "64-80-96 units, ReLU",
     "batch": "64-80-96 units, batch of two",
 }
+
 """Kinds of networks, by what the three readings of Eq. (7) need; the first one meets every condition."""
 
 
@@ -84,3 +93,66 @@ def _invert(network: Network, x: Tensor, y: Tensor) -> Iterator[dict[str, object
 def _difference(found: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> float:
     first, second = (torch.cat([part.flatten() for part in parts]) for parts in (found, given))
     return float((first - second).norm() / second.norm())
+
+
+_ROUTES = {
+    "printed": "Eq. (7) as printed: logit and transposes",
+    "inverses": "last layer's gradient, inverses of the layers",
+    "gradients": "gradients of all layers",
+}
+
+
+def draw(frame: pd.DataFrame) -> "Figure":
+    """One row per network, one line per route; frame as from `lemma41.measure`. Inside a theme."""
+    figure = style.new_figure(style.WIDTHS["page"], 2.7)
+    axes = figure.add_axes((0.265, 0.155, 0.725, 0.705))
+    places = {name: -float(index) for index, name in enumerate(NETWORKS)}
+    for offset, (route, text) in zip((0.22, 0.0, -0.22), _ROUTES.items(), strict=True):
+        index = list(_ROUTES).index(route)
+        colour, marker = style.COLOURS[index], style.MARKERS[index]
+        for solution, face in (("true", colour), ("other", "white")):
+            points = frame[(frame["route"] == route) & (frame["solution"] == solution)]
+            axes.plot(
+                points["error"].clip(lower=ROUNDING),
+                points["network"].map(places) + offset,
+                linestyle="",
+                marker=marker,
+                markersize=4.2,
+                color=face,
+                markeredgecolor="white" if solution == "true" else colour,
+                markeredgewidth=0.4 if solution == "true" else 0.7,
+                label=text if solution == "true" else None,
+            )
+    axes.plot(
+        [],
+        [],
+        linestyle="",
+        marker="o",
+        color="white",
+        markeredgecolor="#555555",
+        label="hollow: Eq. (6)'s other logit",
+    )
+    axes.axvline(1, color=style.LIMIT, linestyle="--", linewidth=0.9, zorder=1.5)
+    axes.annotate(
+        "as large\nas the image",
+        (1, 0.6),
+        xytext=(3, 0),
+        textcoords="offset points",
+        fontsize=6.5,
+        va="center",
+        color=style.LIMIT,
+        linespacing=1.0,
+    )
+    for place in list(places.values())[1:]:
+        axes.axhline(place + 0.5, color="#E4E4E4", linewidth=0.6, zorder=1)
+    axes.set_xscale("log")
+    ticks = (1e-8, 1e-6, 1e-4, 1e-2, 1, 1e2, 1e4)
+    axes.set_xticks([ROUNDING, *ticks], ["0", *(f"$10^{{{round(math.log10(tick))}}}$" for tick in ticks)])
+    axes.set_yticks(list(places.values()), [style.wrap(text, 1.7, 7) for text in NETWORKS.values()])
+    axes.set_ylim(-len(places) + 0.5, 0.85)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("Error of the image, relative to its length")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.legend(loc="upper center", ncols=2, frameon=False, handletextpad=0.3, columnspacing=1.5, borderaxespad=0.1)
+    return figure

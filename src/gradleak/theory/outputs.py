@@ -17,23 +17,19 @@ FILES = (
 def render() -> dict[str, bytes]:
     """Run all experiments; the content of every file of `FILES`, keyed by name."""
     # Imported late: which files there are is asked without torch.
-    from gradleak.figures import style
+    from gradleak.presentations import style
     from gradleak.theory import captions, figure3, lemma41, theorem42, theorem43
-    from gradleak.theory.figures import figure3 as draw3
-    from gradleak.theory.figures import lemma41 as draw41
-    from gradleak.theory.figures import theorem42 as draw42
-    from gradleak.theory.figures import theorem43 as draw43
-    from gradleak.theory.rounding import settled
+    from gradleak.theory.logit import settled
 
     example, inverted = figure3.example(), settled(lemma41.measure())
     followed, limits = settled(theorem42.measure()), theorem42.limits()
     (wish, pairs), sizes, sweep = theorem43.pairs(), settled(theorem43.sizes()), settled(theorem43.sweep())
     with style.theme():
         files = {
-            **_figure("fig3", draw3.draw(example), settled(example.points), captions.figure3()),
-            **_figure("lemma41", draw41.draw(inverted), inverted, captions.lemma41(inverted)),
-            **_figure("theorem42", draw42.draw(followed, limits), followed, captions.theorem42(followed)),
-            **_figure("theorem43", draw43.draw(wish, pairs, sizes, sweep), sweep, captions.theorem43(sweep)),
+            **_figure("fig3", figure3.draw(example), settled(example.points), captions.figure3()),
+            **_figure("lemma41", lemma41.draw(inverted), inverted, captions.lemma41(inverted)),
+            **_figure("theorem42", theorem42.draw(followed, limits), followed, captions.theorem42(followed)),
+            **_figure("theorem43", theorem43.draw(wish, pairs, sizes, sweep), sweep, captions.theorem43(sweep)),
         }
     tables = (
         lemma41.summarise(inverted),
@@ -46,7 +42,7 @@ def render() -> dict[str, bytes]:
 
 
 def _figure(name: str, figure: "Figure", numbers: "pd.DataFrame", caption: str) -> dict[str, bytes]:
-    from gradleak.figures import style
+    from gradleak.presentations import style
 
     return {
         f"{name}.pdf": style.file_bytes(figure, "pdf"),

@@ -8,17 +8,17 @@ from pathlib import Path
 from torch import Tensor
 
 from gradleak.attacks.base import ATTACKS, AttackConfig, RunContext, Trial
-from gradleak.cell import digest
-from gradleak.config import Config
 from gradleak.data.roles import TuningImages
 from gradleak.errors import UserError
 from gradleak.federated.shared_update import SharedUpdate
+from gradleak.frozen import digest
 from gradleak.metrics.lpips import Lpips
 from gradleak.metrics.matching import match
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import dataset_of
 from gradleak.stages.federate import model_of
 from gradleak.stages.update import InMemory, pack_update, unpack_update
+from gradleak.study.config import Config
 from gradleak.tuning.search import Search
 
 Scores = list[float] | None

@@ -9,16 +9,16 @@ from typing import Any
 
 import yaml
 
-from gradleak.cell import digest
-from gradleak.config import Config
 from gradleak.engine.device import device_name
 from gradleak.errors import UserError
 from gradleak.files import software, write_text
-from gradleak.ids import auxiliary_id
+from gradleak.frozen import digest
 from gradleak.metrics.backbone import fetch_backbone
-from gradleak.nested import assign, copied
 from gradleak.stages.common import dataset_of
 from gradleak.stages.single import train_missing
+from gradleak.study.config import Config
+from gradleak.study.ids import auxiliary_id
+from gradleak.study.nested import assign, copied
 from gradleak.tuning.evaluation import Evaluator, Progress, Scores, tuning_clients
 from gradleak.tuning.halving import Candidate, run_search
 from gradleak.tuning.search import Search

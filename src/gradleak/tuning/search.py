@@ -9,10 +9,11 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from gradleak.attacks.base import ATTACKS, AttackConfig
-from gradleak.cell import Cell, Frozen
-from gradleak.config import read_yaml
 from gradleak.errors import UserError, first_error
-from gradleak.nested import assign, copied, find
+from gradleak.frozen import Frozen
+from gradleak.study.cell import Cell
+from gradleak.study.config import read_yaml
+from gradleak.study.nested import assign, copied, find
 from gradleak.tuning.space import Dimension, Settings
 
 # What the adversary is and knows is given, not searched for.

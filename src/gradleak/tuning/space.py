@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from optuna.trial import Trial
 from pydantic import BeforeValidator, Field, model_validator
 
-from gradleak.cell import Frozen
+from gradleak.frozen import Frozen
 
 _DIGITS = 3
 

@@ -1,12 +1,14 @@
-"""The statistic `difference`: a metric under one value of a factor less that under another, trial by trial."""
+"""Statistics that are differences: between two sides of a factor, two groups, two metrics or two halves of an image."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 import pandas as pd
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
 from gradleak.claims.selection import Cells, CellStatistic, Values, among, shown
+from gradleak.presentations.base import as_text
 
 
 @STATISTICS.register("difference")
@@ -61,3 +63,130 @@ class Difference(CellStatistic):
         if found.empty:
             raise UntestedError(f"experiment '{self.experiment}': no trial has both values of {self.key}")
         return Sample(name, found.to_numpy(float), None, (*first["cell_id"], *second["cell_id"]))
+
+
+@STATISTICS.register("every_difference")
+class EveryDifference(Difference):
+    """One sample for each value of `against`: a claim about any of them holds only if it holds for all of them."""
+
+    @property
+    def effect(self) -> str:
+        """What is subtracted from what."""
+        return f"{shown(self.value)}, each {shown(self.key)} less {', '.join(self.baseline)}"
+
+    def samples(self, data: ClaimData) -> list[Sample]:
+        """A sample per value that the study has; raises UntestedError as `difference`."""
+        cells, first, second = self.sides(data)
+        groups = second.groupby(self.key, sort=False)
+        return [self.sample(cells, first, own, f"{shown(self.key)} {as_text(value)}") for value, own in groups]
+
+
+@STATISTICS.register("group_difference")
+class GroupDifference(CellStatistic):
+    """Mean of `value` over trials where `key` has a value of `against`, less that where it has one of `baseline`."""
+
+    value: str = "lpips"
+    key: str
+    baseline: Values
+    against: Values
+
+    @property
+    def effect(self) -> str:
+        """What is subtracted from what."""
+        sides = (", ".join(side) for side in (self.against, self.baseline))
+        return f"{shown(self.value)}, {shown(self.key)} {' less '.join(sides)}"
+
+    def samples(self, data: ClaimData) -> list[Sample]:
+        """One sample of two groups."""
+        cells = self.cells(data, [self.key], [self.value], ())
+        groups = []
+        for choice in (self.baseline, self.against):
+            own = cells.table[cells.table[self.key].map(lambda value, choice=choice: among(value, choice)).astype(bool)]
+            if own.empty:
+                raise UntestedError(f"experiment '{self.experiment}' has no cells with {self.key} {', '.join(choice)}")
+            groups.append(own.groupby(cells.unit)[self.value].mean().to_numpy(float))
+        return [Sample("", groups[1], groups[0], cells.ids)]
+
+
+@STATISTICS.register("halves")
+class Halves(CellStatistic):
+    """Mean of `value` over the trials in the upper half of the column `by`, less that over the lower half.
+
+    Of an odd number of trials, the middle one is in the upper half.
+    """
+
+    value: str = "lpips"
+    by: str
+
+    @property
+    def effect(self) -> str:
+        """What is subtracted from what."""
+        return f"{shown(self.value)}, upper half by {shown(self.by)} less lower half"
+
+    def samples(self, data: ClaimData) -> list[Sample]:
+        """One sample of two groups; raises UntestedError for a single trial."""
+        cells = self.cells(data, [], [self.value, self.by], ())
+        units = cells.table.groupby(cells.unit)[[self.value, self.by]].mean().sort_values(self.by, kind="stable")
+        if len(units) < 2:
+            raise UntestedError(f"experiment '{self.experiment}' has one trial, which has no halves")
+        middle = len(units) // 2
+        values = units[self.value].to_numpy(float)
+        return [Sample("", values[middle:], values[:middle], cells.ids)]
+
+
+@STATISTICS.register("metric_difference")
+class MetricDifference(CellStatistic):
+    """Mean of the metric `against` less that of `baseline`, in the same unit."""
+
+    baseline: str
+    against: str
+
+    @property
+    def effect(self) -> str:
+        """What is subtracted from what."""
+        return f"{shown(self.against)} less {shown(self.baseline)}"
+
+    def samples(self, data: ClaimData) -> list[Sample]:
+        """One sample."""
+        cells = self.cells(data, [], [self.baseline, self.against], ())
+        means = cells.table.groupby(cells.unit)[[self.baseline, self.against]].mean()
+        return [Sample("", (means[self.against] - means[self.baseline]).to_numpy(float), None, cells.ids)]
+
+
+@STATISTICS.register("signs")
+class Signs(CellStatistic):
+    """Mean over trials of the share of values of `key` under which `value` is higher or lower than under `baseline`, as
+    `expected` says (0 to 1; no difference counts half).
+
+    Values of `key` that the study does not have are not counted.
+    """
+
+    value: str = "lpips"
+    key: str
+    baseline: Values
+    expected: Annotated[Mapping[str, Literal["higher", "lower"]], Field(min_length=1)]
+
+    @property
+    def effect(self) -> str:
+        """What is counted."""
+        return f"share of {shown(self.key)}s that move {shown(self.value)} as in the paper"
+
+    def samples(self, data: ClaimData) -> list[Sample]:
+        """One sample; raises UntestedError also where the study has no baseline or none of the expected values."""
+        cells = self.cells(data, [self.key], [self.value], ())
+        table = cells.table
+        base = table[table[self.key].map(lambda value: among(value, self.baseline)).astype(bool)]
+        if base.empty:
+            raise UntestedError(f"experiment '{self.experiment}' has no cells with {self.key} {self.baseline[0]}")
+        reference = base.groupby(cells.unit)[self.value].mean()
+        shares = []
+        for name, side in self.expected.items():
+            own = table[table[self.key].map(lambda value, name=name: among(value, (name,))).astype(bool)]
+            if own.empty:
+                continue
+            moved = (own.groupby(cells.unit)[self.value].mean() - reference).dropna()
+            right = moved > 0 if side == "higher" else moved < 0
+            shares.append(right.astype(float).where(moved != 0, 0.5))
+        if not shares:
+            raise UntestedError(f"experiment '{self.experiment}' has none of the expected values of {self.key}")
+        return [Sample("", pd.concat(shares, axis=1).mean(axis=1).to_numpy(float), None, cells.ids)]

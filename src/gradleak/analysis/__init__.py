@@ -1,0 +1,1 @@
+"""Numbers behind tables, figures and claims, without a look."""

@@ -1,0 +1,245 @@
+"""Commands that are stages of a study: from auxiliary models to joined results."""
+
+from pathlib import Path
+
+import click
+
+from gradleak.cli.options import PATH, auxiliaries_option, batch_option, checkpoints_option, out_option, plan_option
+
+_auxiliary_option = click.option("--auxiliary", required=True, help="Id of an auxiliary model in the plan.")
+
+
+@click.group()
+def pretrain() -> None:
+    """Train what adversaries learn from public images: generators, enhancement networks."""
+
+
+@pretrain.command()
+@plan_option
+@_auxiliary_option
+@out_option
+def run(plan_path: Path, auxiliary: str, out: Path) -> None:
+    """Train one model on the public images of its data set; a killed training goes on. SIGTERM saves its state.
+
+    \b
+    Example:
+      gradleak pretrain run --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
+        --out results/quick/auxiliary/0123456789abcdef.safetensors
+    """
+    from gradleak.cli.options import prepare, progress_bar
+    from gradleak.stages.pretrain import write_auxiliary
+    from gradleak.stopping import stop_on_sigterm
+    from gradleak.study.plan import Plan
+
+    plan = Plan.read(plan_path)
+    chosen = plan.auxiliary(auxiliary)
+    device = prepare(plan.config)
+    with progress_bar() as progress, stop_on_sigterm() as stop:
+        write_auxiliary(chosen, plan.config, out, device, progress, stop)
+
+
+@pretrain.command()
+@plan_option
+@_auxiliary_option
+@click.option("--weights", type=PATH, required=True, help="Folder of trained auxiliary models.")
+@click.option("--sheet", type=PATH, required=True, help="PNG with samples to write.")
+@out_option
+def show(plan_path: Path, auxiliary: str, weights: Path, sheet: Path, out: Path) -> None:
+    """Write how good a trained model is (JSON) and what it makes (PNG).
+
+    \b
+    Example:
+      gradleak pretrain show --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
+        --weights results/quick/auxiliary --out quality.json --sheet samples.png
+    """
+    from gradleak.cli.options import prepare_cpu
+    from gradleak.stages.pretrain import write_quality
+    from gradleak.study.plan import Plan
+
+    plan = Plan.read(plan_path)
+    chosen = plan.auxiliary(auxiliary)
+    prepare_cpu(plan.config)
+    write_quality(chosen, plan.config, weights, out, sheet)
+
+
+@click.command()
+@plan_option
+@click.option("--checkpoint", required=True, help="Id of a checkpoint in the plan.")
+@out_option
+def train(plan_path: Path, checkpoint: str, out: Path) -> None:
+    """Write the untrained global model, round 0, as a checkpoint; `federate` writes those of later rounds.
+
+    \b
+    Example:
+      gradleak train --plan results/quick/plan.json --checkpoint 0123456789abcdef \\
+        --out results/quick/checkpoints/0123456789abcdef.safetensors
+    """
+    from gradleak.cli.options import prepare_cpu
+    from gradleak.errors import UserError
+    from gradleak.stages.checkpoint import write_checkpoint
+    from gradleak.study.plan import Plan
+
+    plan = Plan.read(plan_path)
+    if checkpoint not in plan.checkpoints:
+        raise UserError(f"--checkpoint: '{checkpoint}' is not in {plan_path}")
+    prepare_cpu(plan.config)
+    write_checkpoint(plan.cells[plan.checkpoints[checkpoint]], plan.config, out)
+
+
+@click.command()
+@plan_option
+@click.option("--training", required=True, help="Id of a federated training in the plan.")
+@checkpoints_option
+@out_option
+def federate(plan_path: Path, training: str, checkpoints: Path, out: Path) -> None:
+    """Train federatedly and write the checkpoints of the rounds that the plan needs, and accuracies per round.
+
+    A training that is killed goes on from its last round.
+
+    \b
+    Example:
+      gradleak federate --plan results/quick/plan.json --training 0123456789abcdef \\
+        --checkpoints results/quick/checkpoints --out results/quick/trainings/0123456789abcdef.parquet
+    """
+    from gradleak.cli.options import prepare, progress_bar
+    from gradleak.stages.federate import write_training
+    from gradleak.study.plan import Plan
+
+    plan = Plan.read(plan_path)
+    rounds = {number: checkpoints / f"{name}.safetensors" for number, name in plan.rounds(training).items()}
+    device = prepare(plan.config)
+    with progress_bar() as progress:
+        write_training(plan.training_cell(training), rounds, plan.config, out, device, progress)
+
+
+@click.command()
+@plan_option
+@batch_option
+@checkpoints_option
+@out_option
+def update(plan_path: Path, batch: str, checkpoints: Path, out: Path) -> None:
+    """Train the victim clients of a batch locally and write the updates that they share.
+
+    \b
+    Example:
+      gradleak update --plan results/quick/plan.json --batch 0123456789abcdef \\
+        --checkpoints results/quick/checkpoints --out results/quick/updates/0123456789abcdef.safetensors
+    """
+    from gradleak.cli.options import prepare_cpu
+    from gradleak.stages.update import write_updates
+    from gradleak.study.plan import Plan
+
+    plan = Plan.read(plan_path)
+    prepare_cpu(plan.config)
+    write_updates(plan, batch, checkpoints, out)
+
+
+@click.command()
+@plan_option
+@batch_option
+@checkpoints_option
+@out_option
+def smoothness(plan_path: Path, batch: str, checkpoints: Path, out: Path) -> None:
+    """Measure IGSA at the victims' images for the cells of a batch that ask for it, one row each.
+
+    \b
+    Example:
+      gradleak smoothness --plan results/quick/plan.json --batch 0123456789abcdef \\
+        --checkpoints results/quick/checkpoints --out results/quick/smoothness/0123456789abcdef.parquet
+    """
+    from gradleak.cli.options import prepare, progress_bar
+    from gradleak.stages.smoothness import write_smoothness
+    from gradleak.study.plan import Plan
+
+    plan = Plan.read(plan_path)
+    device = prepare(plan.config)
+    with progress_bar() as progress:
+        write_smoothness(plan, batch, checkpoints, out, device, progress)
+
+
+@click.command()
+@plan_option
+@batch_option
+@checkpoints_option
+@auxiliaries_option
+@click.option("--updates", type=PATH, required=True, help="What `gradleak update` wrote for the batch.")
+@out_option
+def reconstruct(plan_path: Path, batch: str, checkpoints: Path, auxiliaries: Path, updates: Path, out: Path) -> None:
+    """Run the attacks of a batch on the shared updates.
+
+    Killed at any moment, the same command goes on from its last saved state and writes the same bytes. SIGTERM makes it
+    save its state and exit with code 143.
+
+    \b
+    Example:
+      gradleak reconstruct --plan results/quick/plan.json --batch 0123456789abcdef \\
+        --checkpoints results/quick/checkpoints --updates results/quick/updates/0123456789abcdef.safetensors \\
+        --out results/quick/reconstructions/0123456789abcdef.safetensors
+    """
+    from gradleak.cli.options import prepare, progress_bar
+    from gradleak.stages.reconstruct import write_reconstructions
+    from gradleak.stopping import stop_on_sigterm
+    from gradleak.study.plan import Plan
+
+    plan = Plan.read(plan_path)
+    device = prepare(plan.config)
+    with progress_bar() as progress, stop_on_sigterm() as stop:
+        write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, out, device, progress, stop)
+
+
+@click.command()
+@plan_option
+@batch_option
+@click.option("--reconstructions", type=PATH, required=True, help="What `gradleak reconstruct` wrote.")
+@out_option
+@click.option("--images", type=PATH, required=True, help="Parquet file for victims and reconstructions as PNG.")
+def score(plan_path: Path, batch: str, reconstructions: Path, out: Path, images: Path) -> None:
+    """Match the reconstructions of a batch to its victims and write one row per reconstructed image.
+
+    \b
+    Example:
+      gradleak score --plan results/quick/plan.json --batch 0123456789abcdef \\
+        --reconstructions results/quick/reconstructions/0123456789abcdef.safetensors \\
+        --out results/quick/shards/0123456789abcdef.parquet --images results/quick/images/0123456789abcdef.parquet
+    """
+    from gradleak.cli.options import prepare_cpu
+    from gradleak.stages.score import write_scores
+    from gradleak.study.plan import Plan
+
+    plan = Plan.read(plan_path)
+    prepare_cpu(plan.config)
+    write_scores(plan, batch, reconstructions, out, images)
+
+
+@click.command()
+@plan_option
+@out_option
+@click.option("--smoothness", type=PATH, help="Folder with what `gradleak smoothness` wrote; joined to the rows.")
+@click.option("--trainings", type=PATH, help="Folder with what `gradleak federate` wrote; accuracies are joined.")
+@click.option(
+    "--archive",
+    "archives",
+    type=PATH,
+    multiple=True,
+    help="Archive that the plan takes cells over from: joins their rows. Repeatable; not for pictures, which it lacks.",
+)
+@click.argument("shards", nargs=-1, type=PATH)
+def collect(
+    plan_path: Path,
+    out: Path,
+    smoothness: Path | None,
+    trainings: Path | None,
+    archives: tuple[Path, ...],
+    shards: tuple[Path, ...],
+) -> None:
+    """Join the shards of all batches; fails if a cell of the plan has no rows.
+
+    \b
+    Example:
+      gradleak collect --plan results/quick/plan.json --smoothness results/quick/smoothness \\
+        --trainings results/quick/trainings --out results/quick/results.parquet results/quick/shards/*.parquet
+    """
+    from gradleak.stages.collect import Outline
+    from gradleak.stages.collect import collect as join
+
+    join(Outline.read(plan_path), list(shards), out, smoothness, trainings, archives)

@@ -1,0 +1,148 @@
+"""Commands that need no study: `attack`, `audit`, `tune` and `metrics`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gradleak.cli.options import PATH, chosen_config, config_option, example_option
+from gradleak.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@click.command()
+@click.argument("cell_path", metavar="CELL.yaml", type=PATH, required=False)
+@click.option("--out", type=PATH, help="Folder that receives the Parquet files and the picture.")
+@config_option
+@example_option("gradleak.resources", "cell.yaml")
+@click.pass_context
+def attack(context: click.Context, cell_path: Path | None, out: Path | None, config_path: Path) -> None:
+    """Run one cell from the client's update to metrics and a picture.
+
+    \b
+    Examples:
+      gradleak attack --example > cell.yaml
+      gradleak attack cell.yaml --out attack/
+    """
+    if cell_path is None or out is None:
+        raise click.UsageError("give CELL.yaml and --out DIR, or --example")
+    from gradleak.cli.options import prepare, progress_bar
+    from gradleak.stages.single import run_cell
+    from gradleak.study.cell import Cell
+    from gradleak.study.config import read_yaml
+
+    config = chosen_config(context, config_path)
+    cell = Cell.parse(read_yaml(cell_path), str(cell_path))
+    device = prepare(config)
+    with progress_bar() as progress:
+        summary = run_cell(cell, config, out, device, progress)
+    click.echo(summary)
+
+
+@click.command()
+@click.argument("audit_path", metavar="AUDIT.yaml", type=PATH, required=False)
+@click.option("--out", type=PATH, help="Folder that receives the page, tables and pictures.")
+@config_option
+@example_option("gradleak.resources.audit", "audit.yaml")
+@click.pass_context
+def audit(context: click.Context, audit_path: Path | None, out: Path | None, config_path: Path) -> None:
+    """Audit your own model: a page with what attacks make of its clients' updates, by round and by defense.
+
+    The model's code is run (an import path, or a TorchScript file): audit only what you trust. Runs that are finished
+    are kept in the folder; the same command goes on from there. SIGTERM makes it save its state and exit with 143.
+
+    \b
+    Examples:
+      gradleak audit --example > audit.yaml
+      gradleak audit audit.yaml --out audit/
+    """
+    if audit_path is None or out is None:
+        raise click.UsageError("give AUDIT.yaml and --out DIR, or --example")
+    from gradleak.audit.spec import load_audit
+    from gradleak.audit.write import write_audit
+    from gradleak.cli.options import prepare, progress_bar
+    from gradleak.stopping import stop_on_sigterm
+
+    config = chosen_config(context, config_path)
+    spec = load_audit(audit_path)
+    device = prepare(config)
+    with progress_bar() as progress, stop_on_sigterm() as stop:
+        lines = write_audit(spec, audit_path.parent, config, out, device, progress, stop)
+    click.echo("\n".join([*lines, f"-> {out / 'audit.html'}"]))
+
+
+@click.command()
+@click.argument("search_path", metavar="SEARCH.yaml", type=PATH)
+@click.option("--out", type=PATH, required=True, help="YAML file that receives the settings with their evidence.")
+@config_option
+@click.option(
+    "--auxiliaries",
+    type=PATH,
+    help="Folder of trained auxiliary models; those that it lacks are trained. Default: the one of `gradleak attack`.",
+)
+@click.pass_context
+def tune(context: click.Context, search_path: Path, out: Path, config_path: Path, auxiliaries: Path | None) -> None:
+    """Search for the settings of an attack, on images that are no victims.
+
+    A search that is killed goes on when it is called again. Studies use what it finds as `attack: {tuned: NAME}`.
+
+    \b
+    Examples:
+      gradleak tune workflow/searches/gia-o-n4.yaml --out workflow/tuned/gia-o-n4.yaml
+      gradleak tune search.yaml --out found.yaml --config config.yaml
+    """
+    from gradleak.cli.options import prepare, progress_bar
+    from gradleak.tuning.record import tune as run
+    from gradleak.tuning.search import load_search
+
+    config = chosen_config(context, config_path)
+    search = load_search(search_path)
+    device = prepare(config)
+    folder = auxiliaries or config.cache / "auxiliary"
+    with progress_bar() as progress:
+        summary = run(search, config, out, device, folder, progress)
+    click.echo(summary)
+
+
+@click.command()
+@click.argument("reference", metavar="REF.png", type=click.Path(path_type=Path))
+@click.argument("reconstruction", metavar="REC.png", type=click.Path(path_type=Path))
+@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder; default: .cache/gradleak.")
+def metrics(reference: Path, reconstruction: Path, cache: Path | None) -> None:
+    """Compare two images of one size and print their metrics as JSON: lpips, psnr (dB), ssim, mse, ...
+
+    Fetches the LPIPS backbone into the cache folder if it is missing.
+
+    Example: gradleak metrics victim.png reconstruction.png
+    """
+    # Imported late: `gradleak --help` should not wait for torch.
+    from gradleak.data.base import DEFAULT_CACHE
+    from gradleak.metrics.backbone import WEIGHTS, fetch_backbone
+    from gradleak.metrics.base import score
+
+    cache = cache or DEFAULT_CACHE
+    truth, found = _load(reference), _load(reconstruction)
+    if truth.shape != found.shape:
+        sizes = [f"{image.shape[3]}x{image.shape[2]}" for image in (truth, found)]
+        raise UserError(f"'{reference}' is {sizes[0]}, '{reconstruction}' is {sizes[1]}; allowed: one size")
+    if not (cache / WEIGHTS).exists():
+        click.echo(f"fetching the LPIPS backbone into {cache}", err=True)
+        fetch_backbone(cache)
+    values = score(truth, found, cache)
+    click.echo(json.dumps({name: value.item() for name, value in values.items()}))
+
+
+def _load(path: Path) -> "Tensor":
+    import numpy as np
+    import torch
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read as an image ({str(error).splitlines()[0]})") from None
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255

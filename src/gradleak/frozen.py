@@ -1,0 +1,33 @@
+"""Frozen settings: the base of every description of an experiment, its columns and its hash."""
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+Scalar = str | int | float | bool | None
+
+
+class Frozen(BaseModel):
+    """Base of every part of a cell: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Scalar]]:
+    """Nested content as pairs of column and value; keys are joined by underscores, lists are text."""
+    rows: list[tuple[str, Scalar]] = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            rows += flatten(value, f"{prefix}{key}_")
+        elif isinstance(value, list):
+            rows.append((prefix + key, ", ".join(str(item) for item in value)))
+        else:
+            rows.append((prefix + key, value))
+    return rows
+
+
+def digest(content: object) -> str:
+    """Hash of JSON-like content: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

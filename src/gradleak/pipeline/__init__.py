@@ -1,0 +1,1 @@
+"""How a study is run: its stages, jobs, code inputs, progress and cluster."""

@@ -1,0 +1,67 @@
+"""Which files of this package a stage runs: Snakemake does not see the imports behind a command.
+
+Rules list these files as inputs, so that editing one reruns what it computed, and nothing else. Imports are read
+from the source; entries of registries, which nothing imports by name, are given by the caller.
+"""
+
+import ast
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import gradleak
+
+_ROOT = Path(gradleak.__file__).parent
+
+
+def code_files(modules: Iterable[str]) -> list[str]:
+    """Source files of the given modules and of all package modules that they import, sorted.
+
+    Paths are relative to the working directory where they lie inside it.
+    """
+    return list(_code_files(frozenset(modules), Path.cwd()))
+
+
+@cache  # thousands of jobs of a study run the same few sets of modules
+def _code_files(modules: frozenset[str], working: Path) -> tuple[str, ...]:
+    found: set[str] = set()
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in found and _file(module) is not None:
+            found.add(module)
+            waiting += _imports(module)
+    return tuple(sorted(_shown(path, working) for module in found if (path := _file(module)) is not None))
+
+
+def resource_files(folder: str, pattern: str = "*.csv") -> list[str]:
+    """Files of a folder in `gradleak.resources`, by default all CSV files, sorted."""
+    return sorted(_shown(path, Path.cwd()) for path in (_ROOT / "resources" / folder).glob(pattern))
+
+
+@cache
+def _imports(module: str) -> list[str]:
+    path = _file(module)
+    assert path is not None
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gradleak"):
+            # `from gradleak.engine import activation` names a module, `from gradleak.study.cell import Cell` does not.
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if alias.name.startswith("gradleak")]
+    return [name for name in names if _file(name) is not None and name != "gradleak"]
+
+
+def _file(module: str) -> Path | None:
+    base = _ROOT.joinpath(*module.split(".")[1:])
+    if module.split(".")[0] != "gradleak":
+        return None
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _shown(path: Path, working: Path) -> str:
+    return str(path.relative_to(working)) if path.is_relative_to(working) else str(path)

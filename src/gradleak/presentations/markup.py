@@ -1,0 +1,127 @@
+"""Markup of tables: LaTeX with booktabs, and Markdown."""
+
+import itertools
+import re
+from collections.abc import Iterable, Sequence
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    **{character: "\\" + character for character in "#$%&_"},
+}
+
+_MATH = re.compile(r"(\$[^$\s&%#](?:[^$&%#]*[^$\s&%#])?\$)")
+
+_MARKUP = re.compile(r"\\[a-zA-Z]+(?:\[[^]]*\]|\{gray\}|\{\})?|\\,|[{}$\\]")
+
+# Type sizes of a document in 10pt, widths of a page and of one of its two columns, half the gap of columns; in points.
+_SIZES = {"small": 9.0, "footnotesize": 8.0}
+
+_PAGE, _COLUMN, _GAP = 500.0, 240.0, 3.0
+
+
+def escape(text: str) -> str:
+    """Text for LaTeX: `$math$` with balanced braces stays, every other special character is escaped."""
+    parts = _MATH.split(text)
+    return "".join(
+        part if i % 2 and _balanced(part) else "".join(_ESCAPES.get(character, character) for character in part)
+        for i, part in enumerate(parts)
+    )
+
+
+def small_grey(text: str) -> str:
+    """LaTeX text set small and grey."""
+    return rf"{{\scriptsize\color{{gray}}{text}}}"
+
+
+def line(cells: list[str]) -> str:
+    """One line of a tabular."""
+    return " & ".join(cells) + r" \\"
+
+
+def frame(body: list[str], heading: list[str], labels: int, columns: int, caption: str, name: str, wide: bool) -> str:
+    """A complete table environment around the lines of a body.
+
+    heading: lines above the first rule of the body; labels, columns: number of label and value columns;
+    name: what `\\ref{tab:<name>}` finds; wide: over both columns of a two-column page.
+    """
+    environment = "table*" if wide else "table"
+    room = (_PAGE if wide else _COLUMN) - 2 * _GAP * (labels + columns - 1)
+    ems = _width([*heading, *body])
+    size = next((name for name, points in _SIZES.items() if points * ems <= room), None)
+    tabular = [
+        rf"\begin{{tabular}}{{@{{}}{'l' * labels}{'c' * columns}@{{}}}}",
+        *(f"  {text}" for text in [r"\toprule", *heading, r"\midrule", *body, r"\bottomrule"]),
+        r"\end{tabular}",
+    ]
+    if size is None:  # Wider than the page in small type: shrunk to fit.
+        tabular = [r"\resizebox{\linewidth}{!}{%", *(f"  {text}" for text in tabular[:-1]), r"  \end{tabular}%", "}"]
+    packages = ["booktabs", "xcolor", *(["graphicx"] if size is None else [])]
+    lines = [
+        "% needs " + ", ".join(rf"\usepackage{{{package}}}" for package in packages),
+        rf"\begin{{{environment}}}[t]",
+        r"  \centering",
+        r"  \setlength{\belowcaptionskip}{4pt}",
+        rf"  \caption{{{caption}}}",
+        rf"  \label{{tab:{name}}}",
+        rf"  \{size or 'footnotesize'}",
+        rf"  \setlength{{\tabcolsep}}{{{_GAP:g}pt}}",
+        *(f"  {text}" for text in tabular),
+        rf"\end{{{environment}}}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def long_frame(body: list[str], heading: list[str], columns: str, caption: str, name: str) -> str:
+    """A table that goes on over pages, in small type.
+
+    columns: the column specification, such as `p{4cm}rr`; the rest as of `frame`.
+    """
+    head = [r"\toprule", *heading, r"\midrule"]
+    lines = [
+        r"% needs \usepackage{booktabs}, \usepackage{longtable}",
+        r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{longtable}}{{@{{}}{columns}@{{}}}}",
+        *(f"  {text}" for text in [rf"\caption{{{caption}}}\label{{tab:{name}}}\\", *head, r"\endfirsthead"]),
+        *(f"  {text}" for text in [*head, r"\endhead", r"\bottomrule", r"\endfoot", *body]),
+        r"\end{longtable}",
+        r"\endgroup",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _width(lines: list[str]) -> float:
+    """About how wide the columns of a tabular are, in multiples of the type size."""
+    cells = [text.removesuffix(r" \\").split(" & ") for text in lines if r"\multicolumn" not in text]
+    return sum(max(map(_ems, column)) for column in itertools.zip_longest(*cells, fillvalue=""))
+
+
+def _ems(text: str) -> float:
+    """About how wide a cell is, in multiples of the type size."""
+    wide = {".": 0.3, "±": 1.0} | dict.fromkeys("0123456789", 0.6)
+    plain = _MARKUP.sub("", text.replace(r"$\pm$", "±"))
+    return sum(wide.get(character, 0.8 if character.isupper() else 0.5) for character in plain)
+
+
+def _balanced(text: str) -> bool:
+    depth = 0
+    for character in text.replace(r"\{", "").replace(r"\}", ""):
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def markdown_table(heading: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> str:
+    """A markdown_table; `right` names the headings of the columns that are set flush right."""
+    rule = ["---:" if title in right else "---" for title in heading]
+    return "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in [heading, rule, *rows])
+
+
+def _markdown_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

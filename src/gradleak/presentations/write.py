@@ -1,0 +1,87 @@
+"""Writing what experiments show: all presentations of one stage."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from gradleak.analysis.experiment import StudyData
+from gradleak.errors import UserError
+from gradleak.files import atomic
+from gradleak.presentations.base import PRESENTATIONS, output_names
+from gradleak.presentations.read import ShownExperiment
+
+Stage = Literal["tables", "figures"]
+
+
+def write_stage(
+    stage: Stage, experiments: dict[str, ShownExperiment], names: tuple[str, ...], data: StudyData, out: Path
+) -> list[Path]:
+    """Write what the named experiments (all where none is named) show in one stage; returns the paths.
+
+    Each experiment's files are rendered before the first of them is written, and each file replaces its
+    predecessor in one step, so that an error leaves what was there before. Raises UserError for an
+    unknown name, a named experiment that shows nothing in this stage, and data that lack what a spec names. Where none
+    is named, what needs images and has none is left out (`left_out`).
+    """
+    for name in names:
+        if name not in experiments:
+            raise UserError(f"unknown experiment '{name}'; known: {', '.join(experiments)}")
+        if not stage_files(stage, experiments[name]):
+            raise UserError(f"experiment '{name}' shows no {stage}")
+    paths: list[Path] = []
+    chosen = {name: experiments[name] for name in names} or _drawable(experiments, data)
+    for experiment in chosen.values():
+        for file, content in render_stage(stage, experiment, data).items():
+            with atomic(out / file) as temporary:
+                temporary.write_bytes(content)
+            paths.append(out / file)
+    return paths
+
+
+def left_out(stage: Stage, experiments: dict[str, ShownExperiment], data: StudyData) -> list[str]:
+    """Names of the files of one stage that need images, where the data have none of the experiment's cells."""
+    drawable = _drawable(experiments, data)
+    return [
+        file
+        for name, experiment in experiments.items()
+        for file in stage_files(stage, experiment)
+        if file not in stage_files(stage, drawable[name])
+    ]
+
+
+def _drawable(experiments: dict[str, ShownExperiment], data: StudyData) -> dict[str, ShownExperiment]:
+    return {name: drawable(each, data.images is not None, data.reused) for name, each in experiments.items()}
+
+
+def drawable(experiment: ShownExperiment, images: bool, reused: Collection[str]) -> ShownExperiment:
+    """The experiment without what needs images, if there are none of its cells: see `has_pictures`."""
+    if has_pictures(experiment, images, reused):
+        return experiment
+    return replace(
+        experiment, show=tuple(spec for spec in experiment.show if not PRESENTATIONS[spec.kind].needs_images)
+    )
+
+
+def has_pictures(experiment: ShownExperiment, images: bool, reused: Collection[str]) -> bool:
+    """Whether there are pictures of a cell; `images`: of the study at all; `reused`: cells of archives, without any."""
+    return images and not experiment.cells["cell_id"].isin(reused).all()
+
+
+def stage_files(stage: Stage, experiment: ShownExperiment) -> list[str]:
+    """Names of the files that an experiment has in one stage, without rendering them."""
+    written = output_names(experiment.name, experiment.show, f"experiment '{experiment.name}'")
+    pairs = zip(experiment.show, written, strict=True)
+    return [file for spec, files in pairs if PRESENTATIONS[spec.kind].stage == stage for file in files]
+
+
+def render_stage(stage: Stage, experiment: ShownExperiment, data: StudyData) -> dict[str, bytes]:
+    """Content of every file that an experiment has in one stage, keyed by file name."""
+    content: dict[str, bytes] = {}
+    written = output_names(experiment.name, experiment.show, f"experiment '{experiment.name}'")
+    for spec, names in zip(experiment.show, written, strict=True):
+        kind = PRESENTATIONS[spec.kind]
+        if kind.stage == stage:
+            files = kind.render(spec, experiment, data)
+            content |= {name: files[end] for name, end in zip(names, kind.endings, strict=True)}
+    return content

@@ -1,0 +1,226 @@
+"""The parts of a cell that do not depend on an attack: data set, model, federated training and client."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from gradleak.frozen import Frozen, Scalar
+from gradleak.post_processing.chain import Chain, columns
+
+
+class FederatedSpec(BaseModel):
+    """A federated training over rounds; the defaults are those of Figure 7 (Appx. B.II).
+
+    `sampled` clients (None: all) of `clients` take part in a round; the training images are split among all of them
+    `iid` or by `dirichlet` proportions of every class, with concentration `alpha` (default 0.5). In a round of `fedavg`
+    a client runs `epochs` (default 10) of SGD with mini-batches of `batch_size` images (None: all it has); of `fedsgd`,
+    one step on one such mini-batch. `lr` is the rate of a step, `momentum` that of the client's SGD, which starts anew
+    each round. `rounds` bounds the rounds that cells may attack. Of the data set's train images, `images` (None: all)
+    are used, and `evaluate` (None: all) of its test images for the accuracy. `precision` `mixed` computes in bfloat16
+    where that is safe; weights stay float32. With `victim_images`, client 0 has so many images and the others share
+    the rest (Appx. B.III). `post_processing` is done by every client in every round.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    clients: int = Field(5, ge=1)
+    sampled: int | None = Field(None, ge=1)
+    rounds: int = Field(100, ge=1)
+    split: Literal["iid", "dirichlet"] = "iid"
+    alpha: float | None = Field(None, ge=1e-3)
+    protocol: Literal["fedavg", "fedsgd"] = "fedavg"
+    epochs: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(128, ge=1)
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    images: int | None = Field(None, ge=1)
+    evaluate: int | None = Field(None, ge=1)
+    augment: Literal["none", "flip"] = "none"
+    seed: int = Field(0, ge=0)
+    precision: Literal["float32", "mixed"] = "float32"
+    # Left out of the content where there are none: ids of other trainings do not depend on them.
+    victim_images: int | None = Field(None, ge=1, exclude_if=lambda value: value is None)
+    post_processing: Chain = Field((), exclude_if=lambda value: not value)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        sampled = self.clients if self.sampled is None else self.sampled
+        if sampled > self.clients:
+            raise ValueError(f"sampled is {sampled}, but there are only {self.clients} clients")
+        if self.images is not None and self.images < self.clients:
+            raise ValueError(f"images is {self.images}, but each of the {self.clients} clients needs one")
+        if self.victim_images is not None and self.clients == 1:
+            raise ValueError(f"victim_images is {self.victim_images}, but clients is 1; there must be others")
+        if self.victim_images is not None and self.images is not None:
+            left = self.images - self.victim_images
+            if left < self.clients - 1:
+                raise ValueError(
+                    f"victim_images is {self.victim_images} of {self.images} images: too few for the others"
+                )
+        if self.split == "iid" and self.alpha is not None:
+            raise ValueError(f"alpha is {self.alpha}, but split is 'iid'; leave it out, or set split to 'dirichlet'")
+        if self.protocol == "fedsgd" and self.epochs not in (None, 1):
+            raise ValueError(f"epochs is {self.epochs}, but a client of 'fedsgd' takes one step a round; leave it out")
+        if self.protocol == "fedsgd" and self.momentum:
+            raise ValueError(f"momentum is {self.momentum}, but a client of 'fedsgd' takes one step a round; must be 0")
+        # What is left out gets its default here, so that equal trainings have equal ids however they were written.
+        object.__setattr__(self, "sampled", sampled)
+        if self.split == "dirichlet" and self.alpha is None:
+            object.__setattr__(self, "alpha", 0.5)
+        if self.epochs is None:
+            object.__setattr__(self, "epochs", 10 if self.protocol == "fedavg" else 1)
+        return self
+
+    def columns(self) -> dict[str, Any]:
+        """Every setting, nested, for `flatten`."""
+        return self.model_dump(mode="json", exclude={"post_processing"}) | columns(self.post_processing)
+
+    @property
+    def participants(self) -> int:
+        """Clients per round."""
+        assert self.sampled is not None
+        return self.sampled
+
+    @property
+    def local_epochs(self) -> int:
+        """Passes of a client over its images in a round of FedAvg."""
+        assert self.epochs is not None
+        return self.epochs
+
+    def passes(self, images: int) -> float:
+        """About how many images all clients together compute gradients of in a round, of `images` in all."""
+        if self.protocol == "fedavg":
+            return images * self.participants / self.clients * self.local_epochs
+        share = images / self.clients
+        return self.participants * (share if self.batch_size is None else min(share, self.batch_size))
+
+
+def _parse_classes(value: object) -> object:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple | dict):
+        raise ValueError("must be a list of class names, or a mapping {own class: class in label_space}")
+    names = [*value, *value.values()] if isinstance(value, dict) else list(value)
+    other = next((name for name in names if not isinstance(name, str)), None)
+    if other is not None:
+        raise ValueError(f"class names are text, {other!r} is not; put it in quotes")
+    if not names:
+        raise ValueError("is empty; name at least one class, or leave it out to use all")
+    if isinstance(value, dict):
+        return dict(sorted(value.items()))
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"lists '{twice}' more than once")
+    return tuple(sorted(names))
+
+
+class DatasetSpec(Frozen):
+    """Which images: a data set at a resolution (height = width in pixels), whole or some of its classes.
+
+    `classes` lists the names of the classes to use; the model still tells all classes of the data set apart. With
+    `label_space`, the name of another data set, the model is one for that data set's classes and normalisation, and
+    `classes` maps own class names to class names there. Both are kept sorted: their order means nothing.
+    """
+
+    name: str
+    resolution: int = Field(32, ge=8, le=512)
+    classes: Annotated[tuple[str, ...] | dict[str, str] | None, BeforeValidator(_parse_classes)] = None
+    label_space: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.label_space is None and isinstance(self.classes, dict):
+            raise ValueError("classes is a mapping, but there is no label_space; list the names, or add label_space")
+        if self.label_space is not None and not isinstance(self.classes, dict):
+            raise ValueError(
+                f"label_space is '{self.label_space}', so classes must be a mapping "
+                f"{{class of '{self.name}': class of '{self.label_space}'}}"
+            )
+        if self.label_space == self.name:
+            raise ValueError(f"label_space is '{self.name}', the data set itself; must be another or left out")
+        return self
+
+    @property
+    def labels_of(self) -> str:
+        """Name of the data set whose classes and normalisation the model has."""
+        return self.name if self.label_space is None else self.label_space
+
+    @property
+    def classes_text(self) -> str | None:
+        """The chosen classes as text: `a, b`, or `a -> x, b -> y` for a mapping; None where all are used."""
+        if self.classes is None:
+            return None
+        if isinstance(self.classes, dict):
+            return ", ".join(f"{own} -> {target}" for own, target in self.classes.items())
+        return ", ".join(self.classes)
+
+
+class ModelSpec(Frozen):
+    """Which model: a registered architecture, its variant, and the checkpoint's federated round.
+
+    Round 0 is PyTorch's default initialisation; a later one needs the `training` that it is a round of. At round 0 a
+    given training is dropped, so that a study may vary the round from 0 on. `options` are keyword arguments of the
+    architecture.
+    """
+
+    name: str = "resnet18"
+    width: float = Field(1.0, gt=0, le=4)
+    round: int = Field(0, ge=0)
+    init_seed: int = Field(0, ge=0)
+    options: dict[str, Scalar] = Field({})
+    # Left out of the content where there is none: ids of untrained models do not depend on it.
+    training: FederatedSpec | None = Field(None, exclude_if=lambda value: value is None)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.round == 0:
+            object.__setattr__(self, "training", None)
+        elif self.training is None:
+            raise ValueError(f"round is {self.round}, but there is no training (model.training: clients, rounds, ...)")
+        elif self.round > self.training.rounds:
+            raise ValueError(f"round is {self.round}, but training.rounds is {self.training.rounds}")
+        return self
+
+
+class ClientSpec(Frozen):
+    """The victim client's local training (Sec. 2.1): N samples, mini-batch B, E epochs, hence U = E ceil(N/B).
+
+    `steps` may state U as a check; `lr` is the local learning rate eta. `bn_mode` says whether batch normalisation
+    uses running statistics (`eval`) or those of the mini-batch (`train`) during the local update.
+    """
+
+    samples: int = Field(1, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    epochs: int = Field(1, ge=1)
+    steps: int | None = Field(None, ge=1)
+    lr: float = Field(0.01, gt=0)
+    bn_mode: Literal["eval", "train"] = "eval"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        size = self.samples if self.batch_size is None else self.batch_size
+        if size > self.samples:
+            raise ValueError(f"batch_size B is {size}, but the client has only N={self.samples} samples")
+        steps = self.epochs * -(-self.samples // size)
+        if self.steps is not None and self.steps != steps:
+            raise ValueError(f"steps U is {self.steps}, but N={self.samples}, B={size}, E={self.epochs} give U={steps}")
+        object.__setattr__(self, "batch_size", size)
+        object.__setattr__(self, "steps", steps)
+        return self
+
+    @property
+    def minibatch(self) -> int:
+        """B, after defaulting to N."""
+        assert self.batch_size is not None
+        return self.batch_size
+
+    @property
+    def updates(self) -> int:
+        """U, the number of local steps."""
+        assert self.steps is not None
+        return self.steps
+
+    @property
+    def protocol(self) -> str:
+        """`fedsgd` where one full-batch step is shared as a gradient, else `fedavg`."""
+        return "fedsgd" if self.updates == 1 else "fedavg"

@@ -1,0 +1,90 @@
+"""Makes the plan of a study: packs cells into batches of similar cost, and checks that all exists."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gradleak.data.opening import chosen_labels
+from gradleak.frozen import digest
+from gradleak.study.cell import Cell
+from gradleak.study.checks import check_trainings, check_victims, check_views
+from gradleak.study.config import Config
+from gradleak.study.cost import JOB_START_S, cost, smoothness_cost, throughput
+from gradleak.study.expand import Study
+from gradleak.study.ids import auxiliary_id, checkpoint_id, source_of, training_id
+from gradleak.study.plan import Batch, Plan, without_weights
+from gradleak.study.reused import Reused, others, take_over
+
+
+def make_plan(
+    study: Study, config: Config, columns: Mapping[str, Any] | None = None, archives: Sequence[Reused] = ()
+) -> Plan:
+    """Pack a study's cells into batches of about `config.jobs.minutes`; `columns` as in `Plan`.
+
+    Cells that one of `archives` (`archive.reuse.open_archives`) holds are taken over from the first that does. Raises
+    UserError where a victim index is beyond the data set. Batches hold cells of one data set, model and
+    attack, so that adding an attack to a study leaves the other batches, and their results, as they are.
+    """
+    every = {cell.id: cell for cell in study.cells()}
+    reused = take_over(every, archives)
+    cells = others(every, reused)
+    check_victims(list(cells.values()), config)
+    check_views(cells.values())
+    groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    for cell in cells.values():
+        groups[cell.dataset.name, cell.model.name, cell.attack.name].append(cell)
+    rate = throughput(config)
+    batches: dict[str, Batch] = {}
+    for group in groups.values():
+        # Families together, so that their cells share a job and run vectorised; those that differ in the weights next
+        # to each other.
+        alike = {cell.family: without_weights(cell) for cell in group}
+        first = {key: index for index, key in reversed([*enumerate(alike.values())])}
+        order = {family: (first[key], index) for index, (family, key) in enumerate(alike.items())}
+        for batch in _pack(sorted(group, key=lambda cell: order[cell.family]), config, rate):
+            batches[batch.id] = batch
+    checkpoints = {checkpoint_id(cell, config): cell.id for cell in cells.values()}
+    trainings = _trainings(cells, checkpoints, config)
+    experiments = {name: experiment.content() for name, experiment in study.experiments.items()}
+    needed = [auxiliary for cell in cells.values() for auxiliary in cell.attack.auxiliaries()]
+    auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
+    for auxiliary in auxiliaries.values():
+        chosen_labels(auxiliary.dataset, config.data, config.cache)
+    parts = (study.name, config, every, batches, checkpoints, trainings, auxiliaries, experiments)
+    return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note, reused=reused)
+
+
+def _pack(cells: list[Cell], config: Config, rate: float) -> list[Batch]:
+    batches: list[Batch] = []
+    current: list[Cell] = []
+    seconds = measuring = 0.0
+    for cell in cells:
+        this, measure = cost(cell) / rate, smoothness_cost(cell) / rate
+        # A batch is one job that attacks and one that measures: neither shall be longer.
+        if current and max(seconds + this, measuring + measure) > 60 * config.jobs.minutes:
+            batches.append(_batch(current, seconds, config))
+            current, seconds, measuring = [], 0.0, 0.0
+        current.append(cell)
+        seconds += this
+        measuring += measure
+    return [*batches, _batch(current, seconds, config)]
+
+
+def _batch(cells: list[Cell], seconds: float, config: Config) -> Batch:
+    ids = [cell.id for cell in cells]
+    specs = [spec for cell in cells for spec in (cell.dataset, *(a.dataset for a in cell.attack.auxiliaries()))]
+    names = {name for spec in specs for name in (spec.name, spec.labels_of)}
+    name = digest([ids, {name: source_of(name, config) for name in names}])
+    checkpoints = list(dict.fromkeys(checkpoint_id(cell, config) for cell in cells))
+    needed = [auxiliary_id(auxiliary, config) for cell in cells for auxiliary in cell.attack.auxiliaries()]
+    return Batch(name, ids, checkpoints, list(dict.fromkeys(needed)), round(seconds + JOB_START_S, 1))
+
+
+def _trainings(cells: dict[str, Cell], checkpoints: dict[str, str], config: Config) -> dict[str, list[str]]:
+    """The checkpoints of later rounds by training, in the order of rounds."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, cell in sorted(checkpoints.items(), key=lambda item: cells[item[1]].model.round):
+        if cells[cell].model.round:
+            found[training_id(cells[cell], config)].append(name)
+    check_trainings([cells[checkpoints[names[0]]] for names in found.values()], config)
+    return dict(found)

@@ -1,0 +1,113 @@
+"""Cells that a study takes over from archives instead of computing them, and the manifest of an archive."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from gradleak.errors import UserError
+from gradleak.files import sha256
+
+MANIFEST = "SHA256SUMS"
+
+#: The files that it lists.
+PLAN, RESULTS, PROVENANCE = "plan.json", "results.parquet", "provenance.json"
+
+
+def manifest_text(contents: Mapping[str, bytes]) -> str:
+    """One line per file: hash, two spaces, name."""
+    return "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items())
+
+
+def check_manifest(folder: Path) -> list[str]:
+    """The names of an archive's files; raises UserError naming the first that is missing or is not what it was."""
+    path = folder / MANIFEST
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise UserError(
+            f"{path}: cannot be read, so {folder} holds no archived results; see `gradleak archive`"
+        ) from None
+    names = []
+    for line in lines:
+        expected, _, name = line.partition("  ")
+        try:
+            found = sha256(folder / name)
+        except OSError as error:
+            raise UserError(
+                f"{folder / name}: {path.name} lists it, but it cannot be read ({error.strerror})"
+            ) from None
+        if found != expected:
+            raise UserError(
+                f"{folder / name}: is not the archived file: SHA-256 {found[:12]}..., listed {expected[:12]}..."
+            )
+        names.append(name)
+    return names
+
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class Reused:
+    """The cells of a study that one archive holds.
+
+    archive: its folder. sha256: of its manifest, which binds the content of all its files. data: the fingerprints of
+    its data sets by name. cells: ids.
+    """
+
+    archive: str
+    sha256: str
+    data: Mapping[str, str]
+    cells: Sequence[str]
+
+    def only(self, wanted: Iterable[str]) -> Self:
+        """The same with only those of the wanted cells that it has, in their order."""
+        own = set(self.cells)
+        return type(self)(self.archive, self.sha256, self.data, [cell for cell in wanted if cell in own])
+
+    def folder(self) -> Path:
+        """The archive's folder; raises UserError where it does not hold what it held when the study was planned."""
+        folder = Path(self.archive)
+        check_manifest(folder)
+        if sha256(folder / MANIFEST) != self.sha256:
+            raise UserError(
+                f"{folder}: is another archive than the one that was planned with; run `gradleak plan` again"
+            )
+        return folder
+
+
+def read_reused(plan: Mapping[str, Any]) -> list[Reused]:
+    """The archives that a plan (content of plan.json) takes cells over from; raises TypeError if it is no plan."""
+    return [Reused(**entry) for entry in plan.get("reused", [])]
+
+
+def take_over(wanted: Mapping[str, object], archives: Iterable[Reused]) -> list[Reused]:
+    """What archives hold of the wanted cells, each from the first that has it; archives without any are left out."""
+    taken: list[Reused] = []
+    for archive in archives:
+        found = archive.only(others(wanted, taken))
+        taken += [found] if found.cells else []
+    return taken
+
+
+def others(cells: Mapping[str, Content], entries: Iterable[Reused]) -> dict[str, Content]:
+    """Of cells by id, those that are not taken over."""
+    taken = reused_cells(entries)
+    return {name: cell for name, cell in cells.items() if name not in taken}
+
+
+def reused_cells(entries: Iterable[Reused]) -> frozenset[str]:
+    """Ids of all cells that are taken over."""
+    return frozenset(cell for entry in entries for cell in entry.cells)
+
+
+def check_fingerprint(entries: Iterable[Reused], name: str, fingerprint: str) -> None:
+    """Raises UserError if an archive's cells were computed on another data set of this name."""
+    for entry in entries:
+        if entry.data.get(name, fingerprint) != fingerprint:
+            raise UserError(
+                f"data set '{name}' has SHA-256 {fingerprint[:12]}..., but the cells reused from {entry.archive} were "
+                f"computed with {entry.data[name][:12]}...; use the same data, or take the archive out of 'reuse'"
+            )

@@ -1,1 +1,0 @@
-"""Figures of the survey: one module each."""

@@ -1,1 +1,0 @@
-"""Tables: specs of what an experiment shows, aggregation of results, CSV and LaTeX."""

@@ -1,0 +1,61 @@
+"""config.yaml: defaults, validation, and what cannot be read."""
+
+from pathlib import Path
+
+import pytest
+
+from gradleak.errors import UserError
+from gradleak.study.config import Config, load_config, parse_config, read_yaml
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_repositorys_config_is_valid_and_an_empty_one_too():
+    assert load_config(ROOT / "config.yaml").study == "quick"
+    assert parse_config({}, "here") == Config()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"studi": "quick"}, "^here: studi: unknown key$"),
+        ({"device": "gpu"}, "^here: device: .*'auto', 'cpu' or 'cuda' .found 'gpu'.$"),
+        ({"threads": 0}, "^here: threads: .*greater than or equal to 1 .found 0.$"),
+        ({"threads": "few"}, "^here: threads: .*integer.* .found 'few'.$"),
+        ({"jobs": {"minutes": 0}}, "^here: jobs.minutes: .*greater than 0 .found 0.$"),
+        ({"jobs": {"hours": 1}}, "^here: jobs.hours: unknown key$"),
+        ({"data": {"x": {"source": "web"}}}, "^here: data.x.source: .*'embedded'.*'folder' .found 'web'.$"),
+        ({"data": {"x": {"source": "folder", "dir": "/"}}}, "^here: data.x.dir: unknown key$"),
+        ([], "^here: content: "),
+    ],
+)
+def test_each_mistake_is_one_line(content, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse_config(content, "here")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot be read .No such file or directory"),
+        ("a: [1", "not valid YAML"),
+        ("- 1\n- 2\n", "must hold a mapping of keys to values, found list"),
+        ("", "must hold a mapping of keys to values, found NoneType"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_one_line_with_its_name(tmp_path, text, message):
+    path = tmp_path / "config.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        read_yaml(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_a_user_error(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"config\.yaml"):
+        read_yaml(path)

@@ -1,0 +1,336 @@
+"""The plan: batches, checkpoints, costs, and its file."""
+
+import io
+import json
+
+import pytest
+import torch
+import yaml
+
+from gradleak.errors import UserError
+from gradleak.pipeline.jobs import plan_summary
+from gradleak.specs import ModelSpec
+from gradleak.study.cell import Cell
+from gradleak.study.config import Config, parse_config
+from gradleak.study.cost import cost, federated_cost, forward_flops, throughput
+from gradleak.study.expand import load_study, study_path
+from gradleak.study.plan import Plan
+from gradleak.study.planning import make_plan
+
+DEFAULTS = {
+    "dataset": {"name": "photos10", "resolution": 16},
+    "model": {"name": "convnet", "options": {"channels": 4, "stages": 2, "layers": 1}},
+    "client": {"samples": 2, "lr": 0.1},
+    "attack": {"name": "gia-o", "descent": {"iterations": 100}},
+}
+
+
+def experiment(*blocks, **content):
+    return {"title": "T", "paper": "P", "show": [], "cells": list(blocks)} | content
+
+
+def plan_of(tmp_path, experiments, config=None, **content):
+    content = {"title": "S", "defaults": DEFAULTS, "trials": {"count": 3}, "experiments": experiments} | content
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return make_plan(load_study(path), config or Config(device="cpu"))
+
+
+RATES = {"rates": experiment({"axes": [{"client.lr": [0.1, 0.2, 0.3]}]})}
+
+
+def test_each_cell_is_in_one_batch_and_families_stay_together(tmp_path):
+    # Two orders of the same six families, one cell of each per trial.
+    axes = [{"attack.descent.lr": [0.1, 0.2, 0.3]}, {"attack.restarts": [1, 2]}]
+    plan = plan_of(tmp_path, {"a": experiment({"axes": axes}), "b": experiment({"axes": axes[::-1]})})
+    assert len(plan.cells) == 18
+    listed = [cell for batch in plan.batches.values() for cell in batch.cells]
+    assert sorted(listed) == sorted(plan.cells)
+    (batch,) = plan.batches
+    families = plan.families(batch)
+    assert [len(family) for family in families] == [3] * 6
+    assert all(len({cell.family for cell in family}) == 1 for family in families)
+    assert [cell.id for family in families for cell in family] == listed
+    assert [len(content["cells"]) for content in plan.experiments.values()] == [18, 18]
+
+
+def test_families_that_are_listed_apart_are_packed_together(tmp_path):
+    first = experiment({"set": {"attack.restarts": 1}, "trials": {"count": 2}})
+    between = experiment({"set": {"attack.restarts": 2}, "trials": {"count": 2}})
+    more = experiment({"set": {"attack.restarts": 1}, "trials": {"count": 2, "first": 100}})
+    plan = plan_of(tmp_path, {"first": first, "between": between, "more": more})
+    (batch,) = plan.batches
+    assert [cell.attack.restarts for cell in plan.batch_cells(batch)] == [1, 1, 1, 1, 2, 2]
+    assert [len(family) for family in plan.families(batch)] == [4, 2]
+
+
+def test_batches_are_packed_by_the_minutes_of_a_job(tmp_path):
+    plan = plan_of(tmp_path, RATES)
+    assert len(plan.batches) == 1
+    cell = next(iter(plan.cells.values()))
+    minutes = cost(cell) / throughput(plan.config) / 60
+    for per_job, sizes in [(1.5, [1] * 9), (2.5, [2, 2, 2, 2, 1]), (4.5, [4, 4, 1]), (0.1, [1] * 9)]:
+        config = parse_config({"device": "cpu", "jobs": {"minutes": per_job * minutes}}, "here")
+        packed = plan_of(tmp_path, RATES, config)
+        assert [len(batch.cells) for batch in packed.batches.values()] == sizes
+        assert packed.cells == plan.cells
+
+
+def test_another_experiment_with_another_model_leaves_the_batches_as_they_are(tmp_path):
+    before = plan_of(tmp_path, RATES)
+    other = {"other": experiment({"set": {"model.name": "resnet18", "model.options": {}, "model.width": 0.125}})}
+    for experiments in (RATES | other, other | RATES):
+        after = plan_of(tmp_path, experiments)
+        assert len(after.batches) == 2
+        for name, batch in before.batches.items():
+            assert after.batches[name] == batch
+    data = plan_of(tmp_path, RATES, parse_config({"device": "cpu", "cache": "elsewhere"}, "here"))
+    assert data.batches == before.batches
+
+
+def test_a_cell_that_two_experiments_share_is_computed_once(tmp_path):
+    plan = plan_of(tmp_path, {"a": RATES["rates"], "b": experiment({"set": {"client.lr": 0.2}})})
+    assert len(plan.cells) == 9
+    shared = {entry["cell_id"] for entry in plan.experiments["b"]["cells"]}
+    assert len(shared) == 3
+    assert shared < {entry["cell_id"] for entry in plan.experiments["a"]["cells"]}
+
+
+def test_checkpoints_are_one_per_model_and_data_not_per_client_or_attack(tmp_path):
+    assert len(plan_of(tmp_path, RATES).checkpoints) == 1
+    variants = {"axes": [{"model.init_seed": [0, 1]}, {"dataset.resolution": [16, 32]}, {"attack.restarts": [1, 2]}]}
+    plan = plan_of(tmp_path, {"a": experiment(variants)})
+    assert len(plan.checkpoints) == 4
+    for batch in plan.batches.values():
+        assert set(batch.checkpoints) <= set(plan.checkpoints)
+    assert {plan.cells[cell].checkpoint for cell in plan.checkpoints.values()} == {
+        cell.checkpoint for cell in plan.cells.values()
+    }
+
+
+def test_data_from_elsewhere_makes_other_batches_and_checkpoints(tmp_path):
+    from PIL import Image
+
+    for split in ("train", "val"):
+        for label in range(2):
+            folder = tmp_path / "data" / split / f"c{label}"
+            folder.mkdir(parents=True)
+            for index in range(6):
+                Image.new("RGB", (20, 20), (index * 40, label * 90, 7)).save(folder / f"{index}.png")
+    given = parse_config(
+        {"device": "cpu", "data": {"mine": {"source": "folder", "path": str(tmp_path / "data")}}}, "here"
+    )
+    moved = parse_config(
+        {"device": "cpu", "data": {"mine": {"source": "folder", "path": str(tmp_path / "data/../data")}}}, "here"
+    )
+    defaults = DEFAULTS | {"dataset": {"name": "mine", "resolution": 16}}
+    first = plan_of(tmp_path, RATES, given, defaults=defaults)
+    second = plan_of(tmp_path, RATES, moved, defaults=defaults)
+    assert first.cells.keys() == second.cells.keys()
+    assert not first.batches.keys() & second.batches.keys()
+    assert not first.checkpoints.keys() & second.checkpoints.keys()
+
+
+def test_plan_file_round_trips_and_is_the_same_bytes_each_time(tmp_path):
+    plan = plan_of(tmp_path, RATES)
+    paths = [tmp_path / name for name in ("a.json", "b.json", "c.json")]
+    plan.write(paths[0])
+    plan_of(tmp_path, RATES).write(paths[1])
+    found = Plan.read(paths[0])
+    assert found == plan
+    found.write(paths[2])
+    assert paths[0].read_bytes() == paths[1].read_bytes() == paths[2].read_bytes()
+    assert set(json.loads(paths[0].read_text())) == {
+        "study",
+        "title",
+        "note",
+        "config",
+        "columns",
+        "accuracies",
+        "experiments",
+        "batches",
+        "checkpoints",
+        "trainings",
+        "auxiliaries",
+        "cells",
+    }
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"cells": {"a": {}}}', "no json"])
+def test_a_file_that_is_no_plan_is_one_line(tmp_path, text):
+    path = tmp_path / "plan.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        Plan.read(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_batch_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="batch 'nosuch' is not in the plan of study 'mine'"):
+        plan_of(tmp_path, RATES).batch_cells("nosuch")
+
+
+def test_a_victim_beyond_the_data_set_is_refused(tmp_path):
+    plan_of(tmp_path, RATES, trials={"count": 1, "first": 498})
+    with pytest.raises(UserError, match=r"^victim index 500: .* 'photos10' has 500 images \(0 to 499\)$"):
+        plan_of(tmp_path, RATES, trials={"count": 1, "first": 499})
+
+
+def test_victims_are_checked_for_each_choice_of_classes(tmp_path):
+    rocket = {"dataset.classes": ["rocket"]}
+    mapped = {"dataset.classes": {"rocket": "airplane"}, "dataset.label_space": "cifar10"}
+    fits, beyond = {"count": 25}, {"count": 1, "first": 49}
+    plan_of(tmp_path, {"a": experiment({"set": rocket}, {"set": mapped})}, trials=fits)
+    for settings, chosen in [(rocket, "rocket"), (mapped, "rocket -> airplane")]:
+        message = rf"^victim index 50: .* 'photos10' has 50 images of its chosen classes \({chosen}\) \(0 to 49\)$"
+        with pytest.raises(UserError, match=message):
+            plan_of(tmp_path, {"all": experiment({}), "some": experiment({"set": settings, "trials": beyond})})
+
+
+def test_a_misspelt_class_is_refused_even_if_the_images_are_not_there_yet(tmp_path):
+    config = parse_config({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
+    plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "cifar10", "dataset.classes": ["cat"]}})}, config)
+    with pytest.raises(UserError, match="data set 'cifar10' has no class 'catt'; known: airplane"):
+        plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "cifar10", "dataset.classes": ["catt"]}})}, config)
+
+
+def test_a_checkpoint_is_shared_by_all_images_that_are_labelled_alike(tmp_path):
+    mapped = {"dataset.classes": {"rocket": "airplane"}, "dataset.label_space": "cifar10"}
+    blocks = [{"set": {"dataset.name": "cifar10"}}, {"set": mapped}, {"set": {"dataset.classes": ["rocket"]}}]
+    config = parse_config({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
+    plan = plan_of(tmp_path, {"a": experiment(*blocks)}, config)
+    assert len(plan.checkpoints) == 2
+    # Where the images come from decides nothing about the model, where the label space comes from may.
+    given = {"source": "embedded", "path": str(tmp_path)}
+    moved = plan_of(
+        tmp_path,
+        {"a": experiment({"set": mapped})},
+        parse_config({"device": "cpu", "data": {"photos10": given}}, "here"),
+    )
+    assert moved.checkpoints.keys() < plan.checkpoints.keys()
+
+
+TRAINED = {"model.training": {"clients": 2, "rounds": 9, "images": 40, "epochs": 1}}
+
+
+def rounds_of(*rounds, **settings):
+    return {"a": experiment({"set": TRAINED | settings, "axes": [{"model.round": list(rounds)}]})}
+
+
+def test_all_rounds_of_a_training_are_made_by_one_training(tmp_path):
+    plan = plan_of(tmp_path, rounds_of(7, 0, 2))
+    assert len(plan.checkpoints) == 3
+    (training,) = plan.trainings
+    assert list(plan.rounds(training)) == [2, 7]
+    assert plan.training_cell(training).model.round == 7
+    assert set(plan.trainings[training]) < set(plan.checkpoints)
+    longer = plan_of(tmp_path, rounds_of(7, 0, 2, 9))
+    assert list(longer.trainings) == [training]
+    assert set(plan.checkpoints) < set(longer.checkpoints)
+    several = plan_of(tmp_path, rounds_of(1) | {"b": rounds_of(1, **{"model.training.lr": 0.5})["a"]})
+    assert len(several.trainings) == 2
+    assert plan_of(tmp_path, RATES).trainings == {}
+    path = tmp_path / "plan.json"
+    plan.write(path)
+    assert Plan.read(path) == plan
+    with pytest.raises(UserError, match="training 'nosuch' is not in the plan of study 'mine'"):
+        plan.rounds("nosuch")
+
+
+def test_a_training_that_wants_too_many_images_is_refused(tmp_path):
+    plan_of(tmp_path, rounds_of(1, **{"model.training.images": 2000, "model.training.evaluate": 500}))
+    wanted = [("images", 2001, "train", 2000), ("evaluate", 501, "test", 500), ("clients", 2001, "train", 2000)]
+    for key, count, split, size in wanted:
+        settings = {"model.training.images": None, f"model.training.{key}": count}
+        message = rf"^model\.training\.{key} is {count}, but split '{split}' of data set 'photos10' has {size} images$"
+        with pytest.raises(UserError, match=message):
+            plan_of(tmp_path, rounds_of(1, **settings))
+    empty = parse_config({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
+    plan_of(tmp_path, rounds_of(1, **{"dataset.name": "cifar10", "model.training.images": 60_000}), empty)
+
+
+def test_a_training_costs_its_passes_over_the_images(tmp_path):
+    def operations(**settings):
+        plan = plan_of(tmp_path, rounds_of(4, **{f"model.training.{key}": value for key, value in settings.items()}))
+        return federated_cost(plan.training_cell(next(iter(plan.trainings))), plan.config)
+
+    forward = forward_flops(cell_of().model, 16)
+    assert operations() == 4 * forward * (3 * 40 + 500)
+    assert operations(epochs=5, evaluate=10) == 4 * forward * (3 * 200 + 10)
+    assert operations(clients=4, sampled=1, evaluate=10) == 4 * forward * (3 * 10 + 10)
+    fedsgd = {"protocol": "fedsgd", "evaluate": 10}
+    assert operations(**fedsgd) == 4 * forward * (3 * 40 + 10)
+    assert operations(**fedsgd, batch_size=8) == 4 * forward * (3 * 16 + 10)
+
+
+def test_an_unknown_data_set_and_a_missing_path_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"unknown data set 'photos11'; known: .*photos10"):
+        plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "photos11"}})})
+    config = parse_config({"data": {"photos10": {"source": "folder", "path": "/nowhere/at/all"}}}, "here")
+    with pytest.raises(UserError, match=r"^data.photos10.path: '/nowhere/at/all' does not exist$"):
+        plan_of(tmp_path, RATES, config)
+
+
+def test_an_unknown_model_or_option_is_refused_before_anything_runs(tmp_path):
+    with pytest.raises(UserError, match=r"unknown model 'resnet99'; known: .*resnet18"):
+        plan_of(tmp_path, {"a": experiment({"set": {"model.name": "resnet99"}})})
+    with pytest.raises(UserError, match=r"model 'convnet': options .*chanels"):
+        plan_of(tmp_path, {"a": experiment({"set": {"model.options.chanels": 3}})})
+
+
+def cell_of(**changes):
+    content = DEFAULTS | {"victims": [0, 1], "knowledge_level": 3}
+    return Cell.parse(content | changes, "here")
+
+
+def test_cost_is_proportional_to_work():
+    base = cost(cell_of())
+    attack = DEFAULTS["attack"]
+    assert cost(cell_of(attack=attack | {"restarts": 3})) == pytest.approx(3 * base)
+    assert cost(cell_of(attack=attack | {"descent": {"iterations": 500}})) == pytest.approx(5 * base)
+    assert cost(cell_of(client={"samples": 4}, victims=[0, 1, 2, 3])) == pytest.approx(2 * base)
+    # Local steps cost the adversary nothing, unless it simulates them: then E passes over the images.
+    clients = [{"samples": 2, "batch_size": 1, "epochs": epochs} for epochs in (1, 3)]
+    assert [cost(cell_of(client=client)) for client in clients] == pytest.approx([base, base])
+    one, three = (cost(cell_of(client=client, attack=attack | {"knowledge": "wst"})) for client in clients)
+    assert three == pytest.approx(3 * one)
+    assert one > base
+
+
+def test_forward_operations_are_those_of_the_layers():
+    options = {"channels": 4, "stages": 1, "layers": 1, "bias": False, "pool": False}
+    found = forward_flops(ModelSpec(name="convnet", options=options), 16)
+    convolution, linear = 2 * 27 * 4 * 256, 2 * 4 * 256 * 10
+    assert found == convolution + linear
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    forward_flops(ModelSpec(name="convnet", options=options | {"kernel": 5}), 16)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_summary_counts_cells_images_and_jobs(tmp_path):
+    from rich.console import Console
+
+    content = experiment({"axes": [{"attack.descent.lr": [0.1, 0.2, 0.3]}], "set": {"attack.restarts": 2}})
+    console = Console(record=True, width=200, file=io.StringIO())
+    console.print(plan_summary(plan_of(tmp_path, {"rates": content})))
+    text = console.export_text()
+    row = next(line for line in text.splitlines() if "rates" in line.split())
+    assert row.split()[:3] == ["rates", "9", "36"]
+    assert (
+        "9 cells (18 trials in 3 families), 1 checkpoints, 0 federated trainings, 0 auxiliary models, 1 attack jobs"
+        in text
+    )
+
+
+def test_an_unknown_study_lists_what_there_is(tmp_path, monkeypatch):
+    folder = tmp_path / "workflow/studies"
+    folder.mkdir(parents=True)
+    (folder / "alpha.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert str(study_path("alpha")) == "workflow/studies/alpha.yaml"
+    assert str(study_path("some/where.yaml")) == "some/where.yaml"
+    with pytest.raises(UserError, match=r"^unknown study 'beta'; known: alpha$"):
+        study_path("beta")
