@@ -7,7 +7,7 @@ import pytest
 from gradleak.errors import UserError
 from gradleak.study.config import Config, load_config, parse_config, read_yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_repositorys_config_is_valid_and_an_empty_one_too():

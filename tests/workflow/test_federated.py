@@ -76,7 +76,7 @@ def test_only_batches_with_cells_that_ask_for_it_are_measured(tmp_path):
     assert workflow.measured == list(workflow.plan.batches)
     assert Workflow(plan_of(ROOT / STUDY)).measured == []
     files = workflow.smoothness_code(workflow.measured[0])
-    for part in ("smoothness/igsa", "smoothness/forward", "stages/smoothness", "models/convnet", "data/photos10"):
+    for part in ("smoothness/igsa", "smoothness/estimate", "stages/smoothness", "models/convnet", "data/photos10"):
         assert any(file.endswith(f"src/gradleak/{part}.py") for file in files), part
     assert not any("gia_o" in file or "federated/training" in file for file in files)
     assert workflow.minutes("measure_smoothness", workflow.measured[0]) == 11

@@ -8,13 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 RESAMPLES = 9999
-
 _ROUNDING = 1e-12
-
 Side = Literal["higher", "lower", "undecided"]
-
 LEAST = 5
-
 """Fewest values of a sample with an interval: of four, a resample repeats one value with a chance of 1.6 %, so that
 the interval is little more than their range."""
 
@@ -131,6 +127,7 @@ def _comparison(
 
 
 LEAST_POINTS = 4
+"""Fewest points with a correlation: the interval's standard error divides by the root of n - 3."""
 
 RESAMPLES = 9999
 

@@ -34,9 +34,7 @@ from gradleak.study.planning import make_plan
 #: How far an image may be from the archive's where it need not be equal bit for bit, LPIPS and PSNR in dB; for a mean
 #: over n images, this divided by the square root of n. docs/reference.md has the measurement behind it.
 TOLERANCE = {"lpips": 0.1, "psnr": 4.0}
-
 SHOWN = ("lpips", "psnr", "objective")
-
 _KEYS = ["cell_id", "restart", "position"]
 
 

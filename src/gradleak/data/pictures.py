@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 CAPTION = 14
-
 MARGIN = 4
 
 

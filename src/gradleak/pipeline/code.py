@@ -1,11 +1,12 @@
 """Which files of this package a stage runs: Snakemake does not see the imports behind a command.
 
 Rules list these files as inputs, so that editing one reruns what it computed, and nothing else. Imports are read
-from the source; entries of registries, which nothing imports by name, are given by the caller.
+from the source, but for those under `if TYPE_CHECKING:`, which no job runs. Entries of registries, which nothing
+imports by name, are given by the caller.
 """
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -44,13 +45,21 @@ def _imports(module: str) -> list[str]:
     path = _file(module)
     assert path is not None
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _run(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gradleak"):
-            # `from gradleak.engine import activation` names a module, `from gradleak.study.cell import Cell` does not.
+            # `from gradleak.engine import activation` names a module, `from gradleak.specs import ModelSpec` does not.
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names if alias.name.startswith("gradleak")]
     return [name for name in names if _file(name) is not None and name != "gradleak"]
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below a node that a job may run: not those under `if TYPE_CHECKING:`."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING"):
+            yield child
+            yield from _run(child)
 
 
 def _file(module: str) -> Path | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from gradleak.errors import UserError
 
 _GONE_S = 120.0  # SLURM kills what is left of a cancelled job after 30 s, unless a site says otherwise
-
 _LOOK_AGAIN_S = 0.5
 
 

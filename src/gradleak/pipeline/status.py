@@ -24,7 +24,6 @@ _OUTPUTS = {
 }
 
 _WITH_GPU = ("train_auxiliary", "train_federated", "run_attack", "measure_smoothness")
-
 _SHOWN = 5
 
 

@@ -14,8 +14,6 @@ from gradleak.analysis.summary import cell_table
 from gradleak.presentations import markup
 from gradleak.presentations.base import PRESENTATIONS, Presentation, PresentationSpec, quantity
 
-"""Fewest points with a correlation: the interval's standard error divides by the root of n - 3."""
-
 
 class CorrelationSpec(PresentationSpec):
     """A table of rank correlations: one line per combination of `rows`, of `x` and `y` over the values of `over`.

@@ -120,7 +120,6 @@ def _datasets(plan: Mapping[str, Any]) -> set[str]:
 
 
 _BOX, _TALL, _GAP_X, _GAP_Y, _EDGE = 144.0, 40.0, 26.0, 18.0, 6.0
-
 _SWEEPS = 8
 
 

@@ -44,9 +44,7 @@ def archived_data(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 ENDING = ".provenance.json"
-
 _MADE_BY = "make"
-
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 

@@ -76,15 +76,11 @@ def read_json(path: Path, made_by: str) -> dict[str, Any]:
 
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
 _ZOOM = 1.4
-
 """Size on a screen, relative to that in print: figures are drawn for the columns of a paper."""
 
 _PIXELS_PER_INCH, _UNKNOWN_DPI = 96.0, 180.0
-
 _TALLEST = 900.0
-
 """Height on a screen that no figure exceeds before it is enlarged."""
 
 

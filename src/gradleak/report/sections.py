@@ -50,7 +50,6 @@ _PLACES = {
 }  # fmt: skip
 
 _NUMBER = re.compile(r"\b(?:Sec\.|Appx\.) ([A-C]|\d+(?:\.\d+)*)")
-
 _NAMED = re.compile(r"\b(?:Table|Figure|Lemma|Theorem) \d+")
 
 

@@ -10,11 +10,8 @@ from gradleak.presentations.base import QUANTITIES, PresentationSpec, quantity
 from gradleak.report.read import is_number
 
 NOTHING = Markup("")
-
 _MATH = re.compile(r"\$([^$\s](?:[^$]*[^$\s])?)\$")
-
 _CODE = re.compile(r"``([^`]+)``")
-
 _SCRIPT = re.compile(r"([_^])(?:\{([^{}]*)\}|([^\s{}]))")
 
 _SYMBOLS = {

@@ -88,7 +88,6 @@ def estimate_of(norms: Tensor) -> Estimate:
 
 
 _LOOK_FIRST = 128  # a standard error from fewer draws may be far too small, and stop the loop
-
 _LOOK_EVERY = 64  # fixed, so that the number of draws does not depend on the device's memory
 
 #: Draws the next `count` norms, (count,) float64 on the CPU.

@@ -10,7 +10,6 @@ from gradleak.smoothness.problem import LayerNorm, Problem
 from gradleak.smoothness.spec import FiniteSpec, ForwardSettings, IgsaSettings, SmoothnessSpec
 
 _CHECKED = 8
-
 _TOLERANCE = 0.01
 
 

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Order = Literal["backward", "forward"]
-
 Precision = Literal["float64", "float32"]
 
 

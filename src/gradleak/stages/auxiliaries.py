@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -10,11 +11,13 @@ from torch import nn
 from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig
 from gradleak.data.opening import open_view
 from gradleak.errors import UserError
-from gradleak.study.config import Config
 from gradleak.study.ids import auxiliary_id
 
+if TYPE_CHECKING:
+    from gradleak.study.config import Config
 
-def load_auxiliary(auxiliary: AuxiliaryConfig, config: Config, folder: Path) -> nn.Module:
+
+def load_auxiliary(auxiliary: AuxiliaryConfig, config: "Config", folder: Path) -> nn.Module:
     """A trained auxiliary model from a folder; raises UserError if its file is missing or does not fit."""
     path = folder / f"{auxiliary_id(auxiliary, config)}.safetensors"
     dataset = open_view(auxiliary.dataset, config.data, config.cache)
@@ -29,7 +32,7 @@ def load_auxiliary(auxiliary: AuxiliaryConfig, config: Config, folder: Path) -> 
     return model.eval()
 
 
-def auxiliary_loader(config: Config, folder: Path) -> Callable[[AuxiliaryConfig], nn.Module]:
+def auxiliary_loader(config: "Config", folder: Path) -> Callable[[AuxiliaryConfig], nn.Module]:
     """What an attack gets its auxiliary models from: `load_auxiliary`, each model read once."""
     loaded: dict[str, nn.Module] = {}
 

@@ -1,6 +1,7 @@
 """What several stages need of a cell: its data set and its model at the checkpoint."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -11,17 +12,19 @@ from gradleak.data.opening import open_view
 from gradleak.errors import UserError
 from gradleak.files import atomic
 from gradleak.models.base import Classifier, build_model, set_bn_mode
-from gradleak.study.cell import Cell
-from gradleak.study.config import Config
 from gradleak.study.ids import checkpoint_id
 
+if TYPE_CHECKING:
+    from gradleak.study.cell import Cell
+    from gradleak.study.config import Config
 
-def dataset_of(cell: Cell, config: Config) -> ImageDataset:
+
+def dataset_of(cell: "Cell", config: "Config") -> ImageDataset:
     """The images that a cell's victims come from: those of its chosen classes, with the labels that its model has."""
     return open_view(cell.dataset, config.data, config.cache)
 
 
-def initial_model(cell: Cell, dataset: ImageDataset) -> Classifier:
+def initial_model(cell: "Cell", dataset: ImageDataset) -> Classifier:
     """The cell's model with the weights of round 0, for the classes and normalisation of `dataset` (see `dataset_of`).
 
     Later rounds have the same architecture and other weights: see `global_model`.
@@ -29,12 +32,12 @@ def initial_model(cell: Cell, dataset: ImageDataset) -> Classifier:
     return build_model(cell.model, dataset.num_classes, cell.dataset.resolution, dataset.mean, dataset.std)
 
 
-def checkpoint_path(folder: Path, cell: Cell, config: Config) -> Path:
+def checkpoint_path(folder: Path, cell: "Cell", config: "Config") -> Path:
     """Where the checkpoint that a cell attacks lies."""
     return folder / f"{checkpoint_id(cell, config)}.safetensors"
 
 
-def global_model(cell: Cell, config: Config, checkpoints: Path) -> Classifier:
+def global_model(cell: "Cell", config: "Config", checkpoints: Path) -> Classifier:
     """The global model that the client received: the checkpoint's weights, BN in the client's mode.
 
     Raises UserError if the checkpoint is missing or damaged.

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -21,17 +22,19 @@ from gradleak.post_processing.chain import origins
 from gradleak.specs import FederatedSpec
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model, initial_model
 from gradleak.stages.rounds import Rounds
-from gradleak.study.cell import Cell
-from gradleak.study.config import Config
 from gradleak.study.ids import training_id
+
+if TYPE_CHECKING:
+    from gradleak.study.cell import Cell
+    from gradleak.study.config import Config
 
 Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def write_training(
-    cell: Cell,
+    cell: "Cell",
     rounds: Mapping[int, Path],
-    config: Config,
+    config: "Config",
     out: Path,
     device: str,
     progress: Progress | None = None,
@@ -80,7 +83,7 @@ def write_training(
 
 
 def model_of(
-    cell: Cell, config: Config, checkpoints: Path, device: str, progress: Progress | None = None
+    cell: "Cell", config: "Config", checkpoints: Path, device: str, progress: Progress | None = None
 ) -> Classifier:
     """The global model that the client received; a round that the folder lacks is trained first.
 
@@ -104,7 +107,7 @@ def _pools(dataset: ImageDataset, spec: FederatedSpec, device: str) -> tuple[Ima
     return ImagePool(train, device), ImagePool(test, device)
 
 
-def _identity(cell: Cell, config: Config, dataset: ImageDataset) -> str:
+def _identity(cell: "Cell", config: "Config", dataset: ImageDataset) -> str:
     """Hash of the training, the data, and the code that computes it."""
     modules = ["gradleak.stages.federate", MODELS.origin(cell.model.name)]
     modules += [DATASETS.origin(dataset.name)] if dataset.name in DATASETS else []
@@ -114,7 +117,7 @@ def _identity(cell: Cell, config: Config, dataset: ImageDataset) -> str:
     return digest([training_id(cell, config), dataset.fingerprint(), code])
 
 
-def _frame(cell: Cell, config: Config, accuracies: list[Accuracy]) -> pd.DataFrame:
+def _frame(cell: "Cell", config: "Config", accuracies: list[Accuracy]) -> pd.DataFrame:
     """One row per round: the training's factors, number of test images, accuracy and loss."""
     assert cell.model.training is not None
     content = cell.model_dump(mode="json", include={"model": True})

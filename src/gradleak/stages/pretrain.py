@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import save_file
@@ -18,7 +18,9 @@ from gradleak.files import atomic, write_provenance, write_text
 from gradleak.metrics.lpips import Lpips
 from gradleak.stages.auxiliaries import load_auxiliary
 from gradleak.stopping import never
-from gradleak.study.config import Config
+
+if TYPE_CHECKING:
+    from gradleak.study.config import Config
 
 _SHOWN = 60
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -26,7 +28,7 @@ Progress = Callable[[str, int], Callable[[int], None]]
 
 def write_auxiliary(
     auxiliary: AuxiliaryConfig,
-    config: Config,
+    config: "Config",
     out: Path,
     device: str,
     progress: Progress | None = None,
@@ -64,7 +66,7 @@ def write_auxiliary(
         state.rmdir()
 
 
-def write_quality(auxiliary: AuxiliaryConfig, config: Config, folder: Path, out: Path, sheet: Path) -> None:
+def write_quality(auxiliary: AuxiliaryConfig, config: "Config", folder: Path, out: Path, sheet: Path) -> None:
     """Write how good a trained model is as JSON, and pictures of what it has learned as PNG."""
     kind = AUXILIARIES[auxiliary.name]
     dataset = open_view(auxiliary.dataset, config.data, config.cache)

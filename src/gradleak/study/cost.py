@@ -28,12 +28,10 @@ _TRAINING_PASSES = 3.0
 
 # Gradients at other points, or derivatives of them along directions: docs/smoothness.md has the times measured.
 _DRAW_PASSES = {"finite": 3.0, "forward": 4.0}
-
 _PRECISION = {"float64": 2.0, "float32": 1.0}
 
 # Spread of draws over their mean, as found: it decides how many reach `relative_error`. The first look is at 128.
 _DRAW_SPREAD = {"finite": 1.0, "forward": 0.05}
-
 _FEWEST_DRAWS = 128
 
 # Train and test images of a data set that is not there yet: those of CIFAR-10.

@@ -1,28 +1,32 @@
 """Ids of what cells share, checkpoints, trainings and auxiliary models: content, and where its images come from."""
 
-from gradleak.auxiliary.base import AuxiliaryConfig
+from typing import TYPE_CHECKING
+
 from gradleak.frozen import digest
-from gradleak.study.cell import Cell
-from gradleak.study.config import Config
+
+if TYPE_CHECKING:
+    from gradleak.auxiliary.base import AuxiliaryConfig
+    from gradleak.study.cell import Cell
+    from gradleak.study.config import Config
 
 
-def checkpoint_id(cell: Cell, config: Config) -> str:
+def checkpoint_id(cell: "Cell", config: "Config") -> str:
     """Id of the checkpoint that a cell attacks: its content and where the data set of its labels comes from."""
     return digest([cell.checkpoint, source_of(cell.dataset.labels_of, config)])
 
 
-def training_id(cell: Cell, config: Config) -> str:
+def training_id(cell: "Cell", config: "Config") -> str:
     """Id of the federated training whose round a cell attacks: its content and where its images come from."""
     return digest([cell.training, source_of(cell.training_data.name, config)])
 
 
-def auxiliary_id(auxiliary: AuxiliaryConfig, config: Config) -> str:
+def auxiliary_id(auxiliary: "AuxiliaryConfig", config: "Config") -> str:
     """Id of an auxiliary model: its content and where its public images come from."""
     names = sorted({auxiliary.dataset.name, auxiliary.dataset.labels_of})
     return digest([auxiliary.id, [source_of(name, config) for name in names]])
 
 
-def source_of(name: str, config: Config) -> object:
+def source_of(name: str, config: "Config") -> object:
     """Where the config has a data set's images from; None: its own source."""
     source = config.data.get(name)
     return None if source is None else source.model_dump(mode="json")

@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 
 #: Colours of the highest level that an attack assumes: 0 to 5, light to dark, the malicious in the colour of limits.
 SHADES = ("#DCEAF7", "#B3D1EC", "#F6D9A0", "#EDB458", "#C98A1B", "#C1272D")
-
 LANES = ("GIA-O", "GIA-L", "GIA-A")
 
 # Inches: the lanes' names, a line of text, the room between lanes, the years' heading, the legend.
 _SIDE, _LINE, _BETWEEN, _HEAD, _FOOT = 0.86, 0.138, 0.1, 0.2, 0.26
-
 _SIZE, _SMALL = 6.8, 5.8
 
 

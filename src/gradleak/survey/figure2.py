@@ -49,7 +49,6 @@ ASPECTS = (
 # Inches: an aspect's box, the gap to the next, the left end of the first, all boxes' height, a line of text; the height
 # of the row of boxes and of the way back.
 _WIDTH, _GAP, _LEFT, _HEIGHT, _LINE, _ROW, _BACK = 1.52, 0.17, 1.02, 0.44, 0.125, 1.5, 0.12
-
 _SIDE = 0.78
 
 

@@ -20,12 +20,10 @@ CHAINS: tuple[tuple[str, Join, str], ...] = (
 
 #: Branches of GoogLeNet's block (Szegedy et al. 2015), from the input on: kernel size and kind.
 BRANCHES = (("1x1 conv",), ("1x1 conv", "3x3 conv"), ("1x1 conv", "5x5 conv"), ("3x3 pool", "1x1 conv"))
-
 _SKIP, _LAYER, _KERNEL = style.COLOURS[0], "#FFF1D0", "#DCEAF7"
 
 # Inches from below: input, first layer, its join, second layer, its join, output, factor, name.
 _INPUT, _FIRST, _JOIN, _SECOND, _END, _OUTPUT, _FACTOR, _NAME = 0.42, 0.78, 1.1, 1.42, 1.74, 2.0, 2.14, 2.4
-
 _BOX = (0.62, 0.22)
 
 

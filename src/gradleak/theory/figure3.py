@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE, LOGIT, RATE, STEPS = 24, -0.5, 0.3, (1, 2, 4, 8)
-
 WIDTHS = (SIDE**2, 600, 624)
-
 PHOTOGRAPH = 28
 
 

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = 64
-
 LEAK = 0.2
-
 TRIALS = 8
 
 NETWORKS = {
@@ -29,7 +27,6 @@ NETWORKS = {
     "relu": "64-80-96 units, ReLU",
     "batch": "64-80-96 units, batch of two",
 }
-
 """Kinds of networks, by what the three readings of Eq. (7) need; the first one meets every condition."""
 
 

@@ -7,7 +7,6 @@ import pandas as pd
 from scipy.special import lambertw
 
 ROUNDING = 1e-10
-
 """Relative differences below this are rounding errors of float64 here; the tests bound those that occur."""
 
 
@@ -18,13 +17,10 @@ def settled(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 _W = float(lambertw(math.exp(-1)).real)
-
 LEAST = -_W
-
 """G's least value, -0.2785: no logit has a smaller one, so that below it Eq. (6) has no solution."""
 
 TURN = 1 + _W
-
 """Where G is least, 1.2785: there its slope is 0, and left and right of it lie two logits with the same G."""
 
 

@@ -16,19 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE, HIDDEN, LEAK = 32, (40, 48), 0.2
-
 STEPS = (1, 2, 3, 4, 6, 8, 12, 16)
-
 LOGITS = (-2.0, -0.5, 0.05)
-
 RATES = (0.01, 0.3, 3.0)
-
 STARTS = (0.02, 0.04, 0.07, 0.14, 0.3, 0.6)
-
 TRIALS, MOST = 4, 32
-
 NETWORKS = ("aligned", "widening")
-
 ADVERSARIES = ("sum", "mean")
 
 

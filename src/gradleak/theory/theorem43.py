@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RMS = 0.1
-
 """Root mean square of the masks that are compared, in units of pixels in [0, 1]."""
 
 SERIES: dict[str, tuple[tuple[int, int, tuple[int, int]], ...]] = {
@@ -28,20 +27,15 @@ SERIES: dict[str, tuple[tuple[int, int, tuple[int, int]], ...]] = {
     "batch": tuple((batch, 8, (4, 6)) for batch in (8, 5, 4, 2)),
     "narrow": tuple((1, 16, (3, second)) for second in (2, 6, 10)),
 }
-
 """Batch, side and channels of what is swept: more parameters for one image; a larger batch for one model; the first
 with 192 hidden values for 256 pixels."""
 
 SIZES = tuple(10.0**exponent for exponent in (-4, -3, -2, -1, -0.5))
-
 PAIR_SIDE, PAIRS = 20, ((4, 1), (4, 3), (4, 5))
-
 FIRST, SECOND = 28, 29
-
 """Test images of photos10: the client's (a temple), and the one that masks are to lead to (a flower)."""
 
 BATCH = list(range(8, 168, 10))
-
 """Test images of photos10 for batches of up to 8 and where their masks are to lead to."""
 
 

@@ -8,7 +8,6 @@ from pydantic import BeforeValidator, Field, model_validator
 from gradleak.frozen import Frozen
 
 _DIGITS = 3
-
 Settings = dict[str, Any]
 """Values by dotted paths under a cell's `attack`."""
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from gradleak import resources
+from gradleak.analysis import published as resources
 from gradleak.analysis.published import Published, published, published_names
 from gradleak.errors import UserError
 
