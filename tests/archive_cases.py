@@ -5,10 +5,11 @@ from pathlib import Path
 from gradleak.archive.reuse import open_archives
 from gradleak.archive.verify import recompute
 from gradleak.metrics.base import described
-from gradleak.stages.collect import Outline, collect
+from gradleak.stages.collect import collect
 from gradleak.stages.data import record_dataset
 from gradleak.study.config import parse_config
 from gradleak.study.expand import load_study
+from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
 from gradleak.study.planning import make_plan
 

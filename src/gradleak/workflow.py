@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import MutableMapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gradleak.models.base import MODELS
 from gradleak.pipeline.code import code_files, resource_files
 from gradleak.pipeline.jobs import gpu_job
 from gradleak.pipeline.slurm import cancel_orphans
+from gradleak.pipeline.stages import FORMER_RULES
 from gradleak.post_processing.chain import origins
 from gradleak.presentations.base import PRESENTATIONS
 from gradleak.presentations.read import ShownExperiment, parse_experiment
@@ -117,7 +119,7 @@ class Workflow:
         """Minutes that a job with a GPU may take at its first attempt; `name` is the id of what it computes."""
         return gpu_job(self.plan, rule, name).limit_min
 
-    def auxiliary_code(self, auxiliary: str) -> list[str]:
+    def pretrain_code(self, auxiliary: str) -> list[str]:
         """Files that training an auxiliary model runs."""
         config = self.plan.auxiliaries[auxiliary]
         modules = [AUXILIARIES.origin(config.name), *_data_modules(config.dataset)]
@@ -126,10 +128,9 @@ class Workflow:
     @cached_property
     def untrained(self) -> str:
         """Pattern that matches the ids of the checkpoints of round 0 only."""
-        names = [name for name, cell in self.plan.checkpoints.items() if self.plan.cells[cell].model.round == 0]
-        return "|".join(names) or "none"
+        return "|".join(self.plan.untrained) or "none"
 
-    def training_code(self, training: str) -> list[str]:
+    def federate_code(self, training: str) -> list[str]:
         """Files that a federated training runs."""
         cell = self.plan.training_cell(training)
         assert cell.model.training is not None
@@ -144,11 +145,6 @@ class Workflow:
         """Names of the data sets whose images the cells of a batch attack."""
         return sorted({cell.dataset.name for cell in self.plan.batch_cells(batch)})
 
-    @cached_property
-    def measured(self) -> list[str]:
-        """The batches that have cells with `smoothness`."""
-        return self.plan.measured()
-
     def smoothness_code(self, batch: str) -> list[str]:
         """Files that measuring the cells of a batch runs."""
         return code_files(["gradleak.stages.smoothness", *self._parts(batch, attack=False)])
@@ -162,7 +158,7 @@ class Workflow:
         """Files that opening and describing data sets runs."""
         return code_files(["gradleak.stages.data", *{DATASETS.origin(name) for name in DATASETS}])
 
-    def train_code(self, checkpoint: str) -> list[str]:
+    def checkpoint_code(self, checkpoint: str) -> list[str]:
         """Files that writing a checkpoint runs."""
         return code_files(["gradleak.stages.checkpoint", *_model_and_data(self.checkpoint_cell(checkpoint))])
 
@@ -170,7 +166,7 @@ class Workflow:
         """Files that computing a batch's updates runs."""
         return code_files(["gradleak.stages.update", *self._parts(batch, attack=False), *self._defenses(batch)])
 
-    def attack_code(self, batch: str) -> list[str]:
+    def reconstruct_code(self, batch: str) -> list[str]:
         """Files that attacking a batch runs: its own attacks, objectives, priors and defenses, not all there are."""
         return code_files(["gradleak.stages.reconstruct", *self._parts(batch, attack=True), *self._defenses(batch)])
 
@@ -224,6 +220,14 @@ class Workflow:
     def _kinds(self, stage: str) -> list[str]:
         kinds = {spec.kind for experiment in self._experiments for spec in experiment.show}
         return sorted(PRESENTATIONS.origin(kind) for kind in kinds if PRESENTATIONS[kind].stage == stage)
+
+
+def take_former_names(settings: MutableMapping[str, Any]) -> None:
+    """Settings of rules that a profile gives under the names of version 0.1 become those of today's, and it says so."""
+    for former, rule in FORMER_RULES.items():
+        if former in settings:
+            settings[rule] = settings.pop(former)
+            print(f"gradleak: the rule '{former}' is now '{rule}'; the old name goes with version 0.2", file=sys.stderr)
 
 
 def _model_and_data(cell: Cell) -> list[str]:

@@ -14,7 +14,7 @@ import pytest
 from archive_cases import finished_run
 from core_cases import gradleak
 
-from gradleak.archive.provenance import Job
+from gradleak.archive.provenance import Job, Provenance
 from gradleak.archive.read import Archive, Run
 from gradleak.archive.verify import check_data, compare, differences, draw, plan_of, recompute
 from gradleak.archive.write import write_archive
@@ -85,7 +85,7 @@ def test_an_archive_has_results_and_no_images_and_no_paths(run, made, cache):
     assert (found.cells, found.rows, found.iterations, found.seeds) == (9, 12, {"gia-o": [30]}, [0])
     assert found.data["photos10"].fingerprint == json.loads((run / "data/photos10.json").read_text())["fingerprint"]
     assert list(found.victims[0].images) == [0, 1, 2, 3, 4, 5]
-    assert {"model", "vectors", "memory_gib"} == set(found.environment("attack", next(iter(plan.batches))).cpu)
+    assert {"model", "vectors", "memory_gib"} == set(found.environment("reconstruct", next(iter(plan.batches))).cpu)
 
 
 def test_a_run_that_is_not_finished_is_not_archived(run, tmp_path):
@@ -240,10 +240,10 @@ def test_a_run_counts_the_training_that_it_needs(copy):
     plan = make_plan(load_study(ROOT / "tests/workflow/federated.yaml"), Config(device="cpu"))
     (batch,), (training,) = plan.batches, plan.trainings
     families = {family[0].family: 2.0 for family in plan.families(batch)}
-    seconds = {"attack": 9.0, "update": 3.0, "score": 5.0, "train": 100.0}
+    seconds = {"reconstruct": 9.0, "update": 3.0, "score": 5.0, "federate": 100.0}
     jobs = {
         stage: {
-            training if stage == "train" else batch: Job(environment=1, seconds=took, finished="", families=families)
+            training if stage == "federate" else batch: Job(environment=1, seconds=took, finished="", families=families)
         }
         for stage, took in seconds.items()
     }
@@ -253,7 +253,7 @@ def test_a_run_counts_the_training_that_it_needs(copy):
     sign(copy)
     (found,) = Archive(copy).runs
     assert [cell.id for cell in found.cells] == list(plan.cells)  # three checkpoints in one run
-    assert found.jobs == [("attack", batch), ("train", training)]
+    assert found.jobs == [("reconstruct", batch), ("federate", training)]
     assert found.seconds == 3 * 2.0 + 3.0 + 5.0 + 100.0
 
 
@@ -296,3 +296,16 @@ def test_a_folder_without_an_archive_is_one_line(command, tmp_path):
     assert ran.code == 2
     assert ran.err.count("\n") == 1
     assert "holds no archived results" in ran.err
+
+
+def test_stages_under_former_names_are_read_and_unknown_ones_refused(tmp_path):
+    content = json.loads((ROOT / "results/reference/provenance.json").read_text())
+    path = tmp_path / "provenance.json"
+    former = {"reconstruct": "attack", "smoothness": "measure", "federate": "train"}
+    path.write_text(
+        json.dumps(content | {"jobs": {former.get(name, name): jobs for name, jobs in content["jobs"].items()}})
+    )
+    assert Provenance.read(path) == Provenance.read(ROOT / "results/reference/provenance.json")
+    path.write_text(json.dumps(content | {"jobs": {"paint": {}}}))
+    with pytest.raises(UserError, match=r"unknown stage 'paint'; known: federate, "):
+        Provenance.read(path)

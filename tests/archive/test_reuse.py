@@ -26,10 +26,11 @@ from gradleak.parquet import write_parquet
 from gradleak.pipeline.jobs import gpu_jobs, plan_summary
 from gradleak.report.graph import rules_of
 from gradleak.report.provenance import read_provenance
-from gradleak.stages.collect import Outline, collect
+from gradleak.stages.collect import collect
 from gradleak.stages.data import record_dataset
 from gradleak.study.config import Config, parse_config
 from gradleak.study.expand import Experiment, Study, load_study
+from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
 from gradleak.study.planning import make_plan
 from gradleak.study.reused import MANIFEST, check_fingerprint, manifest_text
@@ -142,7 +143,7 @@ def test_measured_columns_of_both_are_kept(folder, tmp_path):
     # All cells attack one checkpoint, of round 0: what the archive knows of it holds for the new ones too.
     assert found.loc[~taken, "model_accuracy"].tolist() == [0.5] * 7
     assert found.loc[~taken, "igsa"].isna().all()
-    content["measured_before"] = {}
+    content["accuracies_before"] = {}
     collect(Outline.parse(json.dumps(content)), shards, tmp_path / "out.parquet", archives=[archive])
     found = pd.read_parquet(tmp_path / "out.parquet")
     assert found.loc[found["model_accuracy"].isna(), "cell_id"].nunique() == 7
@@ -239,7 +240,7 @@ def test_nothing_but_tables_and_plots_is_left_where_all_is_reused(folder, cache,
     plan = finished_run(tmp_path / "all", cache, GROWN, reuse=[str(folder / "made")])
     workflow = Workflow(plan)
     assert not any("gallery" in name for name in workflow.figures)
-    rules = {rule.name for rule in rules_of(json.loads(plan.text()))}
+    rules = {rule.name for rule in rules_of(Outline.parse(plan.text()))}
     assert rules == {"collect_results", "theory", "survey", "tables", "figures", "claims", "report"}
     rows, made = (path / "results.parquet" for path in (tmp_path / "all", folder / "made"))
     pd.testing.assert_frame_equal(pd.read_parquet(rows), pd.read_parquet(made))
@@ -259,7 +260,7 @@ def test_an_archive_of_a_run_that_reuses_one_stands_alone(folder):
     assert [len(run.cells) for run in made.runs] == [2, 1, 4, 6, 3]
     found = made.provenance
     assert (found.cells, found.rows) == (16, len(made.results))
-    for stage in ("update", "attack", "score"):
+    for stage in ("update", "reconstruct", "score"):
         assert found.jobs[stage].keys() == made.plan.batches.keys()
     assert found.seconds == pytest.approx(
         sum(job.seconds for jobs in found.jobs.values() for job in jobs.values()), abs=0.1
@@ -317,11 +318,11 @@ def test_a_batch_of_which_a_study_has_a_part_is_computed_whole(folder, config, c
 
 def test_the_report_says_what_comes_from_where(folder, tmp_path):
     plan = json.loads((folder / "run/plan.json").read_text())
-    found = read_provenance(folder / "run", plan, [])
+    found = read_provenance(folder / "run", Outline.parse(json.dumps(plan)), [])
     assert found.reused == ((str(folder / "old"), 9, sha256(folder / "old" / MANIFEST)),)
-    own = read_provenance(folder / "run", plan | {"reused": []}, [])
+    own = read_provenance(folder / "run", Outline.parse(json.dumps(plan | {"reused": []})), [])
     assert (own.reused, found.files - own.files) == ((), 3)  # an update, an attack, scores
-    made = read_provenance(folder / "made", json.loads((folder / "made/plan.json").read_text()), [])
+    made = read_provenance(folder / "made", Outline.read(folder / "made/plan.json"), [])
     assert made.reused == ()
 
 
@@ -343,7 +344,7 @@ def test_a_training_that_was_needed_again_counts_as_run_in_both_places(cpu, tmp_
     old = make_plan(load_study(tmp_path / "federated.yaml"), config)
     (batch,), (training,) = old.batches, old.trainings
     everywhere = [place()]
-    jobs = {"attack": {batch: job(0, 5.0)}, "score": {batch: job(0, 1.0)}, "train": {training: job(0, 30.0)}}
+    jobs = {"reconstruct": {batch: job(0, 5.0)}, "score": {batch: job(0, 1.0)}, "federate": {training: job(0, 30.0)}}
     known = sum_up(old, len(old.cells), {}, [], everywhere, jobs)
     archive = tmp_path / "archive"
     archive.mkdir()
@@ -359,17 +360,17 @@ def test_a_training_that_was_needed_again_counts_as_run_in_both_places(cpu, tmp_
     (new,) = plan.batches
     assert list(plan.trainings) == [training]
     assert plan.accuracies().keys() == plan.computed.keys()
-    jobs = {"attack": {new: job(0, 4.0)}, "score": {new: job(0, 1.0)}, "train": {training: job(0, 31.0)}}
+    jobs = {"reconstruct": {new: job(0, 4.0)}, "score": {new: job(0, 1.0)}, "federate": {training: job(0, 31.0)}}
     own = sum_up(plan, 2 * len(old.cells), {}, [], [place(cpu={"model": cpu})], jobs)
     joined, provenance = join_archives(plan, own)
     assert joined.reused == ()
     assert list(joined.cells) == list(plan.cells)
     assert joined.trainings == old.trainings
-    found = provenance.jobs["train"][training]
+    found = provenance.jobs["federate"][training]
     assert (found.seconds, len(found.again)) == (31.0, int(cpu == "B"))
     assert provenance.seconds == 5 + 1 + 4 + 1 + 31
-    assert provenance.environment("attack", batch) == place()
-    assert {each.cpu["model"] for each in provenance.places("train", training)} == {"A", cpu}
+    assert provenance.environment("reconstruct", batch) == place()
+    assert {each.cpu["model"] for each in provenance.places("federate", training)} == {"A", cpu}
     assert "again" not in known.text()
     assert Provenance.model_validate_json(provenance.text()) == provenance
 

@@ -254,7 +254,7 @@ def test_plan_prints_a_summary_and_writes_the_plan_the_same_each_time(tmp_path, 
     ("command", "options", "message"),
     [
         ("update", ["--batch", "x", "--checkpoints", "."], "plan.json: cannot be read"),
-        ("train", ["--checkpoint", "x"], "plan.json: cannot be read"),
+        ("checkpoint", ["--checkpoint", "x"], "plan.json: cannot be read"),
         ("reconstruct", ["--batch", "x", "--checkpoints", ".", "--updates", "u"], "plan.json: cannot be read"),
         ("score", ["--batch", "x", "--reconstructions", "r", "--images", "i"], "plan.json: cannot be read"),
     ],
@@ -271,5 +271,13 @@ def test_an_unknown_batch_or_checkpoint_is_refused(tmp_path, config):
     before = sorted(tmp_path.rglob("*"))
     ran = gradleak("update", "--plan", plan, "--batch", "x", "--checkpoints", tmp_path, "--out", tmp_path / "out")
     assert_refused(ran, "batch 'x' is not in the plan", tmp_path, before)
-    ran = gradleak("train", "--plan", plan, "--checkpoint", "x", "--out", tmp_path / "out")
+    ran = gradleak("checkpoint", "--plan", plan, "--checkpoint", "x", "--out", tmp_path / "out")
     assert_refused(ran, "--checkpoint: 'x' is not in", tmp_path, before)
+
+
+def test_a_former_name_of_a_command_works_and_says_so(tmp_path):
+    ran = gradleak("train", "--plan", tmp_path / "plan.json", "--checkpoint", "x", "--out", tmp_path / "out")
+    first, second = ran.err.splitlines()
+    assert first == "gradleak: the command 'train' is now 'checkpoint'; the old name goes with version 0.2"
+    assert "plan.json: cannot be read" in second
+    assert "\n  train " not in gradleak("--help").out

@@ -82,7 +82,7 @@ def planned_before(place: Place, *arguments: str) -> None:
     kept = place.folder / f"results/{study}/plan.json"
     before = kept.read_text() if kept.exists() else None
     place.gradleak("plan", "--study", study, "--out", str(kept))
-    assert "run_attack" in place.gradleak(*arguments).out
+    assert "reconstruct_batch" in place.gradleak(*arguments).out
     if before is not None:
         kept.write_text(before)
 

@@ -9,7 +9,7 @@ from pages import ROOT, pages
 from gradleak.claims.base import ClaimData
 from gradleak.claims.ledger import read_ledger
 from gradleak.claims.verdict import judge_all
-from gradleak.presentations.read import RESULT_COLUMNS, read_plan, read_table, read_title
+from gradleak.presentations.read import RESULT_COLUMNS, read_plan, read_table
 
 SIGNS = {"supported": "+", "not supported": "-", "undecided": "?", "not tested": ""}
 REFERENCE = ROOT / "results/reference"
@@ -42,11 +42,11 @@ def test_the_readme_counts_its_verdicts(table):
 
 def test_its_verdicts_are_those_of_the_reference_results(table):
     plan = REFERENCE / "plan.json"
-    study, experiments = read_plan(plan)
+    outline, experiments = read_plan(plan)
     results = read_table(REFERENCE / "results.parquet", [*RESULT_COLUMNS, "position", "client_samples"])
     # Theory's claims read what `gradleak theory` writes: tests/theory compares that.
     claims = [claim for claim in read_ledger() if not claim.statistic.reads.endswith(".csv")]
-    verdicts = judge_all(claims, ClaimData(study, read_title(plan), experiments, results, None))
+    verdicts = judge_all(claims, ClaimData(outline.study, outline.title, experiments, results, None))
     assert {verdict.claim.id: SIGNS[verdict.word] for verdict in verdicts} == {
         claim.id: table[claim.id][1] for claim in claims
     }

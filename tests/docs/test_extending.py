@@ -60,11 +60,11 @@ code = {"score": workflow.score_code(), "tables": workflow.table_code()}
 for checkpoint, cell in plan.checkpoints.items():
     if plan.cells[cell].model.round == 0:
         run("train", *given, "--checkpoint", checkpoint, "--out", f"checkpoints/{checkpoint}.safetensors")
-        code[f"train {plan.cells[cell].model.name}"] = workflow.train_code(checkpoint)
+        code[f"train {plan.cells[cell].model.name}"] = workflow.checkpoint_code(checkpoint)
 for batch in plan.batches:
     cells = plan.batch_cells(batch)
     name = f"{cells[0].model.name} {cells[0].attack.name}"
-    code[f"update {name}"], code[f"attack {name}"] = workflow.update_code(batch), workflow.attack_code(batch)
+    code[f"update {name}"], code[f"attack {name}"] = workflow.update_code(batch), workflow.reconstruct_code(batch)
     places = ("--batch", batch, "--checkpoints", "checkpoints")
     run("update", *given, *places, "--out", f"updates/{batch}")
     run("reconstruct", *given, *places, "--updates", f"updates/{batch}", "--out", f"reconstructions/{batch}")

@@ -59,7 +59,7 @@ def begin(batch):
 
 
 def log(batch):
-    path = RESULTS / f"logs/run_attack/{batch}.log"
+    path = RESULTS / f"logs/reconstruct_batch/{batch}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
 
@@ -70,19 +70,19 @@ def test_each_job_is_in_the_state_that_its_files_show(plan):
     begin(second)
     log(third)
     states = {state.rule: state for state in study_status(plan, RESULTS, Path(".snakemake"))}
-    assert states.keys() == {"train_checkpoint", "run_attack", "score_batch"}
-    attack = states["run_attack"]
+    assert states.keys() == {"write_checkpoint", "reconstruct_batch", "score_batch"}
+    attack = states["reconstruct_batch"]
     assert (attack.done, attack.started, attack.failed, attack.waiting) == ([first], [second], [third], [fourth])
     assert states["score_batch"].waiting == list(plan.batches)
-    assert f"failed: {RESULTS}/logs/run_attack/{third}.log" in gradleak("status").out
+    assert f"failed: {RESULTS}/logs/reconstruct_batch/{third}.log" in gradleak("status").out
 
 
 def test_the_time_left_is_at_the_pace_of_what_is_done(plan):
     first, second, *rest = plan.batches
-    finish(first, 300 * gpu_job(plan, "run_attack", first).seconds)
+    finish(first, 300 * gpu_job(plan, "reconstruct_batch", first).seconds)
     begin(second)
     begin(rest[0])
-    left = 300 * sum(gpu_job(plan, "run_attack", name).seconds for name in (second, *rest)) / 3600
+    left = 300 * sum(gpu_job(plan, "reconstruct_batch", name).seconds for name in (second, *rest)) / 3600
     text = " ".join(gradleak("status").out.split())
     assert f"about {left:.2f} hours of jobs (300.00 times the estimate, as those done)" in text
     assert f"{left / 2:.2f} hours with 2 at once" in text

@@ -66,8 +66,8 @@ def test_reconstructing_runs_the_engine_and_the_attack_and_no_figures():
 
 
 def test_the_attack_of_a_batch_runs_its_own_parts_only(workflow):
-    resnet = shown(workflow.attack_code(batch_of(workflow, "resnet18")))
-    convnet = shown(workflow.attack_code(batch_of(workflow, "convnet")))
+    resnet = shown(workflow.reconstruct_code(batch_of(workflow, "resnet18")))
+    convnet = shown(workflow.reconstruct_code(batch_of(workflow, "convnet")))
     own = {
         "resnet": {"priors/total_variation.py", "objectives/cosine.py", "models/resnet.py"},
         "convnet": {"priors/batch_statistics.py", "objectives/euclidean.py", "models/convnet.py"},
@@ -104,8 +104,8 @@ experiments:
     (batch,), (training,) = workflow.plan.batches, workflow.plan.trainings
     for files, own, other in (
         (workflow.update_code(batch), "top_k", "qsgd"),
-        (workflow.attack_code(batch), "top_k", "qsgd"),
-        (workflow.training_code(training), "qsgd", "top_k"),
+        (workflow.reconstruct_code(batch), "top_k", "qsgd"),
+        (workflow.federate_code(training), "qsgd", "top_k"),
     ):
         assert {f"post_processing/{own}.py", "post_processing/chain.py"} <= shown(files)
         assert f"post_processing/{other}.py" not in shown(files)

@@ -12,7 +12,7 @@ from gradleak.models.base import build_model
 from gradleak.parquet import read_parquet
 from gradleak.post_processing.privacy import DELTA, local_epsilon
 from gradleak.stages.checkpoint import write_checkpoint
-from gradleak.stages.collect import Outline, collect
+from gradleak.stages.collect import collect
 from gradleak.stages.common import checkpoint_path, global_model
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import write_scores
@@ -20,6 +20,7 @@ from gradleak.stages.update import InMemory, pack_update, read_updates, unpack_u
 from gradleak.study.cell import Cell
 from gradleak.study.config import parse_config
 from gradleak.study.expand import load_study
+from gradleak.study.outline import Outline
 from gradleak.study.planning import make_plan
 
 CLIP, NOISE = {"name": "clip", "bound": 0.5}, {"name": "noise", "multiplier": 0.2}

@@ -143,7 +143,10 @@ def write_records(plan: Plan, study: Path, figures: Path) -> None:
         facts = {"device": "cpu (1 threads)", "data": {"photos10": FINGERPRINT}} if folder == "reconstructions" else {}
         write_provenance(result, time.time() - 5, **facts)
     head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
-    times = {"run_attack": ["90.0\t0:01:30\t512.5", "30.0\t0:00:30\t700.0"], "score_batch": ["0.01\t0:00:00\tNA"]}
+    times = {
+        "reconstruct_batch": ["90.0\t0:01:30\t512.5", "30.0\t0:00:30\t700.0"],
+        "score_batch": ["0.01\t0:00:00\tNA"],
+    }
     for rule, jobs in times.items():
         (study / "benchmarks" / rule).mkdir(parents=True)
         for i, job in enumerate(jobs):

@@ -137,10 +137,10 @@ def test_claims_link_to_what_they_read(text: str) -> None:
 def test_provenance_run_times_and_graph(text: str) -> None:
     found = words(text[text.index('id="provenance"') :])
     assert f"photos10 2000 500 {FINGERPRINT} the same in 1 results" in found
-    assert "run_attack 2 2 min 00 s 100.0 % 1 min 00 s 1 min 30 s 40.0 s 700" in found
+    assert "reconstruct_batch 2 2 min 00 s 100.0 % 1 min 00 s 1 min 30 s 40.0 s 700" in found
     assert "score_batch 1 0.0 s 0.0 % 0.0 s 0.0 s – –" in found, "a job too short to measure"
-    assert "train_auxiliary 1 job" in found
-    assert "train_federated" not in found, "the study has no federated training"
+    assert "pretrain_auxiliary 1 job" in found
+    assert "federate_training" not in found, "the study has no federated training"
     assert re.search(r"plan\.json [0-9a-f]{64} ", found)
 
 
@@ -167,7 +167,7 @@ def test_an_archive_has_no_images_and_one_provenance_file(copied: Folders) -> No
     content = {"environments": [place], "jobs": {"attack": {"b": job, "c": job}}, "data": data}
     (copied.study / "provenance.json").write_text(json.dumps(content))
     found = words(render(copied))
-    for part in ("Device cuda (H100)", "CPU model EPYC", "photos10 7 5 abc", "run_attack 2 3 min 00 s 100.0 %"):
+    for part in ("Device cuda (H100)", "CPU model EPYC", "photos10 7 5 abc", "reconstruct_batch 2 3 min 00 s 100.0 %"):
         assert part in found
     assert "Left out, for the study's folder has no images of these cells: table1_gallery ." in found
 
@@ -218,7 +218,7 @@ def test_a_missing_file_is_one_line_that_names_it(copied: Folders, tmp_path: Pat
         ("figures/claims.csv", "id,claim", "name,claim", "lacks the column 'id'"),
         ("figures/published.csv", "0.018900", "n/a", "published 'n/a' is not a number"),
         ("figures/table1.csv", "lpips,0.", "lpips,x.", "is not a number"),
-        ("study/benchmarks/run_attack/0.tsv", "90.0", "-", "s '-' is not a number of seconds"),
+        ("study/benchmarks/reconstruct_batch/0.tsv", "90.0", "-", "s '-' is not a number of seconds"),
         ("study/data/photos10.json", "{", "[{", "not JSON"),
         ("captions/claims.rst", "snakemake.config", "snakemake.wildcards", "cannot be rendered"),
     ],

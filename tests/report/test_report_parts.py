@@ -1,11 +1,15 @@
 """Parts of the report: formulas, sections of the paper, durations, layers of the graph."""
 
+import json
+
 import pytest
 
-from gradleak.report.graph import GROUP_NAMES, GROUPS, NEEDS, Rule, _layers, draw, rules_of
+from gradleak.pipeline.stages import GROUPS, RULES
+from gradleak.report.graph import Rule, _layers, draw, rules_of
 from gradleak.report.run_times import duration
 from gradleak.report.sections import section_of
 from gradleak.report.tables import html, plain, short
+from gradleak.study.outline import Outline
 
 
 @pytest.mark.parametrize(
@@ -70,14 +74,14 @@ def test_short_numbers(text: str, found: str) -> None:
 
 
 def test_every_rule_has_a_group_with_a_name() -> None:
-    assert GROUPS.keys() == NEEDS.keys()
-    assert set(GROUPS.values()) == GROUP_NAMES.keys()
+    assert {stage.group for stage in RULES.values()} == GROUPS.keys()
 
 
 def test_needs_that_follow_from_others_are_left_out() -> None:
     cell = {"dataset": {"name": "a"}, "model": {"round": 0}, "smoothness": None}
     batch = {"cells": ["c"]}
     plan = {
+        "study": "s",
         "cells": {"c": cell},
         "batches": {"b": batch},
         "checkpoints": {"k": "c"},
@@ -85,13 +89,13 @@ def test_needs_that_follow_from_others_are_left_out() -> None:
         "auxiliaries": {},
         "experiments": {"e": {"show": [{"kind": "table"}]}},
     }
-    rules = {rule.name: rule for rule in rules_of(plan)}
-    assert rules["run_attack"].needs == ("compute_updates",)
-    assert rules["compute_updates"].needs == ("train_checkpoint",)
+    rules = {rule.name: rule for rule in rules_of(Outline.parse(json.dumps(plan)))}
+    assert rules["reconstruct_batch"].needs == ("compute_updates",)
+    assert rules["compute_updates"].needs == ("write_checkpoint",)
     assert rules["collect_results"].needs == ("score_batch",)
     assert "tables" in rules
     assert not {"figures", "collect_images"} & rules.keys(), "the study shows no figures"
-    assert not {"train_federated", "train_auxiliary", "show_auxiliary", "measure_smoothness"} & rules.keys()
+    assert not {"federate_training", "pretrain_auxiliary", "show_auxiliary", "measure_smoothness"} & rules.keys()
 
 
 def test_edges_go_to_the_right_and_every_rule_is_drawn() -> None:

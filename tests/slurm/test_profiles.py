@@ -15,8 +15,8 @@ def test_snakemake_finds_the_slurm_profile_by_name_in_a_fresh_checkout(checkout)
     planned = place.run("snakemake", "--profile", "slurm", "--dry-run")
     assert "Using profile slurm" in planned
     asked = dict(re.findall(r"^rule (\w+):\n(?:    (?!resources).*\n)*    resources: (.*)\n", planned, re.M))
-    assert "gpu=1" in asked["run_attack"]
-    assert "runtime=11" in asked["run_attack"]
+    assert "gpu=1" in asked["reconstruct_batch"]
+    assert "runtime=11" in asked["reconstruct_batch"]
     assert "gpu" not in asked["score_batch"]
     assert "mem_mb=8000" in asked["score_batch"]
 

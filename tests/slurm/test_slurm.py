@@ -54,7 +54,7 @@ class Story:
 
 def attacks(jobs: dict[str, Job], batch: str | None = None) -> list[Job]:
     """The attacks among some jobs, or those of one batch, in order."""
-    found = [job for job in jobs.values() if job.rule == "run_attack" and batch in (None, job.name)]
+    found = [job for job in jobs.values() if job.rule == "reconstruct_batch" and batch in (None, job.name)]
     return sorted(found, key=lambda job: int(job.id))
 
 
@@ -82,7 +82,7 @@ class Queue:
 
     def running(self, batch: str) -> Job | None:
         """The running attack of a batch."""
-        wanted = ("run_attack", batch, "RUNNING")
+        wanted = ("reconstruct_batch", batch, "RUNNING")
         return next((job for job in self.look() if (job.rule, job.name, job.state) == wanted), None)
 
 
@@ -198,7 +198,7 @@ def _disturb(cluster, queue, place, local) -> Story:
     cluster.run("scancel", "--signal=TERM", second.id)
     os.kill(processes["asked"], signal.SIGCONT)
     wait_for("the end of the job", lambda: queue.state(second.id) != "RUNNING")
-    story.stopped = place.text(f"{RESULTS}/logs/run_attack/{asked}.log")
+    story.stopped = place.text(f"{RESULTS}/logs/reconstruct_batch/{asked}.log")
 
     # The third is cancelled by hand, with the node drained: what waits goes on waiting until it is back.
     held(cancelled)
@@ -258,9 +258,9 @@ def test_nothing_is_left_to_do(story, cluster):
 
 
 def test_attacks_ask_for_a_gpu_each_and_see_their_own(story):
-    attacks = [job for job in story.jobs.values() if job.rule == "run_attack"]
+    attacks = [job for job in story.jobs.values() if job.rule == "reconstruct_batch"]
     assert {job.asked for job in attacks} == {"gres:gpu:1"}
-    assert {job.asked for job in story.jobs.values() if job.rule != "run_attack"} == {"N/A"}
+    assert {job.asked for job in story.jobs.values() if job.rule != "reconstruct_batch"} == {"N/A"}
     assert sorted(story.gpus.values()) == ["0", "1"]
     files = story.place.folder.glob(f"{RESULTS}/reconstructions/*.provenance.json")
     facts = [json.loads(path.read_text()) for path in files]
@@ -276,14 +276,14 @@ def test_every_attack_is_finished_once_whatever_happened_to_it(story):
     for kind, seen in states.items():
         assert seen[-1] == "COMPLETED", (kind, states)
         assert seen.count("COMPLETED") == 1, (kind, states)
-    for rule in ("train_checkpoint", "compute_updates", "score_batch"):
+    for rule in ("write_checkpoint", "compute_updates", "score_batch"):
         ended = [job.state for job in story.jobs.values() if job.rule == rule]
-        assert ended.count("COMPLETED") == (1 if rule == "train_checkpoint" else 3), rule
+        assert ended.count("COMPLETED") == (1 if rule == "write_checkpoint" else 3), rule
 
 
 def test_attacks_go_on_where_they_were(story):
     for kind in ("late", "asked", "cancelled"):
-        log = story.place.text(f"{RESULTS}/logs/run_attack/{story.batches[kind]}.log")
+        log = story.place.text(f"{RESULTS}/logs/reconstruct_batch/{story.batches[kind]}.log")
         begun = int(re.search(r": (\d+) of 600$", log, re.M)[1])
         assert begun > 1, (kind, log)
 

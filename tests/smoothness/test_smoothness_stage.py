@@ -13,13 +13,14 @@ from gradleak.smoothness.igsa import forward_igsa, igsa
 from gradleak.smoothness.spec import ForwardSettings, IgsaSettings
 from gradleak.stages import smoothness
 from gradleak.stages.checkpoint import write_checkpoint
-from gradleak.stages.collect import Outline, collect
+from gradleak.stages.collect import collect
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.smoothness import write_smoothness
 from gradleak.study.cell import Cell
 from gradleak.study.config import parse_config
 from gradleak.study.cost import forward_flops, smoothness_cost
 from gradleak.study.expand import load_study
+from gradleak.study.outline import Outline
 from gradleak.study.planning import make_plan
 
 DEFAULTS = {
@@ -80,7 +81,7 @@ def test_each_mistake_is_one_line(part, message):
 
 def test_values_are_those_of_the_library(plan, tmp_path):
     (batch,) = plan.batches
-    assert plan.measured() == [batch]
+    assert plan.smoothness_batches == [batch]
     plan.write(tmp_path / "plan.json")
     out = tmp_path / "smoothness.parquet"
     options = ("--plan", tmp_path / "plan.json", "--batch", batch, "--checkpoints", tmp_path / "checkpoints")

@@ -17,7 +17,7 @@ from gradleak.data.photos10 import Photos10
 from gradleak.errors import UserError
 from gradleak.parquet import read_parquet, write_parquet
 from gradleak.stages.checkpoint import write_checkpoint
-from gradleak.stages.collect import Outline, collect
+from gradleak.stages.collect import collect
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.data import record_dataset
 from gradleak.stages.reconstruct import write_reconstructions
@@ -26,6 +26,7 @@ from gradleak.stages.update import read_updates, write_updates
 from gradleak.study.cell import Cell
 from gradleak.study.config import parse_config
 from gradleak.study.expand import load_study
+from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
 from gradleak.study.planning import make_plan
 

@@ -1,7 +1,6 @@
 """The numbers of jobs and hours that `gradleak plan` prints are those of Snakemake's DAG."""
 
 import io
-import json
 import re
 from collections import Counter
 
@@ -11,7 +10,9 @@ from test_federated import plan_of
 from test_workflow import ROOT, checkout  # noqa: F401  # the fixture
 
 from gradleak.pipeline.jobs import gpu_jobs, job_counts, plan_summary
-from gradleak.report.graph import NEEDS, rules_of
+from gradleak.pipeline.stages import RULES
+from gradleak.report.graph import rules_of
+from gradleak.study.outline import Outline
 
 STUDY = "tests/workflow/federated.yaml"
 GAN = "{name: dcgan, dataset: {name: photos10, resolution: 16}, channels: 8, steps: 3, batch_size: 4}"
@@ -47,13 +48,15 @@ def planned(place):
 
 def test_the_plan_counts_the_jobs_of_the_dag(planned):
     plan, text = planned
-    rules = Counter(re.sub(r"^(train_federated)_\w+", r"\1", rule) for rule in re.findall(r"^rule (\w+):", text, re.M))
+    rules = Counter(
+        re.sub(r"^(federate_training)_\w+", r"\1", rule) for rule in re.findall(r"^rule (\w+):", text, re.M)
+    )
     assert job_counts(plan) == {rule: count for rule, count in rules.items() if rule not in LOCAL}
-    assert {"train_auxiliary", "train_federated", "measure_smoothness"} < rules.keys()
+    assert {"pretrain_auxiliary", "federate_training", "measure_smoothness"} < rules.keys()
     out = Console(record=True, width=300, file=io.StringIO())
     out.print(plan_summary(plan))
-    assert f"{rules['run_attack']} run_attack" in out.export_text()
-    shown = {rule.name: rule.jobs for rule in rules_of(json.loads(plan.text())) if rule.name != "report"}
+    assert f"{rules['reconstruct_batch']} reconstruct_batch" in out.export_text()
+    shown = {rule.name: rule.jobs for rule in rules_of(Outline.parse(plan.text())) if rule.name != "report"}
     cached = {"fetch_lpips": 1}
     assert shown == {rule: count for rule, count in rules.items() if rule != "all"} | cached
 
@@ -63,16 +66,31 @@ def test_the_reports_graph_is_snakemakes(place):
     assert drawn.returncode == 0, drawn.stderr[-3000:]
     names = dict(re.findall(r'(\d+)\[label = "(\w+?)(?:_[0-9a-f]{16})?"', drawn.stdout))
     edges = {(names[first], names[second]) for first, second in re.findall(r"(\d+) -> (\d+)", drawn.stdout)}
-    assert {(need, rule) for rule, needs in NEEDS.items() for need in needs} == edges
-    assert set(names.values()) == NEEDS.keys()
+    assert {(need, rule) for rule, stage in RULES.items() for need in stage.needs} == edges
+    assert set(names.values()) == RULES.keys()
 
 
 def test_the_plans_hours_are_those_of_the_jobs_limits(planned):
     plan, text = planned
-    with_gpu = r"^rule (?:run_attack|measure_smoothness|train_auxiliary|train_federated_\w+):\n((?:    .*\n)+)"
+    with_gpu = (
+        r"^rule (?:reconstruct_batch|measure_smoothness|pretrain_auxiliary|federate_training_\w+):\n((?:    .*\n)+)"
+    )
     blocks = re.findall(with_gpu, text, re.M)
     limits = [int(re.search(r"runtime=(\d+)", block)[1]) for block in blocks]
     jobs = gpu_jobs(plan)
     assert sorted(limits) == sorted(job.limit_min for job in jobs)
     estimated = sum(job.seconds for job in jobs) / 60
     assert estimated <= sum(limit - 10 for limit in limits) / 2 < estimated + 0.5 * len(limits)
+
+
+def test_settings_of_rules_under_former_names_are_taken_and_it_is_said(place):
+    options = ["--set-resources", "run_attack:mem_mb=1234", "--set-threads", "train_checkpoint=1"]
+    done = place.snakemake("--dry-run", *options, study=STUDY)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert re.search(r"^rule reconstruct_batch:\n(?:    .*\n)*?    resources: .*mem_mb=1234", done.stdout, re.M)
+    assert "the rule 'run_attack' is now 'reconstruct_batch'" in done.stderr
+    assert "the rule 'train_checkpoint' is now 'write_checkpoint'" in done.stderr
+
+
+def test_rules_that_snakemake_runs_itself_are_those_of_the_table():
+    assert set(LOCAL) == {"all"} | {rule for rule, stage in RULES.items() if stage.local}

@@ -66,5 +66,5 @@ def test_quick_has_the_same_bytes_in_two_folders_and_is_done_then(tmp_path, cach
 
     report = make(folders[0], logs[0], "report")
     assert report.wait() == 0, logs[0].read_text()[-3000:]
-    assert "run_attack" not in logs[0].read_text()
+    assert "reconstruct_batch" not in logs[0].read_text()
     assert (folders[0] / "results/quick/report.html").read_text().startswith("<!DOCTYPE html>")

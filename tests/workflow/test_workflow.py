@@ -80,15 +80,15 @@ def test_study_then_nothing_to_do_and_edits_rerun(checkout):
     figure.write_text(figure.read_text() + "\n# edited\n")
     planned = place.snakemake("--dry-run").stdout
     assert "rule figures:" in planned
-    assert "rule run_attack:" not in planned
+    assert "rule reconstruct_batch:" not in planned
     assert "rule score_batch:" not in planned
 
     # A prior that one batch uses: its attack runs again, checkpoints and updates do not.
     prior = place.folder / "src/gradleak/priors/total_variation.py"
     prior.write_text(prior.read_text() + "\n# edited\n")
     planned = place.snakemake("--dry-run", "--quiet", "rules").stdout + place.snakemake("--dry-run").stdout
-    assert "rule run_attack:" in planned
-    assert "rule train_checkpoint:" not in planned
+    assert "rule reconstruct_batch:" in planned
+    assert "rule write_checkpoint:" not in planned
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_attack_killed_hard_resumes_and_gives_the_same_bytes(checkout):
     batch = next(iter(plan.batches.values()))
     for checkpoint in batch.checkpoints:
         out = f"checkpoints/{checkpoint}.safetensors"
-        trained = place.run(*gradleak, "train", "--plan", "plan.json", "--checkpoint", checkpoint, "--out", out)
+        trained = place.run(*gradleak, "checkpoint", "--plan", "plan.json", "--checkpoint", checkpoint, "--out", out)
         assert trained.returncode == 0, trained.stderr
     shared = (*gradleak, "update", "--plan", "plan.json", "--batch", batch.id, "--checkpoints", "checkpoints")
     assert place.run(*shared, "--out", "updates.safetensors").returncode == 0

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from gradleak.errors import UserError
-from gradleak.workflow import Workflow
+from gradleak.workflow import Workflow, take_former_names
 
 try:
     # Each SLURM job is a Snakemake process of its own: it takes the plan of the run that it is part of.
@@ -12,6 +12,8 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+take_former_names(workflow.resource_settings.overwrite_resources)
+take_former_names(workflow.resource_settings.overwrite_threads)
 RESULTS = f"results/{STUDY.name}"
 FIGURES = f"paper_figures/{STUDY.name}"
 # Not the product of a rule: a batch's id is the hash of its content, so that batches do not depend on the plan's age

@@ -6,7 +6,7 @@ rule collect_results:
     input:
         plan=PLAN,
         shards=expand(rules.score_batch.output.shard, batch=STUDY.plan.batches),
-        smoothness=expand(rules.measure_smoothness.output[0], batch=STUDY.measured),
+        smoothness=expand(rules.measure_smoothness.output[0], batch=STUDY.plan.smoothness_batches),
         trainings=expand(f"{RESULTS}/trainings/{{training}}.parquet", training=STUDY.plan.trainings),
         code=STUDY.collect_code(),
     output:

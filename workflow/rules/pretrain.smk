@@ -1,24 +1,24 @@
 """What adversaries learn from public images before they attack."""
 
 
-rule train_auxiliary:
+rule pretrain_auxiliary:
     """Train a generator or an enhancement network; a killed job goes on from its last saved state."""
     input:
         plan=ancient(PLAN),
         data=lambda wildcards: f"{RESULTS}/data/{STUDY.plan.auxiliaries[wildcards.auxiliary].dataset.name}.json",
-        code=lambda wildcards: STUDY.auxiliary_code(wildcards.auxiliary),
+        code=lambda wildcards: STUDY.pretrain_code(wildcards.auxiliary),
     output:
         f"{RESULTS}/auxiliary/{{auxiliary}}.safetensors",
     log:
-        f"{RESULTS}/logs/train_auxiliary/{{auxiliary}}.log",
+        f"{RESULTS}/logs/pretrain_auxiliary/{{auxiliary}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train_auxiliary/{{auxiliary}}.tsv"
+        f"{RESULTS}/benchmarks/pretrain_auxiliary/{{auxiliary}}.tsv"
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=grown(8000),
-        runtime=minutes("train_auxiliary", "auxiliary"),
+        runtime=minutes("pretrain_auxiliary", "auxiliary"),
         gpu=STUDY.gpus,
     shell:
         "exec gradleak pretrain run --plan {input.plan} --auxiliary {wildcards.auxiliary} --out {output} 2> {log}"
@@ -28,9 +28,9 @@ rule show_auxiliary:
     """Measure an auxiliary model on images that it was not trained on, and draw what it makes."""
     input:
         plan=ancient(PLAN),
-        weights=rules.train_auxiliary.output[0],
+        weights=rules.pretrain_auxiliary.output[0],
         backbone=rules.fetch_lpips.output[0],
-        code=lambda wildcards: STUDY.auxiliary_code(wildcards.auxiliary),
+        code=lambda wildcards: STUDY.pretrain_code(wildcards.auxiliary),
     output:
         quality=f"{RESULTS}/auxiliary/{{title}}_{{auxiliary}}.json",
         sheet=report(

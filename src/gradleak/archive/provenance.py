@@ -3,28 +3,17 @@
 import json
 import platform
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gradleak.archive.victims import Victims
 from gradleak.engine.device import processor
 from gradleak.errors import UserError, first_error
+from gradleak.pipeline.stages import FORMER_KEPT, KEPT
 from gradleak.study.plan import Plan
-
-Stage = Literal["update", "attack", "score", "measure", "train", "pretrain"]
-# Where the stages of a run write, and whether an archive is incomplete without what they left.
-_OUTPUTS: dict[Stage, str] = {
-    "update": "updates/{}.safetensors",
-    "attack": "reconstructions/{}.safetensors",
-    "score": "shards/{}.parquet",
-    "measure": "smoothness/{}.parquet",
-    "train": "trainings/{}.parquet",
-    "pretrain": "auxiliary/{}.safetensors",
-}
-_OPTIONAL = ("update",)
 
 
 class _Frozen(BaseModel):
@@ -87,13 +76,24 @@ class Provenance(_Frozen):
     data: dict[str, Dataset]
     victims: list[Victims]
     environments: list[Environment]
-    jobs: dict[Stage, dict[str, Job]]
+    jobs: dict[str, dict[str, Job]]
 
-    def environment(self, stage: Stage, name: str) -> Environment:
+    @field_validator("jobs", mode="before")
+    @classmethod
+    def _known_stages(cls, jobs: object) -> object:
+        if not isinstance(jobs, dict):
+            return jobs
+        named = {FORMER_KEPT.get(stage, stage): found for stage, found in jobs.items()}
+        unknown = next((stage for stage in named if stage not in KEPT), None)
+        if unknown is not None:
+            raise ValueError(f"unknown stage '{unknown}'; known: {', '.join(KEPT)}")
+        return named
+
+    def environment(self, stage: str, name: str) -> Environment:
         """Where a job ran."""
         return self.environments[self.jobs[stage][name].environment]
 
-    def places(self, stage: Stage, name: str) -> list[Environment]:
+    def places(self, stage: str, name: str) -> list[Environment]:
         """Everywhere where a job ran."""
         job = self.jobs[stage][name]
         return [self.environments[number] for number in (job.environment, *job.again)]
@@ -116,11 +116,11 @@ class Provenance(_Frozen):
 def gather(plan: Plan, run: Path, rows: int, victims: list[Victims]) -> Provenance:
     """The provenance of what a finished run in a folder computed; raises UserError naming a job that left none."""
     environments: list[Environment] = []
-    jobs: dict[Stage, dict[str, Job]] = {}
+    jobs: dict[str, dict[str, Job]] = {}
     for stage, names in jobs_of(plan).items():
         jobs[stage] = {}
         for name in names:
-            content = _read(run / (_OUTPUTS[stage].format(name) + ".provenance.json"), stage in _OPTIONAL)
+            content = _read(run / (KEPT[stage].output.format(name) + ".provenance.json"), KEPT[stage].temporary)
             if content is not None:
                 jobs[stage][name] = _job(content, _number(_environment(content), environments))
     return sum_up(plan, rows, _data(plan, run), victims, environments, jobs)
@@ -132,7 +132,7 @@ def sum_up(
     data: dict[str, Dataset],
     victims: list[Victims],
     environments: list[Environment],
-    jobs: Mapping[Stage, dict[str, Job]],
+    jobs: Mapping[str, dict[str, Job]],
 ) -> Provenance:
     """The provenance that these jobs give for the results of a plan's cells."""
     ended = [job.finished for found in jobs.values() for job in found.values()]
@@ -158,16 +158,9 @@ def sum_up(
     )
 
 
-def jobs_of(plan: Plan) -> dict[Stage, Iterable[str]]:
+def jobs_of(plan: Plan) -> dict[str, Collection[str]]:
     """The ids of what a plan computes, by the stage that does."""
-    return {
-        "update": plan.batches,
-        "attack": plan.batches,
-        "score": plan.batches,
-        "measure": plan.measured(),
-        "train": plan.trainings,
-        "pretrain": plan.auxiliaries,
-    }
+    return {name: stage.ids(plan) for name, stage in KEPT.items()}
 
 
 def _job(content: Mapping[str, Any], environment: int) -> Job:

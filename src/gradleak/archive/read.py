@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from gradleak.archive.provenance import Environment, Provenance, Stage
+from gradleak.archive.provenance import Environment, Provenance
 from gradleak.models.base import build_model, set_bn_mode
 from gradleak.parquet import read_parquet
 from gradleak.stages.reconstruct import runs
@@ -28,7 +28,7 @@ class Run:
     """
 
     cells: list[Cell]
-    jobs: list[tuple[Stage, str]]
+    jobs: list[tuple[str, str]]
     seconds: float
     held: frozenset[str] | None = None
 
@@ -69,7 +69,7 @@ class Archive:
     def _runs(self) -> Iterator[Run]:
         for batch, content in self.plan.batches.items():
             held = None if content.held is None else frozenset(content.held)
-            job = self.provenance.jobs["attack"][batch]
+            job = self.provenance.jobs["reconstruct"][batch]
             kind = kind_of(self.provenance.environments[job.environment].device)
             around = sum(self._seconds([(stage, batch)]) for stage in ("update", "score"))
             cells_of_batch = len(self.plan.batch_cells(batch))
@@ -78,24 +78,24 @@ class Archive:
                 needed = self._needed(batch, cells)
                 seconds = sum(job.families.get(family[0].family, job.seconds) for family in families)
                 seconds += around * len(cells) / cells_of_batch + self._seconds(needed)
-                yield Run(cells, [("attack", batch), *needed], seconds, held)
+                yield Run(cells, [("reconstruct", batch), *needed], seconds, held)
 
-    def _seconds(self, jobs: Iterable[tuple[Stage, str]]) -> float:
+    def _seconds(self, jobs: Iterable[tuple[str, str]]) -> float:
         known = self.provenance.jobs
         return sum(known[stage][name].seconds for stage, name in jobs if name in known.get(stage, {}))
 
-    def _needed(self, batch: str, cells: list[Cell]) -> list[tuple[Stage, str]]:
+    def _needed(self, batch: str, cells: list[Cell]) -> list[tuple[str, str]]:
         """The federated trainings and auxiliary models that cells of a batch need."""
         models = [auxiliary for cell in cells for auxiliary in cell.attack.auxiliaries()]
         trained = {cell.training for cell in cells if cell.model.round}
         own = self.plan.batches[batch]
-        found: list[tuple[Stage, str]] = [
+        found: list[tuple[str, str]] = [
             ("pretrain", key)
             for key in self.plan.auxiliaries
             if key in own.auxiliaries and self.plan.auxiliaries[key] in models
         ]
         return found + [
-            ("train", key)
+            ("federate", key)
             for key, names in self.plan.trainings.items()
             if set(names) & set(own.checkpoints) and self.plan.training_cell(key).training in trained
         ]

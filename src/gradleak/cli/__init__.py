@@ -7,27 +7,13 @@ import click
 
 from gradleak import __version__
 from gradleak.errors import UserError
+from gradleak.pipeline.stages import FORMER_COMMANDS, STAGES, TITLES
 from gradleak.stopping import EXIT_CODE, Stopped, exit_on_sigterm
 
-# Commands are imported when called: `gradleak --help` does not wait for torch.
 SECTIONS: dict[str, dict[str, str]] = {
     "Stages of a study, in order": {
         "plan": "cells, trials, jobs and estimated hours of a study, before anything runs",
-        "data": "list, look at and download data sets",
-        "pretrain": "generators and enhancement networks that adversaries train on public images",
-        "train": "untrained global model as a checkpoint",
-        "federate": "federated training: global models of later rounds as checkpoints",
-        "update": "local training of the victim clients: what the server sees",
-        "smoothness": "IGSA of the attacked models, for the cells that ask for it",
-        "reconstruct": "run the attacks of a batch on the shared updates",
-        "score": "match reconstructions to victims and measure them",
-        "collect": "join the shards of all batches",
-        "tables": "tables as CSV and LaTeX",
-        "figures": "figures and galleries as PDF and PNG",
-        "claims": "which of the paper's findings the results support; its numbers beside ours",
-        "theory": "the paper's lemma and theorems as numerical experiments, Figure 3",
-        "survey": "Table 7 and Figures 1, 2 and 8",
-        "report": "all of it as one HTML file, with provenance, the graph of rules and run times",
+        **TITLES,
     },
     "Tools": {
         "status": "what of a study is done, started, failed and waiting, and how long it will take",
@@ -39,17 +25,13 @@ SECTIONS: dict[str, dict[str, str]] = {
         "metrics": "LPIPS, PSNR, SSIM and MSE between two images",
     },
 }
-
-
-# Where a command lies, if not in a module of its own name.
+# Modules are imported when one of their commands is called: `gradleak --help` does not wait for torch.
+_OUTPUTS = [stage.name for stage in STAGES if stage.group == "shown"]
 _MODULES = {
-    **dict.fromkeys(
-        ("pretrain", "train", "federate", "update", "smoothness", "reconstruct", "score", "collect"), "stages"
-    ),
-    **dict.fromkeys(("tables", "figures", "claims", "theory", "survey", "report"), "outputs"),
-    **dict.fromkeys(("attack", "audit", "tune", "metrics"), "tools"),
-    "status": "plan",
-    "verify": "archive",
+    **dict.fromkeys(TITLES, "stages"),
+    **dict.fromkeys(_OUTPUTS, "outputs"),
+    **dict.fromkeys(["attack", "audit", "tune", "metrics"], "tools"),
+    **{"plan": "plan", "status": "plan", "data": "data", "archive": "archive", "verify": "archive"},
 }
 
 
@@ -58,10 +40,15 @@ class _Sections(click.Group):
         return [name for commands in SECTIONS.values() for name in commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
+        name = FORMER_COMMANDS.get(cmd_name, cmd_name)
+        if name not in _MODULES:
             return None
-        module = importlib.import_module(f"gradleak.cli.{_MODULES.get(cmd_name, cmd_name)}")
-        command: click.Command = getattr(module, cmd_name)
+        if name != cmd_name:
+            click.echo(
+                f"gradleak: the command '{cmd_name}' is now '{name}'; the old name goes with version 0.2", err=True
+            )
+        module = importlib.import_module(f"gradleak.cli.{_MODULES[name]}")
+        command: click.Command = getattr(module, name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -24,8 +24,8 @@ def tables(results: Path, plan_path: Path, out: Path, names: tuple[str, ...]) ->
     from gradleak.presentations.read import RESULT_COLUMNS, read_plan, read_table
     from gradleak.presentations.write import write_stage
 
-    study, experiments = read_plan(plan_path)
-    data = StudyData(study, read_table(results, RESULT_COLUMNS))
+    plan, experiments = read_plan(plan_path)
+    data = StudyData(plan.study, read_table(results, RESULT_COLUMNS))
     for path in write_stage("tables", experiments, names, data, out):
         click.echo(path)
 
@@ -46,12 +46,12 @@ def figures(results: Path, images: Path | None, plan_path: Path, out: Path, name
         --out paper_figures/quick fig4a
     """
     from gradleak.analysis.experiment import StudyData
-    from gradleak.presentations.read import IMAGE_COLUMNS, RESULT_COLUMNS, read_plan, read_table, read_taken_over
+    from gradleak.presentations.read import IMAGE_COLUMNS, RESULT_COLUMNS, read_plan, read_table
     from gradleak.presentations.write import left_out, write_stage
 
-    study, experiments = read_plan(plan_path)
+    plan, experiments = read_plan(plan_path)
     pictures = None if images is None else read_table(images, IMAGE_COLUMNS)
-    data = StudyData(study, read_table(results, RESULT_COLUMNS), pictures, read_taken_over(plan_path))
+    data = StudyData(plan.study, read_table(results, RESULT_COLUMNS), pictures, plan.taken_over)
     for path in write_stage("figures", experiments, names, data, out):
         click.echo(path)
     if not names and (missing := left_out("figures", experiments, data)):
@@ -80,12 +80,12 @@ def claims(results: Path, plan_path: Path, folder: Path | None, ledger: Path | N
     from gradleak.claims.ledger import read_ledger
     from gradleak.claims.report import terminal, write_claims
     from gradleak.claims.verdict import judge_all
-    from gradleak.presentations.read import RESULT_COLUMNS, read_plan, read_table, read_title
+    from gradleak.presentations.read import RESULT_COLUMNS, read_plan, read_table
 
     chosen = read_ledger(ledger)
-    study, experiments = read_plan(plan_path)
+    plan, experiments = read_plan(plan_path)
     table = read_table(results, [*RESULT_COLUMNS, "position", "client_samples"])
-    data = ClaimData(study, read_title(plan_path), experiments, table, folder)
+    data = ClaimData(plan.study, plan.title, experiments, table, folder)
     verdicts = judge_all(chosen, data)
     paths = write_claims(verdicts, data, out)
     # A log file gets whole lines: only a terminal has a width.

@@ -64,14 +64,14 @@ def show(plan_path: Path, auxiliary: str, weights: Path, sheet: Path, out: Path)
 
 @click.command()
 @plan_option
-@click.option("--checkpoint", required=True, help="Id of a checkpoint in the plan.")
+@click.option("--checkpoint", "name", required=True, help="Id of a checkpoint in the plan.")
 @out_option
-def train(plan_path: Path, checkpoint: str, out: Path) -> None:
+def checkpoint(plan_path: Path, name: str, out: Path) -> None:
     """Write the untrained global model, round 0, as a checkpoint; `federate` writes those of later rounds.
 
     \b
     Example:
-      gradleak train --plan results/quick/plan.json --checkpoint 0123456789abcdef \\
+      gradleak checkpoint --plan results/quick/plan.json --checkpoint 0123456789abcdef \\
         --out results/quick/checkpoints/0123456789abcdef.safetensors
     """
     from gradleak.cli.options import prepare_cpu
@@ -80,10 +80,10 @@ def train(plan_path: Path, checkpoint: str, out: Path) -> None:
     from gradleak.study.plan import Plan
 
     plan = Plan.read(plan_path)
-    if checkpoint not in plan.checkpoints:
-        raise UserError(f"--checkpoint: '{checkpoint}' is not in {plan_path}")
+    if name not in plan.checkpoints:
+        raise UserError(f"--checkpoint: '{name}' is not in {plan_path}")
     prepare_cpu(plan.config)
-    write_checkpoint(plan.cells[plan.checkpoints[checkpoint]], plan.config, out)
+    write_checkpoint(plan.cells[plan.checkpoints[name]], plan.config, out)
 
 
 @click.command()
@@ -239,7 +239,7 @@ def collect(
       gradleak collect --plan results/quick/plan.json --smoothness results/quick/smoothness \\
         --trainings results/quick/trainings --out results/quick/results.parquet results/quick/shards/*.parquet
     """
-    from gradleak.stages.collect import Outline
     from gradleak.stages.collect import collect as join
+    from gradleak.study.outline import Outline
 
     join(Outline.read(plan_path), list(shards), out, smoothness, trainings, archives)

@@ -1,12 +1,13 @@
 """The jobs of a study as Snakemake runs them: how many of each rule, how long they take, and what that sums up to."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.console import Group
 from rich.table import Table
 
+from gradleak.pipeline.stages import RULES, STAGES
 from gradleak.study.cost import (
     JOB_START_S,
     cost,
@@ -34,57 +35,27 @@ class GpuJob:
 
 def gpu_job(plan: Plan, rule: str, name: str, rate: float | None = None) -> GpuJob:
     """A job of one of the rules that ask for a GPU; `rate` replaces the recorded operations per second."""
-    return GpuJob(rule, name, _OPERATIONS[rule](plan, name) / (rate or throughput(plan.config)) + JOB_START_S)
+    operations = _OPERATIONS[RULES[rule].name](plan, name)
+    return GpuJob(rule, name, operations / (rate or throughput(plan.config)) + JOB_START_S)
 
 
 def gpu_jobs(plan: Plan, rate: float | None = None) -> list[GpuJob]:
     """All jobs that ask for a GPU, if there is one."""
-    return [gpu_job(plan, rule, name, rate) for rule, names in _gpu_ids(plan).items() for name in names]
+    return [gpu_job(plan, stage.rule, name, rate) for stage in STAGES if stage.gpu for name in stage.ids(plan)]
 
 
-def _gpu_ids(plan: Plan) -> dict[str, Collection[str]]:
-    """By rule that asks for a GPU, the ids of what its jobs compute."""
-    return {
-        "train_auxiliary": plan.auxiliaries,
-        "train_federated": plan.trainings,
-        "run_attack": plan.batches,
-        "measure_smoothness": plan.measured(),
-    }
-
-
-def _attack(plan: Plan, batch: str) -> float:
-    return sum(map(cost, plan.batch_cells(batch)))
-
-
-def _smoothness(plan: Plan, batch: str) -> float:
-    return sum(map(smoothness_cost, plan.batch_cells(batch)))
-
-
-def _federated(plan: Plan, training: str) -> float:
-    return federated_cost(plan.training_cell(training), plan.config)
-
-
-def _auxiliary(plan: Plan, auxiliary: str) -> float:
-    return plan.auxiliary(auxiliary).training_cost()
-
-
+# By stage, the operations of the job that computes what has an id in the plan.
 _OPERATIONS: dict[str, Callable[[Plan, str], float]] = {
-    "train_auxiliary": _auxiliary,
-    "train_federated": _federated,
-    "run_attack": _attack,
-    "measure_smoothness": _smoothness,
+    "pretrain": lambda plan, name: plan.auxiliary(name).training_cost(),
+    "federate": lambda plan, name: federated_cost(plan.training_cell(name), plan.config),
+    "reconstruct": lambda plan, name: sum(map(cost, plan.batch_cells(name))),
+    "smoothness": lambda plan, name: sum(map(smoothness_cost, plan.batch_cells(name))),
 }
 
 
 def job_counts(plan: Plan) -> dict[str, int]:
     """Number of jobs of each rule that a cluster runs for a study of which nothing is there yet; none that are 0."""
-    counts = {
-        "train_checkpoint": len(plan.checkpoints) - sum(map(len, plan.trainings.values())),
-        "compute_updates": len(plan.batches),
-        "score_batch": len(plan.batches),
-        "show_auxiliary": len(plan.auxiliaries),
-        **{rule: len(names) for rule, names in _gpu_ids(plan).items()},
-    }
+    counts = {stage.rule: len(stage.ids(plan)) for stage in STAGES if not stage.local}
     return {rule: count for rule, count in counts.items() if count}
 
 
@@ -101,7 +72,7 @@ def plan_summary(plan: Plan, rate: float | None = None) -> Group:
         table.add_row(name, str(len(ids)), str(images), f"{sum(seconds.get(i, 0.0) for i in ids) / 3600:.2f}")
     trials = sum(cell.attack.restarts for cell in plan.computed.values())
     families = len({cell.family for cell in plan.computed.values()})
-    measured = plan.measured()
+    measured = plan.smoothness_batches
     hours = sum(job.seconds for job in gpu_jobs(plan, rate)) / 3600
     kind = "cuda" if plan.config.device == "cuda" else "cpu"
     measuring = f"{len(measured)} IGSA jobs, " if measured else ""
@@ -126,10 +97,9 @@ def reused_lines(plan: Plan) -> list[str]:
 
 def _jobs_line(plan: Plan) -> str:
     counts = job_counts(plan)
-    with_gpu = _gpu_ids(plan)
 
     def listed(wanted: bool) -> str:
-        chosen = {rule: count for rule, count in counts.items() if (rule in with_gpu) == wanted}
+        chosen = {rule: count for rule, count in counts.items() if RULES[rule].gpu == wanted}
         of_each = ", ".join(f"{count} {rule}" for rule, count in chosen.items())
         return f"{sum(chosen.values())} jobs" + (f" ({of_each})" if chosen else "")
 

@@ -11,19 +11,9 @@ from rich.console import Group
 from rich.table import Table
 
 from gradleak.pipeline.jobs import gpu_job, reused_lines
+from gradleak.pipeline.stages import RULES, STAGES, Stage
 from gradleak.study.plan import Plan
 
-# What each rule writes under `results/<study>`. Updates are temporary, so they tell nothing.
-_OUTPUTS = {
-    "train_auxiliary": "auxiliary/{}.safetensors",
-    "train_checkpoint": "checkpoints/{}.safetensors",
-    "train_federated": "trainings/{}.parquet",
-    "run_attack": "reconstructions/{}.safetensors",
-    "measure_smoothness": "smoothness/{}.parquet",
-    "score_batch": "shards/{}.parquet",
-}
-
-_WITH_GPU = ("train_auxiliary", "train_federated", "run_attack", "measure_smoothness")
 _SHOWN = 5
 
 
@@ -48,31 +38,27 @@ def study_status(plan: Plan, results: Path, records: Path) -> list[RuleStatus]:
     A result counts as done whatever has changed since: `snakemake --dry-run` tells what would be computed again.
     """
     under_way = set(_incomplete(records))
-    trained = {name for names in plan.trainings.values() for name in names}
-    ids = {
-        "train_auxiliary": list(plan.auxiliaries),
-        "train_checkpoint": [name for name in plan.checkpoints if name not in trained],
-        "train_federated": list(plan.trainings),
-        "run_attack": list(plan.batches),
-        "measure_smoothness": plan.measured(),
-        "score_batch": list(plan.batches),
-    }
     found = []
-    for rule, names in ids.items():
-        status = RuleStatus(rule, [], [], [], [])
-        for name in names:
-            out = results / _OUTPUTS[rule].format(name)
+    for stage in _asked():
+        status = RuleStatus(stage.rule, [], [], [], [])
+        for name in stage.ids(plan):
+            out = results / stage.output.format(name)
             if str(out) in under_way:
                 status.started.append(name)
             elif out.exists():
                 status.done.append(name)
-            elif _log(results, rule, name).exists():
+            elif _log(results, stage.rule, name).exists():
                 status.failed.append(name)
             else:
                 status.waiting.append(name)
-        if names:
+        if stage.ids(plan):
             found.append(status)
     return found
+
+
+def _asked() -> list[Stage]:
+    """The stages whose files tell how far a study is: what is temporary tells nothing."""
+    return [stage for stage in STAGES if not stage.local and stage.output and not stage.temporary]
 
 
 def status_summary(plan: Plan, results: Path, records: Path) -> Group:
@@ -97,10 +83,10 @@ def _remaining(plan: Plan, results: Path, states: list[RuleStatus]) -> str:
     estimated = measured = left = 0.0
     at_once = 0
     for state in states:
-        if state.rule not in _WITH_GPU:
+        if not RULES[state.rule].gpu:
             continue
         for name in state.done:
-            if (seconds := _seconds(results / _OUTPUTS[state.rule].format(name))) is not None:
+            if (seconds := _seconds(results / RULES[state.rule].output.format(name))) is not None:
                 measured += seconds
                 estimated += gpu_job(plan, state.rule, name).seconds
         left += sum(gpu_job(plan, state.rule, name).seconds for name in state.started + state.failed + state.waiting)

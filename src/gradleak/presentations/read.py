@@ -1,6 +1,5 @@
 """Reads what presentations show: the experiments of plan.json, results.parquet and images.parquet."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ import pandas as pd
 
 from gradleak.analysis.experiment import Experiment
 from gradleak.errors import UserError
+from gradleak.parquet import read_parquet
 from gradleak.presentations.base import PresentationSpec, of_columns, output_names, parse_spec
-from gradleak.study.reused import read_reused, reused_cells
+from gradleak.study.outline import Outline
 
 RESULT_COLUMNS = ["cell_id", "restart", "chosen", "image", "lpips"]
 
@@ -25,34 +25,15 @@ class ShownExperiment(Experiment):
     show: tuple[PresentationSpec, ...] = ()
 
 
-def read_plan(path: Path) -> tuple[str, dict[str, ShownExperiment]]:
-    """Read plan.json: the study's name and its experiments, whose `show` entries are validated.
+def read_plan(path: Path) -> tuple[Outline, dict[str, ShownExperiment]]:
+    """Read plan.json, and its experiments, whose `show` entries are validated.
 
     Raises UserError that names the file and key.
     """
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from None
-    if not isinstance(plan, dict) or not isinstance(plan.get("experiments"), dict) or "study" not in plan:
-        raise UserError(f"{path}: a plan needs the keys 'study' and 'experiments'")
-    columns = plan.get("columns", {})
-    return str(plan["study"]), {
-        name: parse_experiment(name, content, str(path), columns) for name, content in plan["experiments"].items()
+    plan = Outline.read(path)
+    return plan, {
+        name: parse_experiment(name, content, str(path), plan.columns) for name, content in plan.experiments.items()
     }
-
-
-def read_title(path: Path) -> str:
-    """The study's title in plan.json, or its name where there is none; for a plan that `read_plan` accepts."""
-    plan = json.loads(path.read_text(encoding="utf-8"))
-    return str(plan.get("title") or plan["study"])
-
-
-def read_taken_over(path: Path) -> frozenset[str]:
-    """Ids of the cells that plan.json takes over from archives; for a plan that `read_plan` accepts."""
-    return reused_cells(read_reused(json.loads(path.read_text(encoding="utf-8"))))
 
 
 def parse_experiment(
@@ -86,15 +67,8 @@ def _paper(value: object) -> str:
 
 
 def read_table(path: Path, required: list[str]) -> pd.DataFrame:
-    """Read one Parquet file; raises UserError where it cannot be read or lacks a required column.
-
-    Not `gradleak.parquet.read_parquet`: that module brings the plan, the models and torch along, and an edit
-    of a model must not redraw a table.
-    """
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+    """Read one Parquet file; raises UserError where it cannot be read or lacks a required column."""
+    table = read_parquet(path)
     missing = [column for column in required if column not in table.columns]
     if missing:
         raise UserError(f"{path}: lacks the column '{missing[0]}'; has: {', '.join(map(str, table.columns))}")

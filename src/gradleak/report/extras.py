@@ -13,6 +13,7 @@ from gradleak.report.entries import Entry, Item, figure_item
 from gradleak.report.read import picture, read_csv, read_json
 from gradleak.report.sections import section_of
 from gradleak.report.tables import NOTHING, Column, Field, HtmlTable, html, line_by_line
+from gradleak.study.outline import Outline
 
 # Stem of the figure, title, place in the paper, tables beside it.
 _THEORY = (
@@ -77,13 +78,13 @@ def survey_entries(folder: Path) -> list[Entry]:
     return entries
 
 
-def auxiliary_entries(plan: Mapping[str, Any], folder: Path, study: Path) -> list[Entry]:
+def auxiliary_entries(plan: Outline, folder: Path, study: Path) -> list[Entry]:
     """A picture of every auxiliary model of a plan, with what was measured of it.
 
     Raises UserError where there is no picture, unless the study's folder holds no auxiliary models, as an archive's.
     """
     entries = []
-    for key, config in plan.get("auxiliaries", {}).items():
+    for key, config in plan.auxiliaries.items():
         data = config["dataset"]
         found = sorted(folder.glob(f"auxiliary_*_{key}.png"))
         if not found and not (study / "auxiliary").is_dir():

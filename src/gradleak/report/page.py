@@ -9,19 +9,18 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from gradleak.analysis.scale import scale
+from gradleak.pipeline.stages import GROUPS
 from gradleak.presentations.read import read_plan, read_table
 from gradleak.presentations.write import has_pictures
 from gradleak.report import published
 from gradleak.report.claims import claim_rows, verdict_counts
 from gradleak.report.entries import Entry, experiment_entry
 from gradleak.report.extras import auxiliary_entries, first_noted, survey_entries, theory_entries
-from gradleak.report.graph import GROUP_NAMES, draw, rules_of
+from gradleak.report.graph import draw, rules_of
 from gradleak.report.provenance import read_provenance
-from gradleak.report.read import read_json
 from gradleak.report.run_times import duration, run_times
 from gradleak.report.sections import SECTIONS, PaperSection, read_captions
 from gradleak.report.tables import html
-from gradleak.study.reused import read_reused, reused_cells
 
 _SCALE_COLUMNS = ["cell_id", "iterations"]
 
@@ -40,15 +39,13 @@ class Folders:
 def render(folders: Folders) -> str:
     """The page as text: equal files give equal text. Raises UserError that names the file which is missing or bad."""
     plan_path = folders.study / "plan.json"
-    study, experiments = read_plan(plan_path)
-    plan = read_json(plan_path, "gradleak plan")
+    plan, experiments = read_plan(plan_path)
     results = read_table(folders.study / "results.parquet", _SCALE_COLUMNS)
     images = (folders.study / "images.parquet").exists()
-    reused = reused_cells(read_reused(plan))
-    captions = read_captions(folders.captions, study)
+    captions = read_captions(folders.captions, plan.study)
     shown = [
         experiment_entry(
-            one, plan["experiments"][one.name], folders.figures, results, has_pictures(one, images, reused)
+            one, plan.experiments[one.name], folders.figures, results, has_pictures(one, images, plan.taken_over)
         )
         for one in experiments.values()
     ]
@@ -69,12 +66,12 @@ def render(folders: Folders) -> str:
         _environment()
         .get_template("report.html.jinja")
         .render(
-            study=study,
-            title=html(str(plan.get("title") or study)),
-            note=html(str(plan.get("note") or "")),
+            study=plan.study,
+            title=html(plan.title),
+            note=html(plan.note),
             scale=scale(results, list(dict.fromkeys(results["cell_id"]))),
             images=len(results),
-            cells=len(plan.get("cells", {})),
+            cells=len(plan.cells),
             experiments=len(experiments),
             claims=claims,
             counts=verdict_counts(claims),
@@ -86,7 +83,7 @@ def render(folders: Folders) -> str:
             captions=captions,
             provenance=read_provenance(folders.study, plan, made_of),
             graph=draw(rules, {row.rule: duration(row.total) for row in times}),
-            groups={name: text for name, text in GROUP_NAMES.items() if name in {rule.group for rule in rules}},
+            groups={name: text for name, text in GROUPS.items() if name in {rule.group for rule in rules}},
             times=times,
             total=sum(row.total for row in times),
             duration=duration,

@@ -8,20 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from gradleak.files import sha256
+from gradleak.pipeline.stages import FORMER_KEPT, KEPT
 from gradleak.report.read import read_json
-from gradleak.study.reused import read_reused
+from gradleak.study.outline import Outline
 
 FILE = "provenance.json"
-
-#: The rule whose jobs a stage of an archive names.
-_RULES = {
-    "update": "compute_updates",
-    "attack": "run_attack",
-    "score": "score_batch",
-    "measure": "measure_smoothness",
-    "train": "train_federated",
-    "pretrain": "train_auxiliary",
-}
 
 
 def archived_jobs(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -31,9 +22,14 @@ def archived_jobs(folder: Path) -> dict[str, list[dict[str, Any]]]:
     content = read_json(folder / FILE, "gradleak archive")
     environments = content.get("environments", [])
     return {
-        _RULES.get(stage, stage): [{**environments[job["environment"]], **job} for _, job in sorted(jobs.items())]
+        _rule_of(stage): [{**environments[job["environment"]], **job} for _, job in sorted(jobs.items())]
         for stage, jobs in content.get("jobs", {}).items()
     }
+
+
+def _rule_of(stage: str) -> str:
+    name = FORMER_KEPT.get(stage, stage)
+    return KEPT[name].rule if name in KEPT else stage
 
 
 def archived_data(folder: Path) -> dict[str, dict[str, Any]]:
@@ -91,16 +87,15 @@ class Provenance:
     reused: tuple[tuple[str, int, str], ...] = ()
 
 
-def read_provenance(folder: Path, plan: Mapping[str, Any], shown: Sequence[Path]) -> Provenance:
+def read_provenance(folder: Path, plan: Outline, shown: Sequence[Path]) -> Provenance:
     """Sum up the provenance files under a study's folder, or an archive's one; raises UserError if one is not JSON.
 
-    Of an archive that the study reuses, its jobs count as well, as far as it is there. plan: content of plan.json.
-    shown: the files that the page is made from.
+    Of an archive that the study reuses, its jobs count as well, as far as it is there. shown: the files that the
+    page is made from.
     """
     found = [read_json(path, _MADE_BY) for path in sorted(folder.rglob(f"*{ENDING}"))]
     found = found or [job for jobs in archived_jobs(folder).values() for job in jobs]
-    reused = read_reused(plan)
-    found += [job for entry in reused for jobs in archived_jobs(Path(entry.archive)).values() for job in jobs]
+    found += [job for entry in plan.reused for jobs in archived_jobs(Path(entry.archive)).values() for job in jobs]
     facts = _facts(found)
     differing = [fact for fact in facts if fact.differs and fact.name in ("Commit", "Device", "torch")]
     problems = [f"{fact.name}: results come from {len(fact.values)} different ones." for fact in differing]
@@ -114,12 +109,12 @@ def read_provenance(folder: Path, plan: Mapping[str, Any], shown: Sequence[Path]
         files=len(found),
         facts=facts,
         data=data,
-        devices=devices or f"{plan.get('config', {}).get('device', 'unknown')} (as the plan asks; not recorded)",
+        devices=devices or f"{plan.config.get('device', 'unknown')} (as the plan asks; not recorded)",
         seeds=tuple(_seeds(plan)),
-        settings=tuple(_settings(plan.get("config", {}))),
+        settings=tuple(_settings(plan.config)),
         checksums=tuple((str(path), sha256(path)) for path in shown),
         problems=tuple(problems),
-        reused=tuple((entry.archive, len(entry.cells), entry.sha256) for entry in reused),
+        reused=tuple((entry.archive, len(entry.cells), entry.sha256) for entry in plan.reused),
     )
 
 
@@ -192,13 +187,13 @@ def _data(folder: Path, found: Sequence[Mapping[str, Any]]) -> tuple[DataSet, ..
     return tuple(rows)
 
 
-def _seeds(plan: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    cells = list(plan.get("cells", {}).values())
+def _seeds(plan: Outline) -> Iterable[tuple[str, str]]:
+    cells = list(plan.cells.values())
     named = {
         "Cells": [cell.get("seed") for cell in cells],
         "Initialisation of models": [cell.get("model", {}).get("init_seed") for cell in cells],
         "Federated training": [(cell.get("model", {}).get("training") or {}).get("seed") for cell in cells],
-        "Auxiliary models": [auxiliary.get("seed") for auxiliary in plan.get("auxiliaries", {}).values()],
+        "Auxiliary models": [auxiliary.get("seed") for auxiliary in plan.auxiliaries.values()],
     }
     for name, values in named.items():
         if found := sorted({int(value) for value in values if value is not None}):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gradleak.errors import UserError
+from gradleak.pipeline.stages import FORMER_RULES
 from gradleak.report.provenance import archived_jobs
 from gradleak.report.read import is_number, read_csv
 
@@ -36,6 +37,10 @@ def run_times(study: Path) -> list[RuleTime]:
     Raises UserError for a file that is no benchmark.
     """
     found = {path.name: list(_jobs(path)) for path in sorted((study / "benchmarks").glob("*")) if path.is_dir()}
+    for former, rule in FORMER_RULES.items():
+        if former in found:  # of a run by version 0.1
+            found[rule] = found.get(rule) or found[former]
+            del found[former]
     if not found:
         found = {
             rule: [(float(job["seconds"]), None, None) for job in jobs] for rule, jobs in archived_jobs(study).items()

@@ -1,4 +1,4 @@
-"""Stage `train`: the untrained global model as a checkpoint file; `federate` writes those of later rounds."""
+"""Stage `checkpoint`: the untrained global model as a checkpoint file; `federate` writes those of later rounds."""
 
 import time
 from pathlib import Path

@@ -1,62 +1,16 @@
 """Stage `collect`: joins the rows of all batches, what was measured beside the attacks, and rows of archives."""
 
-import json
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import pandas as pd
 import pyarrow as pa
 
 from gradleak.errors import UserError
 from gradleak.parquet import read_parquet, write_parquet
-from gradleak.study.reused import RESULTS, Reused, others, read_reused
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What joining needs of `plan.json`. Not `gradleak.study.plan.Plan`, which brings models, attacks and torch along.
-
-    cells: ids in the plan's order. measured: ids of the cells that ask for IGSA, by batch. accuracies: for a cell whose
-    model's accuracy was measured, the id of the training that did and the round. reused: the cells that archives hold.
-    measured_before: for a cell whose model's accuracy was not, a reused one that attacks the same model.
-    """
-
-    cells: list[str]
-    measured: dict[str, list[str]]
-    trainings: list[str]
-    accuracies: dict[str, tuple[str, int]]
-    reused: list[Reused]
-    measured_before: dict[str, str]
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read `plan.json`; raises UserError if it is missing or not a plan."""
-        try:
-            return cls.parse(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse the content of `plan.json`; raises KeyError, TypeError or ValueError if it is not a plan."""
-        plan = json.loads(text)
-        asking = {name for name, cell in plan["cells"].items() if cell.get("smoothness") is not None}
-        measured = {
-            batch: [cell for cell in content["cells"] if cell in asking] for batch, content in plan["batches"].items()
-        }
-        return cls(
-            list(plan["cells"]),
-            {batch: cells for batch, cells in measured.items() if cells},
-            list(plan["trainings"]),
-            {cell: (str(training), int(number)) for cell, (training, number) in plan["accuracies"].items()},
-            read_reused(plan),
-            dict(plan.get("measured_before", {})),
-        )
+from gradleak.study.outline import Outline
+from gradleak.study.reused import RESULTS
 
 
 def collect(
@@ -77,19 +31,21 @@ def collect(
     Raises UserError if a cell of the plan has no rows, or lacks a measurement that it asks for: averages never run over
     survivors; for an archive that is not the one that was planned with; and for columns that do not fit together.
     """
+    if not outline.cells:
+        raise UserError(f"{out}: the plan of study '{outline.study}' has no cells; run `gradleak plan` again")
     frames = [_computed(outline, shards, out, smoothness, trainings)] if shards else []
     for entry in outline.reused if archives else []:
         if Path(entry.archive) not in archives:
             raise UserError(f"{out}: the plan takes {len(entry.cells)} cells from {entry.archive} (--archive)")
         rows = read_parquet(entry.folder() / RESULTS)
         frames.append(rows[rows["cell_id"].isin(entry.cells)])
-    wanted = list(dict.fromkeys(outline.cells) if archives else others(dict.fromkeys(outline.cells), outline.reused))
+    wanted = list(outline.cells if archives else outline.computed)
     if not frames:
         raise UserError(f"{out}: no shards, and no archives to take rows from")
     frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     if archives and "model_accuracy" in frame:
         known = frame.drop_duplicates("cell_id").set_index("cell_id")["model_accuracy"]
-        before = frame["cell_id"].map(lambda cell: known.get(outline.measured_before.get(cell), math.nan))
+        before = frame["cell_id"].map(lambda cell: known.get(outline.accuracies_before.get(cell), math.nan))
         frame["model_accuracy"] = frame["model_accuracy"].fillna(before.astype(float))
     order = {cell: index for index, cell in enumerate(wanted)}
     missing = _without_rows(wanted, frame)
@@ -109,7 +65,7 @@ def _computed(
 ) -> pd.DataFrame:
     """The rows of the cells that the study computes, with what was measured of them."""
     frame = pd.concat([read_parquet(path) for path in shards], ignore_index=True)
-    frame = frame[frame["cell_id"].isin(others(dict.fromkeys(outline.cells), outline.reused))].reset_index(drop=True)
+    frame = frame[frame["cell_id"].isin(outline.computed)].reset_index(drop=True)
     if smoothness is not None and outline.measured:
         frame = _join_smoothness(frame, outline, smoothness)
     if trainings is not None and outline.trainings:

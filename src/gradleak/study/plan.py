@@ -73,9 +73,23 @@ class Plan:
             raise UserError(f"batch '{batch}' is not in the plan of study '{self.study}'; run `gradleak plan`")
         return [self.cells[cell] for cell in self.batches[batch].cells]
 
-    def measured(self) -> list[str]:
+    @property
+    def smoothness_batches(self) -> list[str]:
         """The batches that have cells with `smoothness`."""
         return [batch for batch in self.batches if any(cell.smoothness is not None for cell in self.batch_cells(batch))]
+
+    @property
+    def untrained(self) -> list[str]:
+        """The checkpoints of round 0, which no training writes."""
+        return [name for name, cell in self.checkpoints.items() if self.cells[cell].model.round == 0]
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of the data sets whose images are attacked, or learned from by clients or adversaries; sorted."""
+        cells = self.computed.values()
+        learned = {auxiliary.dataset.name for auxiliary in self.auxiliaries.values()}
+        clients = {cell.training_data.name for cell in cells if cell.model.round}
+        return sorted({cell.dataset.name for cell in cells} | clients | learned)
 
     def training_cell(self, training: str) -> Cell:
         """A cell that attacks the last needed round of a federated training; raises UserError for an unknown id."""
@@ -132,7 +146,7 @@ class Plan:
                 found[name] = next(iter(measuring.values())), 0
         return found
 
-    def measured_before(self) -> dict[str, str]:
+    def accuracies_before(self) -> dict[str, str]:
         """By cell whose checkpoint no training here measures, a reused cell that attacks it: its rows may say.
 
         Such a checkpoint is of round 0: a cell of a later round has its training here.
@@ -160,7 +174,7 @@ class Plan:
         }
         if self.reused:
             content["reused"] = [asdict(entry) for entry in self.reused]
-            content["measured_before"] = self.measured_before()
+            content["accuracies_before"] = self.accuracies_before()
         return json.dumps(content, indent=1) + "\n"
 
     def write(self, path: Path) -> None:

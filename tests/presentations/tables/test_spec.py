@@ -94,5 +94,5 @@ def test_read_plan(tmp_path: Path) -> None:
     cells = [{"cell_id": "a", "labels": {"n": 4}}, {"cell_id": "b"}]
     experiment = {"title": "t", "paper": {"table": 1}, "show": [TABLE], "cells": cells}
     path.write_text(json.dumps({"study": "s", "batches": {}, "experiments": {"exp": experiment}}))
-    study, experiments = read_plan(path)
-    assert (study, experiments["exp"].paper, experiments["exp"].labels) == ("s", "table 1", ["n"])
+    plan, experiments = read_plan(path)
+    assert (plan.study, experiments["exp"].paper, experiments["exp"].labels) == ("s", "table 1", ["n"])

@@ -1,18 +1,18 @@
 """Checkpoints of the global model."""
 
 
-rule train_checkpoint:
+rule write_checkpoint:
     """Write the untrained global model, round 0."""
     input:
         plan=ancient(PLAN),
         data=lambda wildcards: f"{RESULTS}/data/{STUDY.checkpoint_cell(wildcards.checkpoint).dataset.name}.json",
-        code=lambda wildcards: STUDY.train_code(wildcards.checkpoint),
+        code=lambda wildcards: STUDY.checkpoint_code(wildcards.checkpoint),
     output:
         f"{RESULTS}/checkpoints/{{checkpoint}}.safetensors",
     log:
-        f"{RESULTS}/logs/train_checkpoint/{{checkpoint}}.log",
+        f"{RESULTS}/logs/write_checkpoint/{{checkpoint}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/train_checkpoint/{{checkpoint}}.tsv"
+        f"{RESULTS}/benchmarks/write_checkpoint/{{checkpoint}}.tsv"
     wildcard_constraints:
         checkpoint=STUDY.untrained,
     conda:
@@ -22,7 +22,7 @@ rule train_checkpoint:
         mem_mb=grown(4000),
         runtime=grown(10),
     shell:
-        "gradleak train --plan {input.plan} --checkpoint {wildcards.checkpoint} --out {output} 2> {log}"
+        "gradleak checkpoint --plan {input.plan} --checkpoint {wildcards.checkpoint} --out {output} 2> {log}"
 
 
 # One rule per training: only so does Snakemake know which checkpoints a job writes.
@@ -30,24 +30,24 @@ for _training in STUDY.plan.trainings:
 
     rule:
         name:
-            f"train_federated_{_training}"
+            f"federate_training_{_training}"
         input:
             plan=ancient(PLAN),
             data=f"{RESULTS}/data/{STUDY.plan.training_cell(_training).training_data.name}.json",
-            code=STUDY.training_code(_training),
+            code=STUDY.federate_code(_training),
         output:
             accuracy=f"{RESULTS}/trainings/{_training}.parquet",
             checkpoints=[f"{RESULTS}/checkpoints/{name}.safetensors" for name in STUDY.plan.trainings[_training]],
         log:
-            f"{RESULTS}/logs/train_federated/{_training}.log",
+            f"{RESULTS}/logs/federate_training/{_training}.log",
         benchmark:
-            f"{RESULTS}/benchmarks/train_federated/{_training}.tsv"
+            f"{RESULTS}/benchmarks/federate_training/{_training}.tsv"
         conda:
             "../../envs/compute.yaml"
         threads: STUDY.threads
         resources:
             mem_mb=grown(8000),
-            runtime=grown(STUDY.minutes("train_federated", _training)),
+            runtime=grown(STUDY.minutes("federate_training", _training)),
             gpu=STUDY.gpus,
         params:
             training=_training,

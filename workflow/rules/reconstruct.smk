@@ -1,26 +1,26 @@
 """Attacks on the shared updates, and how close they came."""
 
 
-rule run_attack:
+rule reconstruct_batch:
     """Run the attacks of a batch; a killed job goes on from its last saved state."""
     input:
         plan=ancient(PLAN),
         updates=rules.compute_updates.output[0],
         checkpoints=checkpoints,
         auxiliaries=auxiliaries,
-        code=lambda wildcards: STUDY.attack_code(wildcards.batch),
+        code=lambda wildcards: STUDY.reconstruct_code(wildcards.batch),
     output:
         f"{RESULTS}/reconstructions/{{batch}}.safetensors",
     log:
-        f"{RESULTS}/logs/run_attack/{{batch}}.log",
+        f"{RESULTS}/logs/reconstruct_batch/{{batch}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/run_attack/{{batch}}.tsv"
+        f"{RESULTS}/benchmarks/reconstruct_batch/{{batch}}.tsv"
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=memory,
-        runtime=minutes("run_attack", "batch"),
+        runtime=minutes("reconstruct_batch", "batch"),
         gpu=STUDY.gpus,
     params:
         checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
@@ -34,7 +34,7 @@ rule score_batch:
     """Match reconstructions to victims and measure them."""
     input:
         plan=ancient(PLAN),
-        reconstructions=rules.run_attack.output[0],
+        reconstructions=rules.reconstruct_batch.output[0],
         backbone=rules.fetch_lpips.output[0],
         code=STUDY.score_code(),
     output:

@@ -1,0 +1,205 @@
+"""The table of stages: what each is called, what it computes of a plan, what it writes, and what it needs.
+
+One vocabulary: a stage's name is its command, its module in `gradleak.stages` and its part of an archive. Its rule is a
+verb and what one job is about. Workflow, jobs, status, archives, report and command line read this table.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Planned(Protocol):
+    """What the table reads of a plan: `Plan` and `Outline` have it."""
+
+    @property
+    def batches(self) -> Mapping[str, Any]:
+        """Batches of cells by id."""
+
+    @property
+    def trainings(self) -> Mapping[str, Any]:
+        """Federated trainings by id."""
+
+    @property
+    def auxiliaries(self) -> Mapping[str, Any]:
+        """Auxiliary models by id."""
+
+    @property
+    def untrained(self) -> Collection[str]:
+        """Checkpoints of round 0."""
+
+    @property
+    def smoothness_batches(self) -> Collection[str]:
+        """Batches with cells that ask for IGSA."""
+
+    @property
+    def datasets(self) -> Collection[str]:
+        """Data sets by name."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A kind of job.
+
+    name: of its command. rule: of Snakemake. title: what it does, in a few words. group: a key of `GROUPS`. ids: what
+    its jobs compute of a plan, a job each; the job of a whole study has the id `""`. needs: rules whose files it reads.
+    output: its file under `results/<study>`, with `{}` for the id; empty where it lies elsewhere or has more to its
+    name. gpu: whether it asks for a GPU. local: whether Snakemake runs it itself instead of submitting it. kept:
+    whether archives keep the provenance of its jobs. temporary: whether its file is removed once it was used.
+    """
+
+    name: str
+    rule: str
+    title: str
+    group: str
+    ids: Callable[[Planned], Collection[str]]
+    needs: tuple[str, ...] = ()
+    output: str = ""
+    gpu: bool = False
+    local: bool = False
+    kept: bool = False
+    temporary: bool = False
+
+
+#: What stages belong to, in words.
+GROUPS = {
+    "data": "data",
+    "client": "server and clients",
+    "adversary": "adversary",
+    "measured": "measurement",
+    "shown": "tables, figures, claims",
+}
+
+
+def _batches(plan: Planned) -> Collection[str]:
+    return list(plan.batches)
+
+
+def _auxiliaries(plan: Planned) -> Collection[str]:
+    return list(plan.auxiliaries)
+
+
+def _once(plan: Planned) -> Collection[str]:
+    return [""]
+
+
+def _shown(name: str, title: str, *needs: str) -> Stage:
+    return Stage(name, name, title, "shown", _once, needs, local=True)
+
+
+STAGES = (
+    Stage(
+        *("data", "fetch_data", "list, look at and download data sets", "data"),
+        ids=lambda plan: plan.datasets,
+        output="data/{}.json",
+        local=True,
+    ),
+    Stage(
+        *("data", "fetch_lpips", "download the backbone of LPIPS", "data"),
+        ids=lambda plan: [""] if plan.batches or plan.auxiliaries else [],
+        local=True,
+    ),
+    Stage(
+        *("checkpoint", "write_checkpoint", "untrained global model as a checkpoint", "client"),
+        ids=lambda plan: plan.untrained,
+        needs=("fetch_data",),
+        output="checkpoints/{}.safetensors",
+    ),
+    Stage(
+        *("federate", "federate_training"),
+        *("federated training: global models of later rounds as checkpoints", "client"),
+        ids=lambda plan: list(plan.trainings),
+        needs=("fetch_data",),
+        output="trainings/{}.parquet",
+        gpu=True,
+        kept=True,
+    ),
+    Stage(
+        *("pretrain", "pretrain_auxiliary"),
+        *("generators and enhancement networks that adversaries train on public images", "adversary"),
+        ids=_auxiliaries,
+        needs=("fetch_data",),
+        output="auxiliary/{}.safetensors",
+        gpu=True,
+        kept=True,
+    ),
+    Stage(
+        *("update", "compute_updates", "local training of the victim clients: what the server sees", "client"),
+        ids=_batches,
+        needs=("fetch_data", "write_checkpoint", "federate_training"),
+        output="updates/{}.safetensors",
+        kept=True,
+        temporary=True,
+    ),
+    Stage(
+        *("smoothness", "measure_smoothness"),
+        *("IGSA of the attacked models, for the cells that ask for it", "client"),
+        ids=lambda plan: plan.smoothness_batches,
+        needs=("fetch_data", "write_checkpoint", "federate_training"),
+        output="smoothness/{}.parquet",
+        gpu=True,
+        kept=True,
+    ),
+    Stage(
+        *("reconstruct", "reconstruct_batch", "run the attacks of a batch on the shared updates", "adversary"),
+        ids=_batches,
+        needs=("compute_updates", "write_checkpoint", "federate_training", "pretrain_auxiliary"),
+        output="reconstructions/{}.safetensors",
+        gpu=True,
+        kept=True,
+    ),
+    Stage(
+        *("pretrain", "show_auxiliary", "how good an auxiliary model is, in numbers and a picture", "adversary"),
+        ids=_auxiliaries,
+        needs=("pretrain_auxiliary", "fetch_lpips"),
+    ),
+    Stage(
+        *("score", "score_batch", "match reconstructions to victims and measure them", "measured"),
+        ids=_batches,
+        needs=("reconstruct_batch", "fetch_lpips"),
+        output="shards/{}.parquet",
+        kept=True,
+    ),
+    Stage(
+        *("collect", "collect_results", "join the shards of all batches", "measured"),
+        ids=_once,
+        needs=("score_batch", "measure_smoothness", "federate_training"),
+        output="results.parquet",
+        local=True,
+    ),
+    Stage(
+        *("collect", "collect_images", "join the pictures of all batches", "measured"),
+        ids=lambda plan: [""] if plan.batches else [],
+        needs=("score_batch",),
+        output="images.parquet",
+        local=True,
+    ),
+    _shown("tables", "tables as CSV and LaTeX", "collect_results"),
+    _shown("figures", "figures and galleries as PDF and PNG", "collect_results", "collect_images"),
+    _shown("theory", "the paper's lemma and theorems as numerical experiments, Figure 3"),
+    _shown("survey", "Table 7 and Figures 1, 2 and 8"),
+    _shown(
+        *("claims", "which of the paper's findings the results support; its numbers beside ours"),
+        *("collect_results", "theory"),
+    ),
+    _shown(
+        *("report", "all of it as one HTML file, with provenance, the graph of rules and run times"),
+        *("tables", "figures", "claims", "theory", "survey", "show_auxiliary", "collect_results"),
+    ),
+)
+
+#: What the command of a stage does: the words of its first rule.
+TITLES = {name: next(stage.title for stage in STAGES if stage.name == name) for name in [s.name for s in STAGES]}
+#: Stages by rule, and those whose jobs' provenance archives keep by name.
+RULES = {stage.rule: stage for stage in STAGES}
+KEPT = {stage.name: stage for stage in STAGES if stage.kept}
+
+# What version 0.1 called them. Commands and settings of rules are still taken under these names, archives read.
+FORMER_COMMANDS = {"train": "checkpoint"}
+FORMER_RULES = {
+    "train_checkpoint": "write_checkpoint",
+    "train_federated": "federate_training",
+    "train_auxiliary": "pretrain_auxiliary",
+    "run_attack": "reconstruct_batch",
+}
+FORMER_KEPT = {"attack": "reconstruct", "measure": "smoothness", "train": "federate"}
