@@ -21,7 +21,7 @@ GIA_O = ATTACKS["gia-o"]
 
 def protected(photos, *chain, victims=(0,)):
     """A shared update after a chain of (name, settings), and the chain."""
-    steps = tuple(DEFENSES[name].Config(**settings) for name, settings in chain)
+    steps = tuple(DEFENSES[name](**settings) for name, settings in chain)
     update = share(photos, list(victims))
     sent = apply_chain(steps, dict(update.update), torch.Generator().manual_seed(5))
     return replace(update, update=sent.update, post_processing=steps)

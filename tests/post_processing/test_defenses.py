@@ -27,8 +27,7 @@ def of(*numbers):
 
 
 def apply(name, update, seed=0, **settings):
-    defense = DEFENSES[name]
-    return defense.apply(defense.Config(name=name, **settings), update, random(seed))
+    return DEFENSES[name](**settings).apply(update, random(seed))
 
 
 def close(a, b, **tolerance):
@@ -101,8 +100,8 @@ def test_vectors_go_back_to_what_they_were():
 def test_qsgd_is_unbiased_with_the_variance_of_random_rounding(bits, bucket, scale):
     draws, update = 1000, update_of(dtype=torch.float64)
     vector, steps, generator = flat(update), 2**bits - 1, random(5)
-    config = DEFENSES["qsgd"].Config(bits=bits, bucket=bucket, norm=scale)
-    found = torch.stack([flat(DEFENSES["qsgd"].apply(config, update, generator).update) for _ in range(draws)])
+    qsgd = DEFENSES["qsgd"](bits=bits, bucket=bucket, norm=scale)
+    found = torch.stack([flat(qsgd.apply(update, generator).update) for _ in range(draws)])
     size = bucket or NUMBERS
     parts = vector.split(size)
     scales = torch.cat([(part.norm() if scale == "l2" else part.abs().max()).expand(len(part)) for part in parts])
@@ -229,7 +228,7 @@ def test_entropy_of_symbols():
 )
 def test_impossible_settings_are_refused(name, settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
-        DEFENSES[name].Config(**settings)
+        DEFENSES[name](**settings)
 
 
 def test_an_unknown_defense_lists_the_known_ones():

@@ -24,7 +24,7 @@ from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import Classifier
 from gradleak.models.structure import parameters_in
 from gradleak.objectives.base import OBJECTIVES
-from gradleak.post_processing.base import DefenseConfig
+from gradleak.post_processing.base import Defense
 from gradleak.post_processing.chain import biased, expectation
 from gradleak.priors.base import PRIORS, WeightedPriors, prior_level
 from gradleak.resume import StateFile
@@ -219,7 +219,7 @@ def simulated_training(trial: Trial) -> LocalTraining | None:
     return trial.update.training
 
 
-def known_chain(trial: Trial) -> tuple[DefenseConfig, ...]:
+def known_chain(trial: Trial) -> tuple[Defense, ...]:
     """The post-processing that an adaptive adversary allows for; the empty chain for any other."""
     if not _matching(trial).adaptive:
         return ()

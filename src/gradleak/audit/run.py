@@ -23,7 +23,7 @@ from gradleak.models.base import Classifier
 from gradleak.models.facts import facts_of
 from gradleak.parquet import read_parquet, write_parquet
 from gradleak.pipeline.code import code_files
-from gradleak.post_processing.base import DefenseConfig
+from gradleak.post_processing.base import Defense
 from gradleak.post_processing.chain import origins
 from gradleak.specs import DatasetSpec, ModelSpec
 from gradleak.stages.auxiliaries import auxiliary_loader
@@ -89,7 +89,7 @@ class Run:
     """
 
     received: Received
-    chain: tuple[DefenseConfig, ...]
+    chain: tuple[Defense, ...]
     attack: AuditAttack
     cells: list[Cell]
     code: str
@@ -214,7 +214,7 @@ def _key(run: Run, content: InMemory) -> str:
     return digest([[cell.id for cell in run.cells], shared.hexdigest(), run.code])
 
 
-def _code(attack: AuditAttack, chain: tuple[DefenseConfig, ...]) -> str:
+def _code(attack: AuditAttack, chain: tuple[Defense, ...]) -> str:
     modules = ["gradleak.audit.run", ATTACKS.origin(attack.config.name), *attack.config.origins(), *origins(chain)]
     modules += [METRICS.origin(name) for name in METRICS]
     return digest([file_sha256(Path(path)) for path in code_files(modules)])

@@ -11,7 +11,7 @@ from gradleak.attacks.gia_o import GiaOConfig
 from gradleak.attacks.matching import MatchingConfig
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
-from gradleak.post_processing.base import DefenseConfig
+from gradleak.post_processing.base import Defense
 from gradleak.post_processing.chain import Chain, biased, strength, technique
 from gradleak.specs import ClientSpec
 from gradleak.study.cell import AnyAttack
@@ -141,7 +141,7 @@ class AuditSpec(Frozen):
                 raise ValueError(f"{key} '{twice}' appears more than once")
         return self
 
-    def stand_in(self, attack: AuditAttack, chain: tuple[DefenseConfig, ...]) -> AuditAttack:
+    def stand_in(self, attack: AuditAttack, chain: tuple[Defense, ...]) -> AuditAttack:
         """The first attack of the list that does the same to updates after a chain, with less knowledge perhaps.
 
         Simulating one local step, or a post-processing that is unbiased, changes nothing: such an attack need not run.
@@ -149,7 +149,7 @@ class AuditSpec(Frozen):
         same = self._effective(attack.config, chain)
         return next(other for other in self.attacks if self._effective(other.config, chain) == same)
 
-    def _effective(self, config: AttackConfig, chain: tuple[DefenseConfig, ...]) -> AttackConfig:
+    def _effective(self, config: AttackConfig, chain: tuple[Defense, ...]) -> AttackConfig:
         changes: dict[str, object] = {}
         if self.client.updates == 1:
             changes["knowledge"] = "bst"
@@ -176,7 +176,7 @@ def default_attacks(client: ClientSpec) -> tuple[AuditAttack, ...]:
     )
 
 
-def defense_title(chain: tuple[DefenseConfig, ...]) -> str:
+def defense_title(chain: tuple[Defense, ...]) -> str:
     """A chain as a page shows it: `none`, `Quantization 2-bit`, `Clipping 1 + Perturbation 0.1`."""
     return " + ".join(f"{technique((step,))} {strength((step,))}" for step in chain) or "none"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from gradleak.post_processing.base import DefenseConfig
+from gradleak.post_processing.base import Defense
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SharedUpdate:
     labels: Tensor | None = None
     training: LocalTraining | None = None
     batch_statistics: BatchStatistics | None = None
-    post_processing: tuple[DefenseConfig, ...] | None = None
+    post_processing: tuple[Defense, ...] | None = None
 
     def restricted(self, level: int) -> "SharedUpdate":
         """The same update without what a knowledge level below 3 or 4 does not grant (Sec. 2.2)."""

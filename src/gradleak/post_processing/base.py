@@ -1,4 +1,4 @@
-"""What a defense declares: its configuration, what it makes of an update, and what an adversary may know of that."""
+"""What a defense is: its settings, what it makes of an update, and what an adversary may know of that."""
 
 import math
 from abc import ABC, abstractmethod
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import BaseModel, ConfigDict
-
+from gradleak.frozen import Frozen
 from gradleak.registry import Registry
 
 if TYPE_CHECKING:
@@ -18,22 +17,6 @@ DEFENSES: Registry[type["Defense"]] = Registry("defense", "gradleak.post_process
 
 #: Bits of a number that is sent as it is, and of a scale or a count beside coded symbols.
 FLOAT_BITS = 32
-
-
-class DefenseConfig(BaseModel):
-    """What every defense's configuration has: its name; a defense adds its own settings in a subclass named `Config`.
-
-    Each setting becomes a column of the results, `post_processing_<name>_<setting>`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str
-
-    @property
-    def strength(self) -> str:
-        """The strength as figures print it: the values of all settings unless a defense says it better."""
-        return ", ".join(str(value) for key, value in self if key != "name")
 
 
 @dataclass(frozen=True)
@@ -68,30 +51,32 @@ def entropy_bits(symbols: "Tensor") -> int:
     return math.ceil(sum(count * math.log2(total / count) for count in counts))
 
 
-class Defense(ABC):
-    """One defense: a function of a client's whole update, in the sign and scale of `shared_update`.
+class Defense(Frozen, ABC):
+    """One defense with its settings: a function of a client's whole update, in the sign and scale of `shared_update`.
 
+    A subclass adds its settings as fields. Each becomes a column of the results, `post_processing_<name>_<setting>`.
     BN statistics that a client sends beside its update are not touched by any.
     """
-
-    Config: ClassVar[type[DefenseConfig]]
 
     #: What it belongs to in Figure 11: quantization, sparsification, clipping, perturbation, or a name of its own.
     technique: ClassVar[str]
 
-    @classmethod
+    name: str
+
+    @property
+    def strength(self) -> str:
+        """The strength as figures print it: the values of all settings unless a defense says it better."""
+        return ", ".join(str(value) for key, value in self if key != "name")
+
     @abstractmethod
-    def apply(cls, config: DefenseConfig, update: "Mapping[str, Tensor]", random: "torch.Generator") -> Processed:
-        """What the client sends in place of `update` (parameter name -> tensor); names, shapes and dtypes stay.
+    def apply(self, update: "Mapping[str, Tensor]", random: "torch.Generator") -> Processed:
+        """Return what the client sends in place of `update` (parameter name -> tensor); names, shapes and dtypes stay.
 
         Every random draw comes from `random`, a generator on the update's device.
         """
 
-    @classmethod
-    def expected(
-        cls, config: DefenseConfig, candidate: "Mapping[str, Tensor]", shared: "Mapping[str, Tensor]"
-    ) -> "dict[str, Tensor]":
-        """What an adaptive adversary matches with `shared`: E[apply(candidate)], or a smooth stand-in for it.
+    def expected(self, candidate: "Mapping[str, Tensor]", shared: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        """Return what an adaptive adversary matches with `shared`: E[apply(candidate)], or a smooth stand-in for it.
 
         `candidate` is the update that a reconstruction would give, `shared` what the client sent (parameter name ->
         tensor; of an attack on a gradient view, the view alone). It is a function of one trial that is differentiable
@@ -100,12 +85,11 @@ class Defense(ABC):
         """
         return dict(candidate)
 
-    @classmethod
-    def norm_bound(cls, config: DefenseConfig, before: float | None) -> float | None:
+    def norm_bound(self, before: float | None) -> float | None:
         """Greatest Euclidean norm of a whole update after it, if those before have at most `before`; None: no bound."""
         return None
 
-    @classmethod
-    def noise_std(cls, config: DefenseConfig) -> float:
+    @property
+    def noise_std(self) -> float:
         """Standard deviation of the independent Gaussian noise that it adds to every number; 0 if it adds none."""
         return 0.0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny, WrapSerializer
 
-from gradleak.post_processing.base import DEFENSES, Defense, DefenseConfig, Processed
+from gradleak.post_processing.base import DEFENSES, Defense, Processed
 
 if TYPE_CHECKING:
     import torch
@@ -24,15 +24,15 @@ def _parse(value: object) -> object:
     return tuple(parsed)
 
 
-def _parse_step(value: object) -> DefenseConfig:
-    if isinstance(value, DefenseConfig):
+def _parse_step(value: object) -> Defense:
+    if isinstance(value, Defense):
         return value
     if not isinstance(value, dict) or "name" not in value:
         raise ValueError(
             "must be 'none', a defense {name: ..., its settings}, or a list of them in order; known: "
             + ", ".join(DEFENSES.names())
         )
-    return DEFENSES[str(value["name"])].Config.model_validate(value)
+    return DEFENSES[str(value["name"])].model_validate(value)
 
 
 def _dump(value: Any, handler: Any) -> Any:
@@ -40,58 +40,53 @@ def _dump(value: Any, handler: Any) -> Any:
 
 
 #: The type of a configuration's key: reads `none`, one defense or a list; writes `none` or a list.
-Chain = Annotated[tuple[SerializeAsAny[DefenseConfig], ...], BeforeValidator(_parse), WrapSerializer(_dump)]
+Chain = Annotated[tuple[SerializeAsAny[Defense], ...], BeforeValidator(_parse), WrapSerializer(_dump)]
 
 
-def apply_chain(
-    chain: tuple[DefenseConfig, ...], update: "Mapping[str, Tensor]", random: "torch.Generator"
-) -> Processed:
-    """One defense after the other; what goes over the wire is what the last one sends.
+def apply_chain(chain: tuple[Defense, ...], update: "Mapping[str, Tensor]", random: "torch.Generator") -> Processed:
+    """Apply one defense after the other; what goes over the wire is what the last one sends.
 
     `random` is on the update's device. A step that sends fp32 gives up the short code of a step before it: put
     quantization and sparsification last.
     """
     sent = Processed(dict(update))
     for step in chain:
-        sent = DEFENSES[step.name].apply(step, sent.update, random)
+        sent = step.apply(sent.update, random)
     return sent
 
 
-def expectation(
-    chain: tuple[DefenseConfig, ...],
-) -> "Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]":
+def expectation(chain: tuple[Defense, ...]) -> "Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]":
     """What an adaptive adversary matches (see `Defense.expected`): one step after the other, as engines take it."""
 
     def expected(candidate: "dict[str, Tensor]", shared: "dict[str, Tensor]") -> "dict[str, Tensor]":
         for step in chain:
-            candidate = DEFENSES[step.name].expected(step, candidate, shared)
+            candidate = step.expected(candidate, shared)
         return candidate
 
     return expected
 
 
-def biased(chain: tuple[DefenseConfig, ...]) -> bool:
+def biased(chain: tuple[Defense, ...]) -> bool:
     """Whether an adversary that knows the chain matches anything else than the candidate's own update."""
-    plain = getattr(Defense.expected, "__func__")  # noqa: B009
-    return any(getattr(DEFENSES[step.name].expected, "__func__") is not plain for step in chain)  # noqa: B009
+    return any(type(step).expected is not Defense.expected for step in chain)
 
 
-def technique(chain: tuple[DefenseConfig, ...]) -> str:
+def technique(chain: tuple[Defense, ...]) -> str:
     """The techniques as text: `Clipping + Perturbation`, or `None`."""
-    return " + ".join(DEFENSES[step.name].technique for step in chain) or "None"
+    return " + ".join(step.technique for step in chain) or "None"
 
 
-def strength(chain: tuple[DefenseConfig, ...]) -> str:
+def strength(chain: tuple[Defense, ...]) -> str:
     """The strengths as text: `0.1 + 0.05`, or `-`."""
     return " + ".join(step.strength for step in chain) or "-"
 
 
-def columns(chain: tuple[DefenseConfig, ...]) -> dict[str, Any]:
+def columns(chain: tuple[Defense, ...]) -> dict[str, Any]:
     """Names and settings for `flatten`: `{post_processing: clip + noise, post_processing_clip: {bound: 0.1}, ...}`."""
     parts = {f"post_processing_{step.name}": step.model_dump(mode="json", exclude={"name"}) for step in chain}
     return {"post_processing": " + ".join(step.name for step in chain) or "none", **parts}
 
 
-def origins(chain: tuple[DefenseConfig, ...]) -> list[str]:
+def origins(chain: tuple[Defense, ...]) -> list[str]:
     """Modules of the defenses that a chain names."""
-    return [DEFENSES.origin(step.name) for step in chain]
+    return [type(step).__module__ for step in chain]

@@ -7,51 +7,39 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gradleak.post_processing.base import DEFENSES, Defense, DefenseConfig, Processed
+from gradleak.post_processing.base import DEFENSES, Defense, Processed
 
 
-class NoiseConfig(DefenseConfig):
-    """Noise of standard deviation `multiplier` times `scale`, in the scale of `shared_update` (a summed gradient).
+@DEFENSES.register("noise")
+class Noise(Defense):
+    """Adds independent Gaussian noise of mean zero to every number. Sent in fp32. Unbiased.
 
-    Appx. C.III does not say what its multipliers multiply. With `scale` 1 they are standard deviations; with the bound
-    of a clipping before, they are the noise multipliers of DP-SGD.
+    Its standard deviation is `multiplier` times `scale`, in the scale of `shared_update` (a summed gradient). Appx.
+    C.III does not say what its multipliers multiply. With `scale` 1 they are standard deviations; with the bound of a
+    clipping before, they are the noise multipliers of DP-SGD.
     """
+
+    technique = "Perturbation"
 
     name: Literal["noise"] = "noise"
     multiplier: float = Field(0.1, ge=0)
     scale: float = Field(1.0, gt=0)
 
     @property
-    def std(self) -> float:
-        """Standard deviation of the noise."""
-        return self.multiplier * self.scale
-
-    @property
     def strength(self) -> str:
         """`0.1`."""
         return f"{self.multiplier:g}"
 
-
-@DEFENSES.register("noise")
-class Noise(Defense):
-    """Adds independent Gaussian noise of mean zero to every number. Sent in fp32. Unbiased."""
-
-    Config = NoiseConfig
-    technique = "Perturbation"
-
-    @classmethod
-    def apply(cls, config: DefenseConfig, update: Mapping[str, Tensor], random: torch.Generator) -> Processed:
+    def apply(self, update: Mapping[str, Tensor], random: torch.Generator) -> Processed:
         """See `Defense.apply`."""
-        assert isinstance(config, NoiseConfig)
 
         def noisy(value: Tensor) -> Tensor:
             draws = torch.randn(value.shape, generator=random, device=value.device, dtype=value.dtype)
-            return value + config.std * draws
+            return value + self.noise_std * draws
 
         return Processed({name: noisy(value) for name, value in update.items()})
 
-    @classmethod
-    def noise_std(cls, config: DefenseConfig) -> float:
+    @property
+    def noise_std(self) -> float:
         """See `Defense.noise_std`."""
-        assert isinstance(config, NoiseConfig)
-        return config.std
+        return self.multiplier * self.scale

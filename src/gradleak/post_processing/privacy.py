@@ -1,6 +1,6 @@
 """Local differential privacy of a shared update: epsilon of clipping and Gaussian noise."""
 
-from gradleak.post_processing.base import DEFENSES, DefenseConfig
+from gradleak.post_processing.base import Defense
 
 #: The delta of all reported epsilons.
 DELTA = 1e-5
@@ -17,7 +17,7 @@ def gaussian_epsilon(sensitivity: float, std: float, delta: float) -> float:
     return float(get_epsilon_gaussian(std / sensitivity, delta))
 
 
-def local_epsilon(chain: tuple[DefenseConfig, ...], delta: float = DELTA) -> float | None:
+def local_epsilon(chain: tuple[Defense, ...], delta: float = DELTA) -> float | None:
     """Epsilon of one shared update under a chain of defenses; None if it has none.
 
     Local differential privacy compares any two data sets that the client might have, so two updates of norm C are up
@@ -27,9 +27,7 @@ def local_epsilon(chain: tuple[DefenseConfig, ...], delta: float = DELTA) -> flo
     """
     bound: float | None = None
     for step in chain:
-        defense = DEFENSES[step.name]
-        std = defense.noise_std(step)
-        if std > 0:
-            return None if bound is None else gaussian_epsilon(2 * bound, std, delta)
-        bound = defense.norm_bound(step, bound)
+        if step.noise_std > 0:
+            return None if bound is None else gaussian_epsilon(2 * bound, step.noise_std, delta)
+        bound = step.norm_bound(bound)
     return None

@@ -7,16 +7,23 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gradleak.post_processing.base import DEFENSES, FLOAT_BITS, Defense, DefenseConfig, Processed
+from gradleak.post_processing.base import DEFENSES, FLOAT_BITS, Defense, Processed
 from gradleak.post_processing.vectors import flat, shaped
 
 
-class QsgdConfig(DefenseConfig):
-    """`bits` b gives s = 2^b - 1 levels of magnitude above zero; a sign comes on top.
+@DEFENSES.register("qsgd")
+class Qsgd(Defense):
+    """Rounds |v| s / scale at random to one of the two whole numbers around it, up with its fraction as probability.
 
-    The update as one vector is cut into buckets of `bucket` numbers (None: one bucket), each with a scale of its own:
-    its Euclidean norm (`norm: l2`, the paper's Definition 3.1) or its largest magnitude (`max`, its practical variant).
+    The server decodes sign(v) scale level / s, which is v in expectation. Sent: one signed level per number,
+    entropy-coded over the whole update, and one fp32 scale per bucket.
+
+    `bits` b gives s = 2^b - 1 levels of magnitude above zero; a sign comes on top. The update as one vector is cut into
+    buckets of `bucket` numbers (None: one bucket), each with a scale of its own: its Euclidean norm (`norm: l2`, the
+    paper's Definition 3.1) or its largest magnitude (`max`, its practical variant).
     """
+
+    technique = "Quantization"
 
     name: Literal["qsgd"] = "qsgd"
     bits: int = Field(2, ge=1, le=16)
@@ -28,27 +35,13 @@ class QsgdConfig(DefenseConfig):
         """`2-bit`."""
         return f"{self.bits}-bit"
 
-
-@DEFENSES.register("qsgd")
-class Qsgd(Defense):
-    """Rounds |v| s / scale at random to one of the two whole numbers around it, up with its fraction as probability.
-
-    The server decodes sign(v) scale level / s, which is v in expectation. Sent: one signed level per number,
-    entropy-coded over the whole update, and one fp32 scale per bucket.
-    """
-
-    Config = QsgdConfig
-    technique = "Quantization"
-
-    @classmethod
-    def apply(cls, config: DefenseConfig, update: Mapping[str, Tensor], random: torch.Generator) -> Processed:
+    def apply(self, update: Mapping[str, Tensor], random: torch.Generator) -> Processed:
         """See `Defense.apply`."""
-        assert isinstance(config, QsgdConfig)
         vector = flat(update)
-        size = config.bucket or len(vector)
+        size = self.bucket or len(vector)
         buckets = torch.nn.functional.pad(vector, (0, -len(vector) % size)).view(-1, size)
-        scale = buckets.norm(dim=1, keepdim=True) if config.norm == "l2" else buckets.abs().amax(dim=1, keepdim=True)
-        steps = 2**config.bits - 1
+        scale = buckets.norm(dim=1, keepdim=True) if self.norm == "l2" else buckets.abs().amax(dim=1, keepdim=True)
+        steps = 2**self.bits - 1
         unit = torch.where(scale > 0, scale, 1.0) / steps
         draws = torch.rand(buckets.shape, generator=random, device=buckets.device, dtype=buckets.dtype)
         # A magnitude that is the whole scale can exceed it by rounding: no level is beyond s.

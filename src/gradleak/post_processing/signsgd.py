@@ -7,15 +7,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gradleak.post_processing.base import DEFENSES, FLOAT_BITS, Defense, DefenseConfig, Processed
+from gradleak.post_processing.base import DEFENSES, FLOAT_BITS, Defense, Processed
 
 
-class SignSgdConfig(DefenseConfig):
-    """`scale` is the magnitude of every number: a constant (the paper's 1), or `mean`.
+@DEFENSES.register("signsgd")
+class SignSgd(Defense):
+    """Makes every number its sign times the scale; zero stays zero.
 
-    `mean` is the mean magnitude of the parameter's update (Karimireddy et al. 2019), so that the client's learning
-    rate keeps its meaning.
+    Sent: one symbol of -1, 0, 1 per number, entropy-coded, and with `scale: mean` one fp32 scale per parameter tensor.
+    Nothing is random.
+
+    `scale` is the magnitude of every number: a constant (the paper's 1), or `mean`, the mean magnitude of the
+    parameter's update (Karimireddy et al. 2019), so that the client's learning rate keeps its meaning.
     """
+
+    technique = "Quantization"
 
     name: Literal["signsgd"] = "signsgd"
     scale: Literal["mean"] | Annotated[float, Field(gt=0)] = "mean"
@@ -25,47 +31,26 @@ class SignSgdConfig(DefenseConfig):
         """`sign`."""
         return "sign"
 
-
-@DEFENSES.register("signsgd")
-class SignSgd(Defense):
-    """Every number becomes its sign times the scale; zero stays zero.
-
-    Sent: one symbol of -1, 0, 1 per number, entropy-coded, and with `scale: mean` one fp32 scale per parameter tensor.
-    Nothing is random.
-    """
-
-    Config = SignSgdConfig
-    technique = "Quantization"
-
-    @classmethod
-    def apply(cls, config: DefenseConfig, update: Mapping[str, Tensor], random: torch.Generator) -> Processed:
+    def apply(self, update: Mapping[str, Tensor], random: torch.Generator) -> Processed:
         """See `Defense.apply`."""
-        assert isinstance(config, SignSgdConfig)
-        decoded = {name: _scale(config, value) * value.sign() for name, value in update.items()}
+        decoded = {name: self._magnitude(value) * value.sign() for name, value in update.items()}
         symbols = torch.cat([value.sign().flatten() for value in update.values()]).to(torch.int8)
-        return Processed(decoded, symbols, FLOAT_BITS * len(update) if config.scale == "mean" else 0)
+        return Processed(decoded, symbols, FLOAT_BITS * len(update) if self.scale == "mean" else 0)
 
-    @classmethod
-    def expected(
-        cls, config: DefenseConfig, candidate: Mapping[str, Tensor], shared: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def expected(self, candidate: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The soft sign: scale tanh(v / m), m the mean magnitude of the parameter's candidate.
 
         The sign itself has no gradient. tanh is it for numbers well above m and is linear in those well below. m is 1
         where all of a parameter's numbers are zero.
         """
-        assert isinstance(config, SignSgdConfig)
-        return {name: _scale(config, value) * torch.tanh(value / _unit(value)) for name, value in candidate.items()}
+        return {name: self._magnitude(value) * torch.tanh(value / _unit(value)) for name, value in candidate.items()}
 
-    @classmethod
-    def norm_bound(cls, config: DefenseConfig, before: float | None) -> float | None:
+    def norm_bound(self, before: float | None) -> float | None:
         """With `scale: mean` no longer than before: mean magnitude times sqrt(n) is at most the Euclidean norm."""
-        assert isinstance(config, SignSgdConfig)
-        return before if config.scale == "mean" else None
+        return before if self.scale == "mean" else None
 
-
-def _scale(config: SignSgdConfig, value: Tensor) -> Tensor | float:
-    return value.abs().mean() if config.scale == "mean" else config.scale
+    def _magnitude(self, value: Tensor) -> Tensor | float:
+        return value.abs().mean() if self.scale == "mean" else self.scale
 
 
 def _unit(value: Tensor) -> Tensor:

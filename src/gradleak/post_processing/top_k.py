@@ -7,12 +7,22 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gradleak.post_processing.base import DEFENSES, FLOAT_BITS, Defense, DefenseConfig, Processed
+from gradleak.post_processing.base import DEFENSES, FLOAT_BITS, Defense, Processed
 from gradleak.post_processing.vectors import flat, norm, shaped
 
 
-class TopKConfig(DefenseConfig):
-    """`ratio` is the share of all numbers of the update that is set to zero."""
+@DEFENSES.register("top_k")
+class TopK(Defense):
+    """Keeps the k = n - round(ratio n), but at least 1, numbers of largest magnitude among all n of the update.
+
+    Of equal magnitudes the first are kept. Sent: where the kept numbers are, as an entropy-coded mask, and their values
+    in fp32. Nothing is random.
+
+    `ratio` is the share of all numbers that is set to zero. Appx. C.III says that a proportion of 0.6 to 0.95 is
+    selected; here, as is usual for sparsification, these are shares set to zero.
+    """
+
+    technique = "Sparsification"
 
     name: Literal["top_k"] = "top_k"
     ratio: float = Field(0.9, ge=0, lt=1)
@@ -22,25 +32,10 @@ class TopKConfig(DefenseConfig):
         """`0.9`."""
         return f"{self.ratio:g}"
 
-
-@DEFENSES.register("top_k")
-class TopK(Defense):
-    """Keeps the k = n - round(ratio n), but at least 1, numbers of largest magnitude among all n of the update.
-
-    Of equal magnitudes the first are kept. Sent: where the kept numbers are, as an entropy-coded mask, and their values
-    in fp32. Nothing is random. Appx. C.III says that a proportion of 0.6 to 0.95 is selected; here, as is usual for
-    sparsification, these are shares set to zero.
-    """
-
-    Config = TopKConfig
-    technique = "Sparsification"
-
-    @classmethod
-    def apply(cls, config: DefenseConfig, update: Mapping[str, Tensor], random: torch.Generator) -> Processed:
+    def apply(self, update: Mapping[str, Tensor], random: torch.Generator) -> Processed:
         """See `Defense.apply`."""
-        assert isinstance(config, TopKConfig)
         vector = flat(update)
-        kept = max(1, len(vector) - round(config.ratio * len(vector)))
+        kept = max(1, len(vector) - round(self.ratio * len(vector)))
         magnitude = vector.abs()
         # By the k-th value and not by indices: which of equal numbers comes first is no device's business.
         threshold = magnitude.topk(kept).values[-1]
@@ -49,11 +44,8 @@ class TopK(Defense):
         mask = above | (tied & (tied.long().cumsum(0) <= kept - above.sum()))
         return Processed(shaped(torch.where(mask, vector, 0.0), update), mask.to(torch.int8), FLOAT_BITS * kept)
 
-    @classmethod
-    def expected(
-        cls, config: DefenseConfig, candidate: Mapping[str, Tensor], shared: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
-        """What is visible of the candidate: kept numbers, and by how much others exceed the threshold.
+    def expected(self, candidate: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The part of the candidate that is visible: kept numbers, and by how much others exceed the threshold.
 
         The support of the shared update shows which numbers were kept, its smallest magnitude t that all others were
         at most t: outside the support a candidate v gives sign(v) max(|v| - t, 0). At the victims that is the shared
@@ -69,8 +61,7 @@ class TopK(Defense):
             for name, value in outside.items()
         }
 
-    @classmethod
-    def norm_bound(cls, config: DefenseConfig, before: float | None) -> float | None:
+    def norm_bound(self, before: float | None) -> float | None:
         """No longer than before."""
         return before
 
