@@ -4,7 +4,7 @@ import torch
 from auxiliary_cases import SIZE
 from core_cases import CLASSES
 
-from gradleak.attacks.base import ATTACKS, RunContext, Trial
+from gradleak.attacks.base import RunContext, Trial
 from gradleak.auxiliary.base import AUXILIARIES, parse_auxiliary
 from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
@@ -52,9 +52,9 @@ def context_of(model, **settings):
     return RunContext(auxiliary=lambda config: model, **settings)
 
 
-def attack(config, updates, context, seeds=None):
-    """Run an attack with one configuration for all updates, or one each."""
-    configs = config if isinstance(config, list) else [config] * len(updates)
+def attack(given, updates, context, seeds=None):
+    """Run one attack on all updates, or one each."""
+    attacks = given if isinstance(given, list) else [given] * len(updates)
     seeds = seeds or range(1, len(updates) + 1)
-    trials = [Trial(*parts) for parts in zip(configs, updates, seeds, strict=True)]
-    return ATTACKS[configs[0].name].run(trials, context)
+    trials = [Trial(*parts) for parts in zip(attacks, updates, seeds, strict=True)]
+    return attacks[0].run(trials, context)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from gradleak.archive.reuse import open_archives
-from gradleak.attacks.base import ATTACKS
 from gradleak.auxiliary.base import AUXILIARIES
 from gradleak.claims.base import STATISTICS
 from gradleak.claims.ledger import LEDGER
@@ -211,7 +210,7 @@ class Workflow:
         for cell in self.plan.batch_cells(batch):
             modules += _model_and_data(cell)
             if attack:
-                modules += [ATTACKS.origin(cell.attack.name), *cell.attack.origins()]
+                modules += cell.attack.origins()
         return list(dict.fromkeys(modules))
 
     def _defenses(self, batch: str) -> list[str]:

@@ -28,12 +28,12 @@ def protected(photos, *chain, victims=(0,)):
 
 
 def config(iterations=1, **settings):
-    return GIA_O.Config(descent={"iterations": iterations, "lr": 0.1, "schedule": "cosine"}, **settings)
+    return GIA_O(descent={"iterations": iterations, "lr": 0.1, "schedule": "cosine"}, **settings)
 
 
 def matcher_of(settings, update):
     targets = Targets.stack([update], [update.labels], "cpu")
-    return matching.matcher(settings, update.model, targets, Trial(settings, update, 0))
+    return matching.matcher(update.model, targets, Trial(settings, update, 0))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_knowing_the_defense_pays(photos):
         error = {}
         for adaptive in (False, True):
             settings = config(100, priors={"tv": 0.01}, adaptive=adaptive)
-            found = GIA_O.run([Trial(settings, update, 1) for update in updates], RunContext()).images[:, 0, 0]
+            found = settings.run([Trial(settings, update, 1) for update in updates], RunContext()).images[:, 0, 0]
             error[adaptive] = float((found - photos.images("test", [0, 1, 2])).square().mean())
         assert error[True] < 0.9 * error[False], chain
 
@@ -85,11 +85,11 @@ def test_the_general_matcher_is_taken_only_where_the_chain_has_a_bias(photos, ch
 
 
 def test_an_adaptive_attack_needs_level_3_and_says_so(photos):
-    assert GIA_O.level(config(adaptive=True)) == 3
+    assert config(adaptive=True).level == 3
     assert "adaptive" not in config().model_dump()
     update = protected(photos, ("top_k", {"ratio": 0.5})).restricted(2)
     with pytest.raises(UserError, match=r"needs the post-processing \(knowledge level 3\)"):
-        GIA_O.run([Trial(config(adaptive=True), update, 1)], RunContext())
+        attack(config(adaptive=True), [update], RunContext())
 
 
 @pytest.mark.parametrize("name", ["gia-l", "rog"])
@@ -103,12 +103,12 @@ def test_attacks_in_other_spaces_match_through_the_defense_too(photos, name):
         latent = {"method": "gradient", "descent": {"iterations": 5, "lr": 0.1, "signed": False}}
         settings = {"generator": generator, "latent": latent, "weights": {"iterations": 5, "lr": 1e-3}}
     update = protected(photos, ("top_k", {"ratio": 0.9}))
-    known = ATTACKS[name].Config(adaptive=True, **settings)
-    assert ATTACKS[name].level(known) == 3
+    known = ATTACKS[name](adaptive=True, **settings)
+    assert known.level == 3
     found = attack(known, [update], context_of(model))
     images = found.images[0]
     assert float(matcher_of(known, update)(images, no_priors).objective) == pytest.approx(
         float(found.objective), rel=1e-3
     )
-    plain = ATTACKS[name].Config(**settings)
+    plain = ATTACKS[name](**settings)
     assert abs(float(matcher_of(plain, update)(images, no_priors).objective) - float(found.objective)) > 1e-2

@@ -1,4 +1,4 @@
-"""Trials whose configurations agree in their batch key run together, and find what each finds alone."""
+"""Trials whose attacks agree in their batch key run together, and find what each finds alone."""
 
 import pytest
 import torch
@@ -21,12 +21,12 @@ def updates():
 
 
 def gia_o(priors, init="normal", iterations=15, **descent):
-    return GIA_O.Config(priors=priors, init=init, descent={"iterations": iterations, "signed": False, **descent})
+    return GIA_O(priors=priors, init=init, descent={"iterations": iterations, "signed": False, **descent})
 
 
 def rog(priors, enhance=True, **descent):
     given = {"iterations": 15, "signed": False, **descent}
-    return ROG.Config(space=SPACE[0], enhance=enhance, priors=priors, descent=given)
+    return ROG(space=SPACE[0], enhance=enhance, priors=priors, descent=given)
 
 
 MIXED = {
@@ -67,7 +67,7 @@ def test_a_batch_key_keeps_apart_what_cannot_run_together():
         first.model_copy(update={"restarts": 2}),
         rog({}),
         rog({}, enhance=False),
-        ROG.Config(space=trained("rog", channels=8)[0]),
+        ROG(space=trained("rog", channels=8)[0]),
     ]
     assert len({config.batch_key() for config in [first, *others]}) == len(others) + 1
 

@@ -22,7 +22,7 @@ WEIGHTS = {"iterations": 25, "lr": 3e-3, "signed": False}
 
 
 def config(latent=BY_GRADIENT, weights=None, generator=RESGAN, **settings):
-    return GIA_L.Config(generator=generator[0], latent=latent, weights=weights, **settings)
+    return GIA_L(generator=generator[0], latent=latent, weights=weights, **settings)
 
 
 def first(latent):
@@ -193,7 +193,7 @@ def test_a_biggan_is_searched_in_both_stages(photos, updates, tmp_path, latent):
     ],
 )
 def test_levels_that_configurations_need(settings, level):
-    assert GIA_L.level(config(**settings)) == level
+    assert config(**settings).level == level
 
 
 def test_a_prior_on_statistics_and_simulated_training_work_with_a_generator(photos):
@@ -229,6 +229,6 @@ def test_costs_count_every_evaluation():
     assert config(BY_GRADIENT | {"starts": 3}).cost_factor() == 1
     several = config(BY_EVOLUTION, WEIGHTS)
     assert several.total_iterations * several.cost_factor() == pytest.approx(8 * 6 + 25)
-    assert GIA_L.variables(config(), context_of(RESGAN[1])) == 0
+    assert config().variables(context_of(RESGAN[1])) == 0
     weights = sum(value.numel() for value in RESGAN[1].parameters())
-    assert GIA_L.variables(config(weights=WEIGHTS), context_of(RESGAN[1])) == weights
+    assert config(weights=WEIGHTS).variables(context_of(RESGAN[1])) == weights

@@ -42,12 +42,12 @@ def share(photos, victims, options, bn_mode="eval", **client):
 
 
 def run(settings, updates, seeds, context):
-    return GIA_O.run([Trial(settings, *pair) for pair in zip(updates, seeds, strict=True)], context)
+    return settings.run([Trial(settings, *pair) for pair in zip(updates, seeds, strict=True)], context)
 
 
 def config(iterations, **settings):
     descent = {"iterations": iterations, "lr": 0.1, "schedule": "cosine"} | settings.pop("descent", {})
-    return GIA_O.Config(descent=descent, **settings)
+    return GIA_O(descent=descent, **settings)
 
 
 def psnr(found, truth):
@@ -99,11 +99,11 @@ def test_running_out_of_memory_halves_the_trials_and_changes_no_order(photos, mo
     sizes = []
     original = GIA_O.attack_pass
 
-    def short_of_memory(problem):
+    def short_of_memory(given, problem):
         sizes.append(len(problem.trials))
         if len(problem.trials) > 1:
             raise torch.OutOfMemoryError("injected")
-        return original(problem)
+        return original(given, problem)
 
     monkeypatch.setattr(GIA_O, "attack_pass", short_of_memory)
     found = run(config(10), updates, [1, 2, 3], RunContext())
@@ -154,9 +154,7 @@ def test_knowing_the_local_steps_lowers_the_objective_at_the_victims(photos):
     truth = photos.images("test", [0, 1])[None]
     at = {}
     for knowledge in ("bst", "wst"):
-        matcher = matching.matcher(
-            config(1, knowledge=knowledge), update.model, targets, Trial(config(1, knowledge=knowledge), update, 0)
-        )
+        matcher = matching.matcher(update.model, targets, Trial(config(1, knowledge=knowledge), update, 0))
         at[knowledge] = float(matcher(truth, lambda images, moments: torch.zeros(1)).objective)
     assert at["wst"] < 1e-5 < at["bst"]
 
@@ -170,7 +168,7 @@ def test_levels_that_configurations_need():
         ({"priors": {"bn": 0.1, "tv": 0.1}}, 4),
         ({"priors": {"bn": 0.1}, "knowledge": "wst"}, 4),
     ]:
-        assert GIA_O.level(config(1, **settings)) == level, settings
+        assert config(1, **settings).level == level, settings
 
 
 def test_simulating_the_client_without_its_training_details_is_a_user_error(photos):

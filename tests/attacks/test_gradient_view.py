@@ -13,7 +13,7 @@ from gradleak.study.cell import Cell
 
 
 def config(**settings):
-    return ATTACKS["gia-o"].Config.model_validate({"name": "gia-o", "descent": {"iterations": 3}, **settings})
+    return ATTACKS["gia-o"].model_validate({"name": "gia-o", "descent": {"iterations": 3}, **settings})
 
 
 def problem(update, **settings):

@@ -4,7 +4,7 @@ import pytest
 from attack_cases import attack, context_of, share
 
 from gradleak.attacks import matching
-from gradleak.attacks.gia_o import GiaOConfig
+from gradleak.attacks.gia_o import GiaO
 from gradleak.attacks.meter import Meter
 from gradleak.cli.options import _log_lines
 from gradleak.engine.descent import DescentConfig
@@ -56,7 +56,7 @@ def test_an_attack_in_several_passes_counts_its_iterations_once(monkeypatch, pho
     # A rate that gains nothing: with a patience, a pass ends at the first look, after 20 iterations.
     descent = DescentConfig(iterations=45, lr=1e-9, patience=patience)
     updates = [share(photos, [victim]) for victim in (0, 1)]
-    found = attack(GiaOConfig(descent=descent), updates, context_of(None, progress=seen.append))
+    found = attack(GiaO(descent=descent), updates, context_of(None, progress=seen.append))
     assert found.iterations.max() == (45 if patience is None else 6)
     assert len(seen) == 2 * (1 + (45 if patience is None else 20)) + 1
     assert (min(seen), sum(seen)) == (0, 45)

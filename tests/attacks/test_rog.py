@@ -18,7 +18,7 @@ DESCENT = {"iterations": 30, "lr": 0.05}
 
 
 def config(space=BICUBIC, iterations=30, **settings):
-    return ROG.Config(space=space[0], descent=DESCENT | {"iterations": iterations}, **settings)
+    return ROG(space=space[0], descent=DESCENT | {"iterations": iterations}, **settings)
 
 
 def test_a_photograph_comes_nearer(photos):
@@ -119,7 +119,7 @@ def test_a_killed_attack_goes_on_and_a_state_with_other_weights_does_not(updates
     [({}, 2), ({"priors": {"tv": 0.1}}, 2), ({"knowledge": "wst"}, 3), ({"priors": {"bn": 0.1}}, 4)],
 )
 def test_levels_that_configurations_need(settings, level):
-    assert ROG.level(config(**settings)) == level
+    assert config(**settings).level == level
 
 
 def test_a_space_of_another_resolution_or_no_space_is_one_line(updates):

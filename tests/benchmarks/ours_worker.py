@@ -5,7 +5,7 @@ from job import Clock, Problem, Settings, work
 from torch import Tensor
 
 from gradleak.attacks.base import RunContext, Trial
-from gradleak.attacks.gia_o import GiaO, GiaOConfig
+from gradleak.attacks.gia_o import GiaO
 from gradleak.engine.descent import DescentConfig
 from gradleak.engine.device import prepare_device
 from gradleak.federated.shared_update import SharedUpdate
@@ -56,7 +56,7 @@ def attack(settings: Settings, problem: Problem, clock: Clock) -> tuple[Tensor, 
         num_classes=problem.num_classes,
         labels=problem.labels,
     )
-    config = GiaOConfig(
+    gia_o = GiaO(
         objective="cosine",
         priors={"tv_peer": settings.tv_weight},
         init="normal",
@@ -66,7 +66,7 @@ def attack(settings: Settings, problem: Problem, clock: Clock) -> tuple[Tensor, 
     )
     seeds = [settings.seed + trial for trial in range(settings.trials)]
     context = RunContext(device=settings.device, progress=clock.tick)
-    found = GiaO.run([Trial(config, update, seed) for seed in seeds], context)
+    found = gia_o.run([Trial(gia_o, update, seed) for seed in seeds], context)
     return found.images[0, 0], float(found.objective[0, 0])
 
 

@@ -122,6 +122,5 @@ def test_the_rule_for_one_run(changes, joined):
     given = {"images": 4, "device": "cpu", "bn_mode": "eval", "width": 1.0, "knowledge": "bst", "view": None} | changes
     spec = ModelSpec(name="convnet", width=given["width"], options={"channels": 32, "norm": True})
     model = set_bn_mode(build_model(spec, 10, 16, (0.5,) * 3, (0.5,) * 3), given["bn_mode"])
-    attack = ATTACKS["gia-o"]
-    config = attack.Config(knowledge=given["knowledge"], view=given["view"])
-    assert attack.joins(config, model, given["images"], given["device"]) == joined
+    attack = ATTACKS["gia-o"](knowledge=given["knowledge"], view=given["view"])
+    assert attack.joins(model, given["images"], given["device"]) == joined

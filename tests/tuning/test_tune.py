@@ -117,7 +117,7 @@ def test_a_failing_candidate_neither_ends_the_search_nor_harms_its_group(tmp_pat
 def test_any_other_error_ends_the_search(tmp_path, config, monkeypatch):
     from gradleak.attacks.base import ATTACKS
 
-    def run_out(trials, context):
+    def run_out(attack, trials, context):
         raise RuntimeError("something else")
 
     monkeypatch.setattr(ATTACKS["gia-o"], "run", run_out)
@@ -160,7 +160,7 @@ def test_scores_are_those_of_the_restart_with_the_lowest_objective(tmp_path, con
     clients = tuning_clients(search, config)[:1]
     truth = clients[0].images
 
-    def run_known(trials, context):
+    def run_known(attack, trials, context):
         images = torch.stack([torch.zeros_like(truth), truth.flip(0)])[None]  # in another order, too
         return Reconstruction(images, torch.tensor([[2.0, 1.0]]), torch.ones(1, 2))
 

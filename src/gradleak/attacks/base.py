@@ -1,14 +1,15 @@
-"""What every attack declares: its configuration, the knowledge it needs, and how it is run."""
+"""What an attack is: its settings, the knowledge that it needs, and how it is run."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from gradleak.errors import UserError
+from gradleak.frozen import Frozen
 from gradleak.registry import Registry
 from gradleak.stopping import never
 
@@ -22,51 +23,15 @@ if TYPE_CHECKING:
 ATTACKS: Registry[type["Attack"]] = Registry("attack", "gradleak.attacks")
 
 
-class AttackConfig(BaseModel):
-    """Hyper-parameters that every attack has; an attack adds its own in a subclass named `Config`.
-
-    `knowledge` is `wst` (the adversary knows the local training details and simulates them) or `bst` (it does not,
-    and takes the update for one full-batch step), the worst and best case for the client in Sec. 4.1.2.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str
-    knowledge: Literal["wst", "bst"] = "bst"
-    labels: Literal["known", "inferred"] = "known"
-    restarts: int = Field(1, ge=1)
-
-    @property
-    def total_iterations(self) -> int:
-        """Iterations of one restart over all its stages, for the estimate of costs."""
-        raise NotImplementedError
-
-    def origins(self) -> list[str]:
-        """Modules of the registered parts (objectives, priors, ...) that this configuration names."""
-        return []
-
-    def matched(self) -> tuple[str, ...] | None:
-        """The gradient view: blocks, modules or parameters that the attack uses; None is the whole update."""
-        return None
-
-    def auxiliaries(self) -> "list[AuxiliaryConfig]":
-        """Models that the adversary trains on public images beforehand."""
-        return []
-
-    def cost_factor(self) -> float:
-        """Operations per iteration, relative to those of matching alone, for the estimate of costs."""
-        return 1.0
-
-    def batch_key(self) -> str:
-        """Trials whose configurations differ may run vectorised together where this text is equal."""
-        return self.model_dump_json()
+#: The attack of a trial: a `Trial[GiaO]` is one of GIA-O.
+AttackT = TypeVar("AttackT", bound="Attack", covariant=True)
 
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(Generic[AttackT]):
     """One shared update to attack, how, and the seed that every random draw derives from."""
 
-    config: AttackConfig
+    attack: AttackT
     update: "SharedUpdate"
     seed: int
 
@@ -92,8 +57,8 @@ def _no_auxiliary(config: "AuxiliaryConfig") -> "nn.Module":
 class RunContext:
     """Where and how to run.
 
-    Device, folder of the states for resuming, a callback that counts iterations, what tells whether to save and end,
-    and what loads an auxiliary model with its learned weights.
+    Device, folder of the states for resuming, a callback that counts iterations, a function that tells whether to save
+    and end, and one that loads an auxiliary model with its learned weights.
     """
 
     device: str = "cpu"
@@ -104,28 +69,60 @@ class RunContext:
     auxiliary: "Callable[[AuxiliaryConfig], nn.Module]" = _no_auxiliary
 
 
-class Attack(ABC):
-    """One attack. Receives shared updates and nothing else: never ground truth, never the client."""
+class Attack(Frozen, ABC):
+    """One attack with its settings. It receives shared updates and nothing else: never ground truth, never the client.
 
-    Config: ClassVar[type[AttackConfig]]
+    A subclass adds its settings as fields. Each becomes a column of the results, `attack_<setting>`.
+    `knowledge` is `wst` (the adversary knows the local training details and simulates them) or `bst` (it does not,
+    and takes the update for one full-batch step), the worst and best case for the client in Sec. 4.1.2.
+    """
 
-    @classmethod
+    name: str
+    knowledge: Literal["wst", "bst"] = "bst"
+    labels: Literal["known", "inferred"] = "known"
+    restarts: int = Field(1, ge=1)
+
+    @property
     @abstractmethod
-    def level(cls, config: AttackConfig) -> int:
-        """Knowledge level (Sec. 2.2, 0 to 5) that this attack needs with `config`."""
+    def level(self) -> int:
+        """Knowledge level (Sec. 2.2, 0 to 5) that this attack needs."""
 
-    @classmethod
-    def joins(cls, config: AttackConfig, model: "nn.Module", images: int, device: str) -> bool:
+    @property
+    @abstractmethod
+    def total_iterations(self) -> int:
+        """Iterations of one restart over all its stages, for the estimate of costs and for progress."""
+
+    @abstractmethod
+    def run(self, trials: Sequence[Trial[Self]], context: RunContext) -> Reconstruction:
+        """Attack T shared updates of one global model.
+
+        The attacks of the trials are this one, or agree with it in their `batch_key`. Where `joins` allows it the
+        models may be several, of one architecture.
+        """
+
+    def batch_key(self) -> str:
+        """Text that attacks share which may run together, one per trial; by default, all settings."""
+        return self.model_dump_json()
+
+    def joins(self, model: "nn.Module", images: int, device: str) -> bool:
         """Whether one run for several checkpoints of the model's architecture is faster than a run for each.
 
         `images` is the largest number of images optimised for one checkpoint: its trials times restarts times N.
         """
         return False
 
-    @classmethod
-    @abstractmethod
-    def run(cls, trials: Sequence[Trial], context: RunContext) -> Reconstruction:
-        """Attack T shared updates of one global model, whose configurations agree in their `batch_key`.
+    def origins(self) -> list[str]:
+        """Modules of the attack and of the registered parts (objectives, priors, ...) that it names."""
+        return [type(self).__module__]
 
-        Where `joins` allows it the models may be several, of one architecture.
-        """
+    def matched(self) -> tuple[str, ...] | None:
+        """The gradient view: blocks, modules or parameters that the attack uses; None is the whole update."""
+        return None
+
+    def auxiliaries(self) -> "list[AuxiliaryConfig]":
+        """Models that the adversary trains on public images beforehand."""
+        return []
+
+    def cost_factor(self) -> float:
+        """Operations per iteration, relative to those of matching alone, for the estimate of costs."""
+        return 1.0

@@ -4,23 +4,27 @@ Two stages as in Jeon et al. 2021 (Appx. B.I of the paper): the latent vectors a
 then the generator's weights are optimised with the latent vectors fixed. Every trial has its own copy of the weights.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, field_validator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, vmap
 
-from gradleak.attacks.base import ATTACKS, AttackConfig, RunContext
+from gradleak.attacks.base import ATTACKS, RunContext
 from gradleak.attacks.latent_search import LatentDescent, LatentEvolution, LatentSpace
-from gradleak.attacks.matching import Found, MatchingAttack, MatchingConfig, Problem
+from gradleak.attacks.matching import Found, MatchingAttack, Problem
 from gradleak.auxiliary.base import AUXILIARIES, AUXILIARY_LEVEL, AnyAuxiliary, AuxiliaryConfig, Generator
 from gradleak.engine.descent import DescentConfig
 from gradleak.errors import UserError
 
 
-class GiaLConfig(MatchingConfig):
-    """The generator, and both stages; without `weights`, stage two is left out."""
+@ATTACKS.register("gia-l")
+class GiaL(MatchingAttack):
+    """Optimises latent vectors, then generator weights, of T x R candidates at once.
+
+    Without `weights`, the second stage is left out.
+    """
 
     name: Literal["gia-l"] = "gia-l"
     generator: AnyAuxiliary
@@ -33,12 +37,17 @@ class GiaLConfig(MatchingConfig):
         return {"method": "gradient", **value} if isinstance(value, dict) else value
 
     @property
+    def level(self) -> int:
+        """At least 2: the generator is trained on data like the client's."""
+        return max(AUXILIARY_LEVEL, super().level)
+
+    @property
     def total_iterations(self) -> int:
         """Iterations of one restart, both stages."""
         return self.latent.iterations + (self.weights.iterations if self.weights else 0)
 
     def origins(self) -> list[str]:
-        """Modules of the objective, the priors and the generator."""
+        """Modules of the attack, the objective, the priors and the generator."""
         return [*super().origins(), AUXILIARIES.origin(self.generator.name)]
 
     def auxiliaries(self) -> list[AuxiliaryConfig]:
@@ -50,41 +59,35 @@ class GiaLConfig(MatchingConfig):
         stage_two = self.weights.iterations if self.weights else 0
         return (self.latent.evaluations() + stage_two) / self.total_iterations
 
+    def variables(self, context: RunContext) -> int:
+        """Count the weights of the generator, if they are optimised."""
+        generator = context.auxiliary(self.generator)
+        return sum(parameter.numel() for parameter in generator.parameters()) if self.weights else 0
 
-@ATTACKS.register("gia-l")
-class GiaL(MatchingAttack):
-    """Optimises latent vectors, then generator weights, of T x R candidates at once."""
+    def attack_pass(self, problem: Problem[Self]) -> Found:
+        """Run both stages; the better one of both ends is returned, by the objective.
 
-    Config = GiaLConfig
-
-    @classmethod
-    def level(cls, config: AttackConfig) -> int:
-        """At least 2: the generator is trained on data like the client's."""
-        assert isinstance(config, GiaLConfig)
-        return max(AUXILIARY_LEVEL, config.matching_level())
-
-    @classmethod
-    def variables(cls, config: AttackConfig, context: RunContext) -> int:
-        """Weights of the generator, if they are optimised."""
-        assert isinstance(config, GiaLConfig)
-        generator = context.auxiliary(config.generator)
-        return sum(parameter.numel() for parameter in generator.parameters()) if config.weights else 0
-
-    @classmethod
-    def attack_pass(cls, problem: Problem) -> Found:
-        """Both stages; the better one of both ends is returned, by the objective."""
-        config = problem.trials[0].config
-        assert isinstance(config, GiaLConfig)
-        generator = _generator(config, problem)
-        latents, objective, iterations = config.latent.search(problem, generator)
-        if config.weights is None:
+        Raises UserError if the auxiliary model is no generator, or one of another resolution.
+        """
+        generator = self._opened(problem)
+        latents, objective, iterations = self.latent.search(problem, generator)
+        if self.weights is None:
             images = LatentSpace(generator, problem.labels).decode(latents)
             return Found(images.cpu(), objective, iterations)
         space = WeightSpace(generator, latents, problem.labels)
-        outcome = problem.descend("weights", space.start, space, [config.weights] * len(latents), generator)
+        outcome = problem.descend("weights", space.start, space, [self.weights] * len(latents), generator)
         with torch.no_grad():
             images = space.decode(outcome.variables.to(latents.device))
         return Found(images.cpu(), outcome.objective, iterations + outcome.iterations)
+
+    def _opened(self, problem: Problem[Self]) -> Generator:
+        generator = problem.context.auxiliary(self.generator)
+        if not isinstance(generator, Generator):
+            raise UserError(f"attack.generator: '{self.generator.name}' is not a generator")
+        size = problem.image_shape[-1]
+        if generator.resolution != size:
+            raise UserError(f"attack.generator makes {generator.resolution} pixels, the client's images have {size}")
+        return generator.eval().requires_grad_(False).to(next(problem.model.parameters()))
 
 
 class WeightSpace:
@@ -117,19 +120,3 @@ class WeightSpace:
     def project(self, variables: Tensor) -> Tensor:
         """Weights have no bounds."""
         return variables
-
-
-def _generator(config: GiaLConfig, problem: Problem) -> Generator:
-    generator = problem.context.auxiliary(config.generator)
-    if not isinstance(generator, Generator):
-        raise UserError(f"attack.generator: '{config.generator.name}' is not a generator")
-    size = problem.image_shape[-1]
-    if generator.resolution != size:
-        raise UserError(f"attack.generator makes {generator.resolution} pixels, the client's images have {size}")
-    return _frozen(generator).to(next(problem.model.parameters()))
-
-
-def _frozen(generator: Generator) -> Generator:
-    module: nn.Module = generator.eval().requires_grad_(False)
-    assert isinstance(module, Generator)
-    return module

@@ -1,16 +1,17 @@
-"""Gradient matching, which all optimisation-based attacks share: configuration, passes over trials, the problem."""
+"""Gradient matching, which all optimisation-based attacks share: settings, passes over trials, the problem."""
 
 import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, Self, TypeVar
 
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from gradleak.attacks.base import Attack, AttackConfig, Reconstruction, RunContext, Trial
+from gradleak.attacks.base import Attack, Reconstruction, RunContext, Trial
 from gradleak.attacks.labels import infer_labels
 from gradleak.attacks.meter import Meter
 from gradleak.engine import activation
@@ -35,12 +36,22 @@ _JOINED_IMAGES = 4
 _JOINED_WEIGHTS = 2_000_000
 
 
-class MatchingConfig(AttackConfig):
-    """Objective (Eq. 1's Dist), weighted priors (alpha R), and the gradient view: the parameters that are matched.
+@dataclass(frozen=True)
+class Found:
+    """What a pass over T trials finds, on the CPU: images (T, N, 3, H, W) in [0, 1], objective and iterations (T,)."""
 
-    `view` lists blocks (`nin1`), modules or parameters of the model (Table 3); None is the whole update. With
-    `adaptive` the adversary knows the client's post-processing and matches what a candidate's update is expected to
-    look like after it (`post_processing.chain.expectation`); without, it takes what it received for a plain update.
+    images: Tensor
+    objective: Tensor
+    iterations: Tensor
+
+
+class MatchingAttack(Attack):
+    """Expands trials into restarts and attacks them in passes that fit into the device's memory.
+
+    `objective` names Eq. 1's Dist, `priors` the weight of each prior (alpha R). `view` lists the blocks (`nin1`),
+    modules or parameters of the model that are matched (Table 3); None is the whole update. With `adaptive` the
+    adversary knows the client's post-processing and matches what a candidate's update is expected to look like after it
+    (`post_processing.chain.expectation`); without, it takes what it received for a plain update.
     """
 
     objective: str = "cosine"
@@ -48,18 +59,6 @@ class MatchingConfig(AttackConfig):
     # Left out of the content where there is none: ids of attacks on whole updates do not depend on it.
     view: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=lambda value: value is None)
     adaptive: bool = Field(False, exclude_if=lambda value: not value)
-
-    def origins(self) -> list[str]:
-        """Modules of the objective and the priors."""
-        return [OBJECTIVES.origin(self.objective), *(PRIORS.origin(name) for name in self.priors)]
-
-    def matched(self) -> tuple[str, ...] | None:
-        """See `AttackConfig.matched`."""
-        return self.view
-
-    def matching_level(self) -> int:
-        """Level 0 for matching alone, 1 with p_TV, 3 if it uses what the client does, 4 with p_BN."""
-        return max(prior_level(self.priors), 3 if self.knowledge == "wst" or self.adaptive else 0)
 
     @field_validator("objective")
     @classmethod
@@ -76,71 +75,67 @@ class MatchingConfig(AttackConfig):
                 raise ValueError(f"weight of prior '{name}' is {weight}; it must be a finite number from 0 up")
         return dict(sorted(weights.items()))
 
+    @property
+    def level(self) -> int:
+        """Level 0 for matching alone, 1 with p_TV, 3 if it uses what the client does, 4 with p_BN."""
+        return max(prior_level(self.priors), 3 if self.knowledge == "wst" or self.adaptive else 0)
 
-@dataclass(frozen=True)
-class Found:
-    """What a pass over T trials finds, on the CPU: images (T, N, 3, H, W) in [0, 1], objective and iterations (T,)."""
-
-    images: Tensor
-    objective: Tensor
-    iterations: Tensor
-
-
-class MatchingAttack(Attack):
-    """Expands trials into restarts and attacks them in passes that fit into the device's memory."""
-
-    @classmethod
     @abstractmethod
-    def attack_pass(cls, problem: "Problem") -> Found:
+    def attack_pass(self, problem: "Problem[Self]") -> Found:
         """Attack all trials of a problem at once."""
 
-    @classmethod
-    def variables(cls, config: AttackConfig, context: RunContext) -> int:
-        """Numbers per trial that are optimised beside the images."""
+    def variables(self, context: RunContext) -> int:
+        """Count the numbers per trial that are optimised beside the images."""
         return 0
 
-    @classmethod
-    def joins(cls, config: AttackConfig, model: nn.Module, images: int, device: str) -> bool:
+    def origins(self) -> list[str]:
+        """Modules of the attack, the objective and the priors."""
+        parts = [OBJECTIVES.origin(self.objective), *(PRIORS.origin(name) for name in self.priors)]
+        return [*super().origins(), *parts]
+
+    def matched(self) -> tuple[str, ...] | None:
+        """See `Attack.matched`."""
+        return self.view
+
+    def joins(self, model: nn.Module, images: int, device: str) -> bool:
         """See `Attack.joins`; only the fast matcher on a CPU."""
-        assert isinstance(config, MatchingConfig)
         return (
             not device.startswith("cuda")
-            and config.knowledge == "bst"
-            and not config.adaptive
+            and self.knowledge == "bst"
+            and not self.adaptive
             and images <= _JOINED_IMAGES
             and sum(parameter.numel() for parameter in model.parameters()) <= _JOINED_WEIGHTS
-            and activation.supports(model, None if config.view is None else parameters_in(model, config.view))
+            and activation.supports(model, None if self.view is None else parameters_in(model, self.view))
         )
 
-    @classmethod
-    def run(cls, trials: Sequence[Trial], context: RunContext) -> Reconstruction:
+    def run(self, trials: Sequence[Trial[Self]], context: RunContext) -> Reconstruction:
         """See `Attack.run`."""
-        restarts = trials[0].config.restarts
-        expanded = [replace(trial, seed=trial.seed + restart) for trial in trials for restart in range(restarts)]
+        restarts = range(self.restarts)
+        expanded = [replace(trial, seed=trial.seed + restart) for trial in trials for restart in restarts]
         first = trials[0].update
         for trial in trials:
             trial.update.model.to(context.device)
         model = _classifier(trials[0])
 
-        meter = Meter(trials[0].config.total_iterations, context.progress)
+        meter = Meter(self.total_iterations, context.progress)
 
         def attack(size: int) -> list[Found]:
             passes = [expanded[start : start + size] for start in range(0, len(expanded), size)]
             found = []
             for i, part in enumerate(passes):
                 counted = replace(context, progress=meter.of(i, len(passes)))
-                found.append(cls.attack_pass(Problem(part, _classifier(part[0]), counted, f"{i}-{size}")))
+                found.append(self.attack_pass(Problem(part, _classifier(part[0]), counted, f"{i}-{size}")))
             return found
 
         training = simulated_training(trials[0])
         steps = training.epochs * -(-first.samples // training.batch_size) if training else 1
-        extra = cls.variables(trials[0].config, context)
+        extra = self.variables(context)
         parts = halve_on_oom(
             attack, min(len(expanded), trials_that_fit(model, first.image_shape, first.samples, steps, extra))
         )
         images = torch.cat([part.images for part in parts])
         meter.end()
-        shape = (len(trials), restarts)
+        shape = (len(trials), self.restarts)
         return Reconstruction(
             images.view(*shape, *images.shape[1:]),
             torch.cat([part.objective for part in parts]).view(shape),
@@ -148,25 +143,27 @@ class MatchingAttack(Attack):
         )
 
 
-class Problem:
+MatchingT = TypeVar("MatchingT", bound=MatchingAttack, covariant=True)
+
+
+class Problem(Generic[MatchingT]):
     """The gradient-matching problem of T trials that share one global model, or its architecture.
 
     `model`: that of the first trial; `labels`: int64 (T, N), known or inferred; `evaluate` and `priors`: what
     `Descent` minimises.
     """
 
-    def __init__(self, trials: Sequence[Trial], model: Classifier, context: RunContext, label: str) -> None:
+    def __init__(self, trials: Sequence[Trial[MatchingT]], model: Classifier, context: RunContext, label: str) -> None:
         self.trials, self.model, self.context = trials, model, context
         self._label = label
-        configs = [_matching(trial) for trial in trials]
         seen = [_seen(trial, model) for trial in trials]
         self.targets = Targets.stack(seen, [_labels(trial) for trial in trials], context.device)
         self.labels = self.targets.labels
         updates = [_on_device(trial.update, context.device) for trial in trials]
-        self.priors = WeightedPriors([config.priors for config in configs], updates)
+        self.priors = WeightedPriors([trial.attack.priors for trial in trials], updates)
         self._models = _checkpoints(trials)
         models = model if len(self._models) == 1 else [trial.update.model for trial in trials]
-        self.evaluate = matcher(configs[0], models, self.targets, trials[0])
+        self.evaluate = matcher(models, self.targets, trials[0])
         self.image_shape = (trials[0].update.samples, *trials[0].update.image_shape)
 
     def tensor(self, *values: Tensor) -> Tensor:
@@ -198,9 +195,9 @@ class Problem:
         )
 
 
-def matcher(config: MatchingConfig, model: nn.Module | Sequence[nn.Module], targets: Targets, trial: Trial) -> Matcher:
-    """The fast matcher where it can be used, else the general one; only the fast one takes a model per trial."""
-    objective = OBJECTIVES[config.objective]
+def matcher(model: nn.Module | Sequence[nn.Module], targets: Targets, trial: Trial[MatchingAttack]) -> Matcher:
+    """Return the fast matcher where it can be used, else the general one; only the fast one takes a model per trial."""
+    objective = OBJECTIVES[trial.attack.objective]
     training, chain = simulated_training(trial), known_chain(trial)
     plain = training is None and not biased(chain)
     if plain and activation.supports(model if isinstance(model, nn.Module) else model[0], targets.update):
@@ -209,22 +206,22 @@ def matcher(config: MatchingConfig, model: nn.Module | Sequence[nn.Module], targ
     return FunctionalMatcher(model, targets, objective, training, expectation(chain))
 
 
-def simulated_training(trial: Trial) -> LocalTraining | None:
+def simulated_training(trial: Trial[MatchingAttack]) -> LocalTraining | None:
     """The local training that case `wst` simulates; None in case `bst`, which takes the update for one gradient."""
-    if trial.config.knowledge == "bst":
+    if trial.attack.knowledge == "bst":
         return None
     if trial.update.training is None:
-        name = trial.config.name
+        name = trial.attack.name
         raise UserError(f"attack '{name}' with knowledge 'wst' needs the training details (knowledge level 3)")
     return trial.update.training
 
 
-def known_chain(trial: Trial) -> tuple[Defense, ...]:
+def known_chain(trial: Trial[MatchingAttack]) -> tuple[Defense, ...]:
     """The post-processing that an adaptive adversary allows for; the empty chain for any other."""
-    if not _matching(trial).adaptive:
+    if not trial.attack.adaptive:
         return ()
     if trial.update.post_processing is None:
-        raise UserError(f"attack '{trial.config.name}' with adaptive needs the post-processing (knowledge level 3)")
+        raise UserError(f"attack '{trial.attack.name}' with adaptive needs the post-processing (knowledge level 3)")
     return trial.update.post_processing
 
 
@@ -243,21 +240,16 @@ def _checkpoints(trials: Sequence[Trial]) -> list[nn.Module]:
     return models
 
 
-def _matching(trial: Trial) -> MatchingConfig:
-    assert isinstance(trial.config, MatchingConfig)
-    return trial.config
-
-
-def _seen(trial: Trial, model: Classifier) -> SharedUpdate:
+def _seen(trial: Trial[MatchingAttack], model: Classifier) -> SharedUpdate:
     """The update as far as the attack matches it."""
-    view = _matching(trial).view
+    view = trial.attack.view
     if view is None:
         return trial.update
     return replace(trial.update, update={name: trial.update.update[name] for name in parameters_in(model, view)})
 
 
 def _labels(trial: Trial) -> Tensor:
-    if trial.config.labels == "inferred" or trial.update.labels is None:
+    if trial.attack.labels == "inferred" or trial.update.labels is None:
         return infer_labels(trial.update)
     return trial.update.labels
 
@@ -278,7 +270,7 @@ def _identity(trials: Sequence[Trial], modules: Sequence[nn.Module]) -> str:
     for trial in trials:
         update = trial.update
         known = f"{update.training} {update.post_processing}"
-        digest.update(f"{trial.config.model_dump_json()} {trial.seed} {known}".encode())
+        digest.update(f"{trial.attack.model_dump_json()} {trial.seed} {known}".encode())
         statistics = [value for pair in update.batch_statistics or [] for value in pair]
         labels = [] if update.labels is None else [update.labels]
         for value in [*update.update.values(), *labels, *statistics]:

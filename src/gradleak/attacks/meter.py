@@ -1,4 +1,4 @@
-"""How far an attack in several passes is, counted as the iterations of one."""
+"""Counts how far an attack in several passes is, in iterations of one pass."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ class Meter:
         self._total, self._progress, self._done = total, progress, 0
 
     def of(self, index: int, passes: int) -> Callable[[int], None] | None:
-        """What counts the iterations of pass `index` of so many."""
+        """Return a function that counts the iterations of pass `index` of so many."""
         report, ran = self._progress, 0
         if report is None:
             return None
@@ -27,12 +27,12 @@ class Meter:
         return count
 
     def end(self) -> None:
-        """All passes are done, be it that some ended early."""
+        """Mark all passes as done, also those that ended early."""
         if self._progress is not None:
             self._progress(self._reached(self._total))
 
     def _reached(self, done: int) -> int:
-        """How much further than ever before that is."""
+        """Return by how much `done` exceeds all before."""
         before = self._done
         self._done = max(before, done)
         return self._done - before

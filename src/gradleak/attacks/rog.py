@@ -4,43 +4,17 @@ The low-dimensional space makes the attack robust where the update was quantised
 what such an update still says of coarse content is enough to fit few unknowns.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-from gradleak.attacks.base import ATTACKS, AttackConfig
-from gradleak.attacks.matching import Found, MatchingAttack, MatchingConfig, Problem
+from gradleak.attacks.base import ATTACKS
+from gradleak.attacks.matching import Found, MatchingAttack, Problem
 from gradleak.auxiliary.base import AUXILIARIES, AUXILIARY_LEVEL, AnyAuxiliary, AuxiliaryConfig
 from gradleak.auxiliary.rog import RogModel
 from gradleak.engine.descent import DescentConfig
 from gradleak.errors import UserError
-
-
-class RogAttackConfig(MatchingConfig):
-    """The space with its enhancement network, and the descent; without `enhance` the coarse image is returned."""
-
-    name: Literal["rog"] = "rog"
-    space: AnyAuxiliary
-    enhance: bool = True
-    descent: DescentConfig = DescentConfig(lr=0.05)
-
-    @property
-    def total_iterations(self) -> int:
-        """Iterations of one restart."""
-        return self.descent.iterations
-
-    def origins(self) -> list[str]:
-        """Modules of the objective, the priors and the auxiliary model."""
-        return [*super().origins(), AUXILIARIES.origin(self.space.name)]
-
-    def auxiliaries(self) -> list[AuxiliaryConfig]:
-        """The space and its enhancement network."""
-        return [self.space]
-
-    def batch_key(self) -> str:
-        """Trials may differ in priors' weights, rate, schedule, sign and box."""
-        return self.model_copy(update={"priors": {}, "descent": self.descent.shape()}).model_dump_json()
 
 
 class CodeSpace:
@@ -60,23 +34,46 @@ class CodeSpace:
 
 @ATTACKS.register("rog")
 class Rog(MatchingAttack):
-    """Optimises codes of T x R candidates at once, then enhances the decoded images."""
+    """Optimises codes of T x R candidates at once, then enhances the decoded images.
 
-    Config = RogAttackConfig
+    `space` is the low-dimensional space with its enhancement network. Without `enhance` the coarse image is returned.
+    """
 
-    @classmethod
-    def level(cls, config: AttackConfig) -> int:
+    name: Literal["rog"] = "rog"
+    space: AnyAuxiliary
+    enhance: bool = True
+    descent: DescentConfig = DescentConfig(lr=0.05)
+
+    @property
+    def level(self) -> int:
         """At least 2: the enhancement network is trained on data like the client's."""
-        assert isinstance(config, RogAttackConfig)
-        return max(AUXILIARY_LEVEL, config.matching_level())
+        return max(AUXILIARY_LEVEL, super().level)
 
-    @classmethod
-    def attack_pass(cls, problem: Problem) -> Found:
-        """One descent from small random codes."""
-        configs = [_config(trial.config) for trial in problem.trials]
-        model = problem.context.auxiliary(configs[0].space)
+    @property
+    def total_iterations(self) -> int:
+        """Iterations of one restart."""
+        return self.descent.iterations
+
+    def origins(self) -> list[str]:
+        """Modules of the attack, the objective, the priors and the auxiliary model."""
+        return [*super().origins(), AUXILIARIES.origin(self.space.name)]
+
+    def auxiliaries(self) -> list[AuxiliaryConfig]:
+        """The space and its enhancement network."""
+        return [self.space]
+
+    def batch_key(self) -> str:
+        """Trials may differ in priors' weights, rate, schedule, sign and box."""
+        return self.model_copy(update={"priors": {}, "descent": self.descent.shape()}).model_dump_json()
+
+    def attack_pass(self, problem: Problem[Self]) -> Found:
+        """Run one descent from small random codes.
+
+        Raises UserError if the auxiliary model is no low-dimensional space, or one of another resolution.
+        """
+        model = problem.context.auxiliary(self.space)
         if not isinstance(model, RogModel):
-            raise UserError(f"attack.space: '{configs[0].space.name}' is not a low-dimensional space; use 'rog'")
+            raise UserError(f"attack.space: '{self.space.name}' is not a low-dimensional space; use 'rog'")
         if model.resolution != problem.image_shape[-1]:
             raise UserError(
                 f"attack.space has {model.resolution} pixels, the client's images have {problem.image_shape[-1]}"
@@ -85,14 +82,9 @@ class Rog(MatchingAttack):
         space = CodeSpace(model)
         shape = (problem.image_shape[0], *model.code_shape)
         start = problem.tensor(*(0.1 * torch.randn(shape, generator=random) for random in problem.generators()))
-        outcome = problem.descend("codes", start, space, [config.descent for config in configs], model)
+        outcome = problem.descend("codes", start, space, [trial.attack.descent for trial in problem.trials], model)
         with torch.no_grad():
             images = space.decode(outcome.variables.to(start.device)).clamp(0, 1)
-            if configs[0].enhance:
+            if self.enhance:
                 images = model.enhance(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         return Found(images.cpu(), outcome.objective, outcome.iterations)
-
-
-def _config(config: AttackConfig) -> RogAttackConfig:
-    assert isinstance(config, RogAttackConfig)
-    return config

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from gradleak.attacks.base import ATTACKS, RunContext
+from gradleak.attacks.base import RunContext
 from gradleak.audit.images import AuditImages
 from gradleak.audit.model import attackable, path_of
 from gradleak.audit.source import open_network, weights_digest
@@ -215,7 +215,7 @@ def _key(run: Run, content: InMemory) -> str:
 
 
 def _code(attack: AuditAttack, chain: tuple[Defense, ...]) -> str:
-    modules = ["gradleak.audit.run", ATTACKS.origin(attack.config.name), *attack.config.origins(), *origins(chain)]
+    modules = ["gradleak.audit.run", *attack.config.origins(), *origins(chain)]
     modules += [METRICS.origin(name) for name in METRICS]
     return digest([file_sha256(Path(path)) for path in code_files(modules)])
 

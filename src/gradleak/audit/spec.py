@@ -6,9 +6,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from gradleak.attacks.base import ATTACKS, AttackConfig
-from gradleak.attacks.gia_o import GiaOConfig
-from gradleak.attacks.matching import MatchingConfig
+from gradleak.attacks.base import Attack
+from gradleak.attacks.gia_o import GiaO
+from gradleak.attacks.matching import MatchingAttack
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
 from gradleak.post_processing.base import Defense
@@ -111,7 +111,7 @@ class AuditAttack(Frozen):
     @property
     def level(self) -> int:
         """The knowledge level that it needs."""
-        return ATTACKS[self.config.name].level(self.config)
+        return self.config.level
 
 
 class AuditSpec(Frozen):
@@ -149,13 +149,13 @@ class AuditSpec(Frozen):
         same = self._effective(attack.config, chain)
         return next(other for other in self.attacks if self._effective(other.config, chain) == same)
 
-    def _effective(self, config: AttackConfig, chain: tuple[Defense, ...]) -> AttackConfig:
+    def _effective(self, attack: Attack, chain: tuple[Defense, ...]) -> Attack:
         changes: dict[str, object] = {}
         if self.client.updates == 1:
             changes["knowledge"] = "bst"
-        if isinstance(config, MatchingConfig) and not biased(chain):
+        if isinstance(attack, MatchingAttack) and not biased(chain):
             changes["adaptive"] = False
-        return config.model_copy(update=changes)
+        return attack.model_copy(update=changes)
 
 
 def default_attacks(client: ClientSpec) -> tuple[AuditAttack, ...]:
@@ -165,7 +165,7 @@ def default_attacks(client: ClientSpec) -> tuple[AuditAttack, ...]:
     (docs/measurements.md, docs/audit.md).
     """
     rough, smooth = (
-        GiaOConfig.model_validate({"priors": {"tv": weight}, "init": "uniform", "descent": {"iterations": 600}})
+        GiaO.model_validate({"priors": {"tv": weight}, "init": "uniform", "descent": {"iterations": 600}})
         for weight in (0.01, 0.05)
     )
     knowing = smooth.model_copy(update={"adaptive": True, "knowledge": "wst" if client.updates > 1 else "bst"})

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gradleak.attacks.base import ATTACKS, Reconstruction, RunContext, Trial
+from gradleak.attacks.base import Reconstruction, RunContext, Trial
 from gradleak.engine.device import device_facts
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.files import atomic, write_provenance
@@ -78,7 +78,7 @@ def runs(plan: Plan, batch: str, model_of: Callable[[Cell], nn.Module], device: 
     for families in plan.joinable(batch):
         cell = families[0][0]
         images = max(len(family) for family in families) * cell.attack.restarts * cell.client.samples
-        if len(families) > 1 and ATTACKS[cell.attack.name].joins(cell.attack, model_of(cell), images, device):
+        if len(families) > 1 and cell.attack.joins(model_of(cell), images, device):
             yield families
         else:
             yield from ([family] for family in families)
@@ -86,9 +86,8 @@ def runs(plan: Plan, batch: str, model_of: Callable[[Cell], nn.Module], device: 
 
 def attack_family(family: list[Cell], shared: list[SharedUpdate], context: RunContext) -> Reconstruction:
     """Attack the updates of one run's cells; every random draw is seeded by its cell's id."""
-    attack = ATTACKS[family[0].attack.name]
     trials = [Trial(cell.attack, update, int(cell.id, 16)) for cell, update in zip(family, shared, strict=True)]
-    return attack.run(trials, context)
+    return family[0].attack.run(trials, context)
 
 
 def _label(families: list[list[Cell]]) -> str:

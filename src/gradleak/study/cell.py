@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
-from gradleak.attacks.base import ATTACKS, AttackConfig
+from gradleak.attacks.base import ATTACKS, Attack
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen, Scalar, digest, flatten
 from gradleak.post_processing.chain import Chain, columns, strength, technique
@@ -17,15 +17,15 @@ from gradleak.specs import ClientSpec, DatasetSpec, ModelSpec
 
 
 def _parse_attack(value: object) -> object:
-    if isinstance(value, AttackConfig):
+    if isinstance(value, Attack):
         return value
     if not isinstance(value, dict) or "name" not in value:
         raise ValueError("attack needs a 'name'; known: " + ", ".join(ATTACKS.names()))
-    return ATTACKS[str(value["name"])].Config.model_validate(value)
+    return ATTACKS[str(value["name"])].model_validate(value)
 
 
 #: The type of a configuration's key: reads the settings of any registered attack, which `name` names.
-AnyAttack = Annotated[SerializeAsAny[AttackConfig], BeforeValidator(_parse_attack)]
+AnyAttack = Annotated[SerializeAsAny[Attack], BeforeValidator(_parse_attack)]
 
 
 class Cell(Frozen):
@@ -53,10 +53,9 @@ class Cell(Frozen):
             raise ValueError(f"victims lists {len(self.victims)} images, but client.samples N is {self.client.samples}")
         if len(set(self.victims)) != len(self.victims) or min(self.victims) < 0:
             raise ValueError(f"victims must be distinct indices from 0 up, found {list(self.victims)}")
-        needed = ATTACKS[self.attack.name].level(self.attack)
-        if needed > self.knowledge_level:
+        if self.attack.level > self.knowledge_level:
             raise ValueError(
-                f"attack '{self.attack.name}' as configured needs knowledge level {needed}, "
+                f"attack '{self.attack.name}' as configured needs knowledge level {self.attack.level}, "
                 f"but knowledge_level grants {self.knowledge_level}"
             )
         return self
@@ -124,5 +123,5 @@ class Cell(Frozen):
             content["model"]["training"] = self.model.training.columns()
         content["dataset"]["classes"] = self.dataset.classes_text
         content["client"]["protocol"] = self.client.protocol
-        content["attack"]["level"] = ATTACKS[self.attack.name].level(self.attack)
+        content["attack"]["level"] = self.attack.level
         return dict(flatten(content))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gradleak.attacks.base import ATTACKS, AttackConfig, RunContext, Trial
+from gradleak.attacks.base import Attack, RunContext, Trial
 from gradleak.data.roles import TuningImages
 from gradleak.errors import UserError
 from gradleak.federated.shared_update import SharedUpdate
@@ -75,11 +75,9 @@ class Evaluator:
         self._auxiliary = auxiliary_loader(config, auxiliaries)
         self._lpips = Lpips(config.cache)
 
-    def __call__(
-        self, attacks: Mapping[int, AttackConfig], clients: Sequence[TuningClient], label: str
-    ) -> dict[int, Scores]:
+    def __call__(self, attacks: Mapping[int, Attack], clients: Sequence[TuningClient], label: str) -> dict[int, Scores]:
         """Scores of each candidate by its number; equal attacks are run once."""
-        groups: dict[str, dict[str, AttackConfig]] = defaultdict(dict)
+        groups: dict[str, dict[str, Attack]] = defaultdict(dict)
         for attack in attacks.values():
             groups[attack.batch_key()][attack.model_dump_json()] = attack
         total = sum(max(attack.total_iterations for attack in group.values()) for group in groups.values())
@@ -90,13 +88,13 @@ class Evaluator:
         return {number: scores[attack.model_dump_json()] for number, attack in attacks.items()}
 
     def _run(
-        self, attacks: list[AttackConfig], clients: Sequence[TuningClient], count: Callable[[int], None] | None
+        self, attacks: list[Attack], clients: Sequence[TuningClient], count: Callable[[int], None] | None
     ) -> list[Scores]:
         """Scores of attacks that can run together. One that fails must not hide the others: they run alone then."""
         context = RunContext(device=self._device, progress=count, auxiliary=self._auxiliary)
         trials = [Trial(attack, client.update, client.seed) for attack in attacks for client in clients]
         try:
-            found = ATTACKS[attacks[0].name].run(trials, context)
+            found = attacks[0].run(trials, context)
         except RuntimeError as error:
             if "is not a finite number" not in str(error):  # as `Descent.run` says it; all else is no one's setting
                 raise

@@ -9,13 +9,13 @@ from typing import Literal
 import optuna
 from optuna.trial import TrialState
 
-from gradleak.attacks.base import AttackConfig
+from gradleak.attacks.base import Attack
 from gradleak.errors import UserError
 from gradleak.tuning.evaluation import Scores
 from gradleak.tuning.search import Search
 from gradleak.tuning.space import Settings
 
-Evaluate = Callable[[str, Mapping[int, AttackConfig]], dict[int, Scores]]
+Evaluate = Callable[[str, Mapping[int, Attack]], dict[int, Scores]]
 """Takes the name of a step and attacks by their candidates' numbers; returns their scores."""
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from gradleak.attacks.base import ATTACKS, AttackConfig
+from gradleak.attacks.base import Attack
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
 from gradleak.study.cell import Cell
@@ -78,7 +78,7 @@ class Search:
     cell: Cell
     start: list[Settings]
 
-    def attack(self, settings: Settings, share: float = 1.0) -> AttackConfig:
+    def attack(self, settings: Settings, share: float = 1.0) -> Attack:
         """The attack of a candidate with a share of its iterations, at least one; raises UserError if not allowed."""
         content = copied(self.spec.cell)
         assign(content, {f"attack.{path}": value for path, value in settings.items()}, f"{self.where}: space")
@@ -129,7 +129,7 @@ def _complete(settings: Settings, spec: SearchSpec, cell: Cell, where: str) -> S
     return found
 
 
-def _shortened(attack: AttackConfig, share: float) -> AttackConfig:
+def _shortened(attack: Attack, share: float) -> Attack:
     content = attack.model_dump(mode="json")
     for path in _ITERATIONS:
         try:
@@ -137,4 +137,4 @@ def _shortened(attack: AttackConfig, share: float) -> AttackConfig:
         except KeyError:
             continue
         assign(content, {path: max(1, round(share * iterations))}, "rungs")
-    return ATTACKS[attack.name].Config.model_validate(content)
+    return type(attack).model_validate(content)
