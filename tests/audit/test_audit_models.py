@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from core_cases import distance, images_of, labels_of, no_priors
+from reference_matcher import ReferenceMatcher
 from safetensors.torch import save_file
 
 from gradleak.audit.model import RawClassifier, attackable, path_of
 from gradleak.audit.opaque import Opaque
 from gradleak.engine.base import Targets
 from gradleak.engine.functional import FunctionalMatcher
-from gradleak.engine.reference import ReferenceMatcher
 from gradleak.federated.client import local_update, parameters_of
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import OBJECTIVES

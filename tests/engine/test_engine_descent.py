@@ -6,12 +6,12 @@ import pytest
 import torch
 from auxiliary_cases import Killed, killing
 from core_cases import images_of, model_of, no_priors, problem_of
+from reference_matcher import ReferenceMatcher
 
 from gradleak.attacks.gia_o import ImageSpace
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Evaluation, Targets
 from gradleak.engine.descent import Descent, DescentConfig
-from gradleak.engine.reference import ReferenceMatcher
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
 from gradleak.resume import StateFile

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from core_cases import distance, model_of, no_priors, problem_of
+from reference_matcher import ReferenceMatcher
 from torch import nn
 
 from gradleak.engine.activation import ActivationMatcher, supports
 from gradleak.engine.base import Targets
-from gradleak.engine.reference import ReferenceMatcher
 from gradleak.models.structure import block_parameters
 from gradleak.objectives.base import OBJECTIVES
 

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from core_cases import distance, images_of, model_of, no_priors, problem_of
+from reference_matcher import ReferenceMatcher
 from torch import nn
 
 from gradleak.engine import layers
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.layers import ConvArgs, TappedConv, TappedLinear, conv_per_trial, input_gradient_per_trial
-from gradleak.engine.reference import ReferenceMatcher
 from gradleak.objectives.base import OBJECTIVES
 
 

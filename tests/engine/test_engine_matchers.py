@@ -3,12 +3,12 @@
 import pytest
 import torch
 from core_cases import distance, images_of, model_of, no_priors, problem_of
+from reference_matcher import ReferenceMatcher
 from torch import nn
 
 from gradleak.engine.activation import ActivationMatcher, supports
 from gradleak.engine.base import Targets
 from gradleak.engine.functional import FunctionalMatcher
-from gradleak.engine.reference import ReferenceMatcher
 from gradleak.federated.client import parameters_of, summed_gradients
 from gradleak.models.base import batch_norm_layers
 from gradleak.objectives.base import OBJECTIVES

@@ -3,12 +3,12 @@
 import pytest
 import torch
 from core_cases import distance, images_of, model_of, no_priors, problem_of
+from reference_matcher import ReferenceMatcher
 
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Targets
 from gradleak.engine.layers import ConvArgs
 from gradleak.engine.own_layers import OwnConv
-from gradleak.engine.reference import ReferenceMatcher
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
 

@@ -61,7 +61,6 @@ def test_reconstructing_runs_the_engine_and_the_attack_and_no_figures():
     assert {"attacks/gia_o.py", "attacks/labels.py", "stages/reconstruct.py", "federated/client.py"} <= files
     assert {"objectives/base.py", "priors/base.py", "study/cell.py", "files.py"} <= files
     assert not any(file.startswith(("presentations/", "analysis/", "metrics/", "resources/")) for file in files)
-    assert "engine/reference.py" not in files
     assert "stages/score.py" not in files
 
 

@@ -1,7 +1,4 @@
-"""The obviously correct, slow matcher: one trial after the other, differentiated twice by autograd.
-
-Nothing uses it but tests and benchmarks: the fast matchers have to agree with it.
-"""
+"""The obviously correct, slow matcher, which the fast ones have to agree with: trial by trial, by autograd."""
 
 import torch
 from torch import Tensor, nn
