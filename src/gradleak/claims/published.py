@@ -10,14 +10,13 @@ from gradleak.analysis.published import Published, published, published_labels, 
 from gradleak.analysis.statistics import Correlation, rank_correlation
 from gradleak.analysis.summary import cell_table, summarise
 from gradleak.claims.base import ClaimData
+from gradleak.metrics.rates import TAU_LPIPS
 from gradleak.presentations.base import as_text
 from gradleak.presentations.read import ShownExperiment
 from gradleak.presentations.table import TableSpec
 
-LIMIT = 0.1
-"""LPIPS from which on the paper calls an image unrecognisable: its verdict on entries of Tables 1, 2, 3, 5 and 6."""
 BASELINES = {"table4": "None"}
-"""Tables whose verdict is better or worse than one column instead."""
+"""Tables whose verdict is better or worse than one column; that of all others is above or below `TAU_LPIPS`."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +179,7 @@ def _verdict(table: str, metric: str, column: str, value: float, baseline: float
     if metric != "lpips" or math.isnan(value):
         return ""
     if table not in BASELINES:
-        return "above" if value > LIMIT else "below"
+        return "above" if value > TAU_LPIPS else "below"
     if column == BASELINES[table] or math.isnan(baseline):
         return ""
     return "better" if value < baseline else "worse" if value > baseline else "same"

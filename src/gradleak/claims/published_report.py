@@ -5,7 +5,8 @@ import io
 import math
 
 from gradleak.claims.base import ClaimData
-from gradleak.claims.published import LIMIT, Agreement, Line, agreements
+from gradleak.claims.published import Agreement, Line, agreements
+from gradleak.metrics.rates import TAU_LPIPS
 from gradleak.presentations import markup
 
 _HEAD = ["table", "labels", "column", "metric", "published", "ours", "difference"]
@@ -72,9 +73,9 @@ def published_tex(lines: list[Line], data: ClaimData) -> str:
 def _caption(data: ClaimData) -> str:
     return (
         f"Published numbers (Tables 1 to 6) beside those of study {data.named}, which need not have the paper's data,"
-        f" models and iterations. The verdict on an LPIPS is above or below {LIMIT:g}, in Table 4 better or worse than"
-        " without a modification; it is that on the mean, not a test. Rank correlation: Spearman's, of the paper's"
-        " numbers with ours."
+        f" models and iterations. The verdict on an LPIPS is above or below {TAU_LPIPS:g}, in Table 4 better or worse"
+        " than without a modification; it is that on the mean, not a test. Rank correlation: Spearman's, of the"
+        " paper's numbers with ours."
     )
 
 

@@ -3,7 +3,9 @@
 import pandas as pd
 
 TAU_PSNR = 18.0
+"""PSNR in dB above which a reconstruction may leak."""
 TAU_LPIPS = 0.1
+"""LPIPS from which on the paper calls an image unrecognisable: the leak line of all tables, figures and claims."""
 
 
 def leaked(psnr: pd.Series, lpips: pd.Series, tau1: float = TAU_PSNR, tau2: float = TAU_LPIPS) -> pd.Series:

@@ -10,6 +10,7 @@ from pydantic import Field
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.summary import cell_table, unknown_column
 from gradleak.analysis.tradeoff import best_of_each, pareto, tradeoff_points
+from gradleak.metrics.rates import TAU_LPIPS
 from gradleak.presentations import markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation, PresentationSpec, quantity
 
@@ -86,7 +87,7 @@ class TradeoffSpec(PresentationSpec):
     privacy: str = "lpips"
     utility: str = "model_accuracy"
     size: str | None = None
-    leak_line: float = 0.1
+    leak_line: float = TAU_LPIPS
     drop: float = Field(0.3, gt=0, lt=1)
     columns: int = Field(2, ge=1, le=4)
 

@@ -5,6 +5,7 @@ import pandas as pd
 from gradleak.analysis.tradeoff import tradeoff_points
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
 from gradleak.claims.selection import TRIAL, CellStatistic, Values, among
+from gradleak.metrics.rates import TAU_LPIPS
 
 
 class DefendedStatistic(CellStatistic):
@@ -25,7 +26,7 @@ class DefendedStatistic(CellStatistic):
     round: str = "model_round"
     privacy: str = "lpips"
     utility: str = "model_accuracy"
-    leak_line: float = 0.1
+    leak_line: float = TAU_LPIPS
 
     def scores(self, data: ClaimData) -> tuple[pd.DataFrame, tuple[str, ...]]:
         """One row per unit and setting, a column per technique but `none`, and the cells that were read.
