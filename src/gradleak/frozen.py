@@ -10,7 +10,7 @@ Scalar = str | int | float | bool | None
 
 
 class Frozen(BaseModel):
-    """Base of every part of a cell: immutable, and an unknown key is an error."""
+    """Base of what files say: immutable; an unknown key, NaN and an infinite number are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gradleak.frozen import Frozen, Scalar
 from gradleak.post_processing.chain import Chain, columns
 
 
-class FederatedSpec(BaseModel):
+class FederatedSpec(Frozen):
     """A federated training over rounds; the defaults are those of Figure 7 (Appx. B.II).
 
     `sampled` clients (None: all) of `clients` take part in a round; the training images are split among all of them
@@ -20,8 +20,6 @@ class FederatedSpec(BaseModel):
     where that is safe; weights stay float32. With `victim_images`, client 0 has so many images and the others share
     the rest (Appx. B.III). `post_processing` is done by every client in every round.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     clients: int = Field(5, ge=1)
     sampled: int | None = Field(None, ge=1)

@@ -7,20 +7,17 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from gradleak.archive.victims import Victims
 from gradleak.engine.device import processor
 from gradleak.errors import UserError, first_error
+from gradleak.frozen import Frozen
 from gradleak.pipeline.stages import FORMER_KEPT, KEPT
 from gradleak.study.plan import Plan
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Environment(_Frozen):
+class Environment(Frozen):
     """Where a job ran; `device` and `cpu` are None where the stage does not compute what depends on them."""
 
     device: str | None
@@ -31,7 +28,7 @@ class Environment(_Frozen):
     commit: str | None
 
 
-class Job(_Frozen):
+class Job(Frozen):
     """One job: the number of its environment, the seconds that it took, when it ended (UTC), and by what it was cut.
 
     `families`: seconds of each family of an attack job, by id. `again`: the environments in which a training was
@@ -41,11 +38,11 @@ class Job(_Frozen):
     environment: int
     seconds: float
     finished: str
-    families: dict[str, float] = {}
+    families: dict[str, float] = Field({})
     again: list[int] = Field([], exclude_if=lambda value: not value)
 
 
-class Dataset(_Frozen):
+class Dataset(Frozen):
     """A data set as it was used: images per split, classes, and the SHA-256 that `gradleak data record` writes."""
 
     source: str
@@ -55,7 +52,7 @@ class Dataset(_Frozen):
     fingerprint: str
 
 
-class Provenance(_Frozen):
+class Provenance(Frozen):
     """Everything about a run that its results do not hold.
 
     `seconds`: of all jobs together. `iterations`: those that attacks were given, by name. `jobs`: by stage and id of

@@ -7,19 +7,17 @@ from collections.abc import Iterable
 
 import pandas as pd
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
 
 from gradleak.data.base import ImageDataset
 from gradleak.data.pictures import to_pil
 from gradleak.errors import UserError
+from gradleak.frozen import Frozen
 from gradleak.specs import DatasetSpec
 from gradleak.study.cell import Cell
 
 
-class Victims(BaseModel):
+class Victims(Frozen):
     """The attacked images of one data set at one resolution: index in the split `test` -> checksum."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: DatasetSpec
     images: dict[int, str]

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from gradleak.analysis.statistics import difference_interval, mean_interval
+from gradleak.frozen import Frozen
 from gradleak.presentations.read import ShownExperiment
 from gradleak.registry import Registry
 
@@ -71,10 +71,8 @@ class Sample:
         return len(self.values) if self.baseline is None else min(len(self.values), len(self.baseline))
 
 
-class Statistic(BaseModel, ABC):
+class Statistic(Frozen, ABC):
     """One kind of statistic with its arguments, as a claim's `statistic` gives them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     #: What one of the independent values belongs to, in the plural.
     unit: ClassVar[str] = "trials"

@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from gradleak.claims.base import STATISTICS, Statistic
 from gradleak.errors import UserError, first_error
+from gradleak.frozen import Frozen
 from gradleak.presentations import markup
 
 LEDGER = "claims.yaml"
 
 
-class ClaimSpec(BaseModel):
+class ClaimSpec(Frozen):
     """One entry as the file has it: `statistic` is a mapping with the key `kind` and that kind's arguments."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
     text: str = Field(min_length=10)
@@ -28,14 +27,12 @@ class ClaimSpec(BaseModel):
     margin: float = 0.0
 
 
-class Claim(BaseModel):
+class Claim(Frozen):
     """One claim of the paper.
 
     text: in our words. where: its place in the paper. statistic: what tests it. claimed: the side of `margin` on which
     the paper says that the statistic lies.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     text: str

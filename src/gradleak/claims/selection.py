@@ -5,19 +5,20 @@ from dataclasses import replace
 from typing import Annotated, Self
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from gradleak.analysis.summary import RATES, cell_table, select
 from gradleak.claims.base import ClaimData, Statistic, UntestedError
+from gradleak.frozen import Frozen
 from gradleak.presentations.base import QUANTITIES, as_text
 
 TRIAL = "trial"
 
 
-class Range(BaseModel):
+class Range(Frozen):
     """Numbers from `least` to `most`, both included."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=True)
 
     least: float = float("-inf")
     most: float = float("inf")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 from torch import Tensor
 
 from gradleak.errors import UserError
+from gradleak.frozen import Frozen
 from gradleak.registry import Registry
 
 Split = Literal["train", "test"]
@@ -25,7 +26,7 @@ DEFAULT_CACHE = Path(".cache/gradleak")
 """Where downloads lie unless a config or option says otherwise, relative to the working directory."""
 
 
-class DataSource(BaseModel):
+class DataSource(Frozen):
     """Where the images of one data set come from.
 
     `embedded` and `torchvision` are the default sources of registered names (`path` replaces the folder under
@@ -35,11 +36,9 @@ class DataSource(BaseModel):
     two data sets: nothing keeps the train images of one apart from the test images of the other.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     source: SourceKind
     path: Path | None = None
-    filter: dict[str, str] = {}
+    filter: dict[str, str] = Field({})
 
 
 class ImageDataset(ABC):

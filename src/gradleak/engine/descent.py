@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from gradleak.engine.base import Matcher, Priors
 from gradleak.engine.capture import captured
+from gradleak.frozen import Frozen
 from gradleak.resume import StateFile
 
 # An improvement below this fraction does not count against the patience.
@@ -18,7 +19,7 @@ _RELATIVE_GAIN = 1e-4
 _HOST_LOOKS_EVERY = 20
 
 
-class DescentConfig(BaseModel):
+class DescentConfig(Frozen):
     """How the candidates are optimised. Learning rates are in units of the normalised image, as in the literature.
 
     `signed` uses the sign of the gradient (Geiping et al. 2020); `schedule` step multiplies the rate by 0.1 after
@@ -26,8 +27,6 @@ class DescentConfig(BaseModel):
     trial that many iterations after its last improvement. The cosine schedule is the default: it was a
     little ahead of the step schedule at equal iterations (docs/measurements.md).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     iterations: int = Field(1000, ge=1)
     lr: float = Field(0.1, gt=0)

@@ -2,21 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from gradleak.frozen import Frozen
 
 Order = Literal["backward", "forward"]
 Precision = Literal["float64", "float32"]
 
 
-class SmoothnessSettings(BaseModel):
+class SmoothnessSettings(Frozen):
     """What both estimators share.
 
     `radius` r of the ball around the batch, in the units of images in [0, 1]. `samples` K, the number of draws, which
     ends earlier once the relative standard error of the estimate is at most `relative_error`; 0: never earlier.
     `order`: see `layers.layer_weights`. `seed` of all draws. `precision` of the arithmetic.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     radius: float = Field(1e-3, gt=0)
     samples: int = Field(10_000, ge=2)

@@ -4,16 +4,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from gradleak.data.base import DataSource
 from gradleak.errors import UserError, first_error
+from gradleak.frozen import Frozen
 
 
-class JobConfig(BaseModel):
+class JobConfig(Frozen):
     """How the attack stage is cut into jobs and saved."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=True)  # minutes: .inf, as few jobs as there can be
 
     minutes: float = Field(30.0, gt=0)
     save_every_s: float = Field(60.0, ge=0)
@@ -24,20 +25,18 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str | Path) else value
 
 
-class Config(BaseModel):
+class Config(Frozen):
     """One user's settings: the study, where data lies, the device, how jobs are cut, and which archives are reused.
 
     `threads` is the number of CPU threads of one job; results may differ in the last bit between thread counts.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: str = "quick"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1)
     tf32: bool = False
     cache: Path = Path(".cache/gradleak")
-    data: dict[str, DataSource] = {}
+    data: dict[str, DataSource] = Field({})
     jobs: JobConfig = JobConfig()
     # Left out of plan.json where there is none: plans without it are what they were before it existed.
     reuse: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field((), exclude_if=lambda value: not value)

@@ -6,21 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from gradleak.errors import UserError, first_error
-from gradleak.frozen import Scalar
+from gradleak.frozen import Frozen, Scalar
 from gradleak.study.cell import Cell
 from gradleak.study.config import read_yaml
 from gradleak.study.nested import assign, copied
 from gradleak.study.tuned import TunedSettings
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Trials(_Strict):
+class Trials(Frozen):
     """Which victims: trial i of `count` attacks the N test images from index first + i N on.
 
     Each trial is run with `seeds` different seeds. With `wrap`, indices go on from 0 where
@@ -33,21 +29,23 @@ class Trials(_Strict):
     wrap: int | None = Field(None, ge=1)
 
 
-class Point(_Strict):
+class Point(Frozen):
     """One point of an axis: cell keys to set (dotted paths) and labels for tables and figures."""
 
-    set: dict[str, Any] = {}
-    labels: dict[str, Scalar] = {}
+    model_config = ConfigDict(allow_inf_nan=True)  # of labels: an epsilon may be infinite
+
+    set: dict[str, Any] = Field({})
+    labels: dict[str, Scalar] = Field({})
 
 
 class Block(Point):
     """A product of axes over a base; an axis is `{key: [values]}` or a list of points."""
 
-    axes: list[dict[str, list[Any]] | list[Point]] = []
+    axes: list[dict[str, list[Any]] | list[Point]] = Field([])
     trials: Trials | None = None
 
 
-class ExperimentSpec(_Strict):
+class ExperimentSpec(Frozen):
     """What one table or figure of the paper needs, and how it is shown; `note`: how it differs from the paper's."""
 
     title: str
@@ -57,7 +55,7 @@ class ExperimentSpec(_Strict):
     show: list[dict[str, Any]]
 
 
-class StudySpec(_Strict):
+class StudySpec(Frozen):
     """The content of a study file; `note`: what is smaller than in the paper, for readers of its results."""
 
     title: str

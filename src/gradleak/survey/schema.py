@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 import gradleak
 from gradleak.errors import UserError, first_error
+from gradleak.frozen import Frozen
 
 Trust = Literal["HBC", "M"]
 Capability = Literal["passive", "active"]
@@ -34,25 +35,21 @@ def _distinct(values: tuple[object, ...]) -> tuple[object, ...]:
 Distinct = AfterValidator(_distinct)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Assumption(_Frozen):
+class Assumption(Frozen):
     """A level of Sec. 2.2; access: how an adversary comes by it in practice (`easy`, `strong`, `excessive`)."""
 
     name: str = Field(min_length=1)
     access: Literal["easy", "strong", "excessive"]
 
 
-class Milestone(_Frozen):
+class Milestone(Frozen):
     """What an attack was the first or is the paper's example for, and the section that says so."""
 
     text: str = Field(min_length=1, max_length=26)
     where: str = Field(min_length=1)
 
 
-class Implemented(_Frozen):
+class Implemented(Frozen):
     """The attack of this package that stands for a surveyed one, with which settings, and what of it is left out."""
 
     attack: str
@@ -60,7 +57,7 @@ class Implemented(_Frozen):
     without: str | None = None
 
 
-class SurveyedAttack(_Frozen):
+class SurveyedAttack(Frozen):
     """A row of Table 7. An empty list is the table's "None"; null is what the paper's text has lost, with a note.
 
     reference: number in the paper's bibliography, from which title, venue and cited_year are. year: the table's.
@@ -104,7 +101,7 @@ class SurveyedAttack(_Frozen):
         return self
 
 
-class Statement(_Frozen):
+class Statement(Frozen):
     """What the paper's text says of some references: that `field` of their rows contains `value`."""
 
     says: str
@@ -114,7 +111,7 @@ class Statement(_Frozen):
     references: Annotated[tuple[int, ...], Field(min_length=1), Distinct]
 
 
-class Survey(_Frozen):
+class Survey(Frozen):
     """All of the file."""
 
     assumptions: dict[Level, Assumption]
