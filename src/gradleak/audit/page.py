@@ -20,7 +20,7 @@ _COLOURS = {"leaks": "leaks", "leaks in part": "part", "no leak found": "none"}
 
 def page(spec: AuditSpec, found: Found, table: Sequence[Entry], verdicts: Sequence[Verdict]) -> str:
     """The page as HTML text; equal results give equal text."""
-    text = resources.files("gradleak.resources.audit").joinpath("page.html.j2").read_text(encoding="utf-8")
+    text = resources.files("gradleak.resources.audit").joinpath("page.html.jinja").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
     size = spec.images.resolution
     return template.render(
