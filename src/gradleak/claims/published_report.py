@@ -1,9 +1,8 @@
 """Published numbers beside ours as text: CSV, LaTeX and Markdown."""
 
-import csv
-import io
 import math
 
+from gradleak.analysis.text import csv_text, fixed, interval, minus, p_value
 from gradleak.claims.base import ClaimData
 from gradleak.claims.published import Agreement, Line, agreements
 from gradleak.metrics.rates import TAU_LPIPS
@@ -14,19 +13,19 @@ _HEAD = ["table", "labels", "column", "metric", "published", "ours", "difference
 
 def published_csv(lines: list[Line], data: ClaimData) -> str:
     """One line per published number and entry of the study."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_HEAD, "std", "trials", "paper_says", "we_say", "agrees", "experiment", "setting", "study"])
+    rows: list[list[object]] = [
+        [*_HEAD, "std", "trials", "paper_says", "we_say", "agrees", "experiment", "setting", "study"]
+    ]
     for line in lines:
-        numbers = [_fixed(value) for value in (line.published, line.value, line.difference, line.std)]
+        numbers = [fixed(value) for value in (line.published, line.value, line.difference, line.std)]
         agrees = "" if line.agrees is None else "yes" if line.agrees else "no"
-        writer.writerow(
+        rows.append(
             [
                 *(line.table, line.labels, line.column, line.metric, *numbers, line.trials),
                 *(line.paper_verdict, line.our_verdict, agrees, line.experiment, line.setting, data.study),
             ]
         )
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def published_md(lines: list[Line], data: ClaimData) -> str:
@@ -89,13 +88,13 @@ def _agreement(found: Agreement) -> list[str]:
         str(found.judged),
         "" if math.isnan(found.rate) else f"{found.agreed} ({100 * found.rate:.0f} %)",
         "" if math.isnan(ranks.rho) else f"{ranks.rho:.2f} (n = {ranks.n})",
-        "" if math.isnan(ranks.low) else f"{ranks.low:.2f} to {ranks.high:.2f}",
-        "" if math.isnan(ranks.p) else f"{ranks.p:.3f}" if ranks.p >= 0.001 else "<0.001",
+        interval(ranks.low, ranks.high, 2),
+        p_value(ranks.p),
     ]
 
 
 def _entry(line: Line) -> list[str]:
-    numbers = [_short(value) for value in (line.published, line.value, line.difference)]
+    numbers = [fixed(value, 4) for value in (line.published, line.value, line.difference)]
     trials = str(line.trials) if line.trials else ""
     verdicts = [line.paper_verdict, line.our_verdict]
     return [line.table, line.labels, line.column, line.metric, *numbers, trials, *verdicts]
@@ -103,12 +102,4 @@ def _entry(line: Line) -> list[str]:
 
 def _tex(text: str) -> str:
     number = text.replace("-", "", 1).replace(".", "", 1).isdigit()
-    return text.replace("-", "$-$") if number else markup.escape(text)
-
-
-def _short(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.4f}"
-
-
-def _fixed(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
+    return minus(text, "$-$") if number else markup.escape(text)

@@ -1,13 +1,11 @@
 """Verdicts as text: CSV, LaTeX, Markdown, and a table for the terminal."""
 
-import csv
-import io
-import math
 from pathlib import Path
 
 from rich.table import Table as RichTable
 
 from gradleak.analysis.statistics import LEAST
+from gradleak.analysis.text import csv_text, fixed, interval, minus
 from gradleak.claims.base import ClaimData
 from gradleak.claims.published import published_lines
 from gradleak.claims.published_report import published_csv, published_md, published_tex
@@ -20,21 +18,19 @@ COLOURS = {"supported": "green", "not supported": "red", "undecided": "yellow", 
 
 def claims_csv(verdicts: list[Verdict], data: ClaimData) -> str:
     """One line per claim with everything that is known of it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     head = ["id", "claim", "where", "statistic", "reads", "effect_is", "claimed", "margin", "effect", "low", "high"]
-    writer.writerow([*head, "n", "unit", "share", "verdict", "reason", "scale", "study", "title"])
+    rows: list[list[object]] = [[*head, "n", "unit", "share", "verdict", "reason", "scale", "study", "title"]]
     for verdict in verdicts:
         claim = verdict.claim
-        numbers = [_fixed(value) for value in (verdict.effect, verdict.low, verdict.high)]
-        writer.writerow(
+        numbers = [fixed(value) for value in (verdict.effect, verdict.low, verdict.high)]
+        rows.append(
             [
                 *(claim.id, claim.text, claim.where, claim.kind, claim.statistic.reads, claim.statistic.effect),
                 *(claim.claimed, f"{claim.margin:g}", *numbers, verdict.units, claim.statistic.unit),
-                *(_fixed(verdict.share), verdict.word, verdict.reason, verdict.scale, data.study, data.title),
+                *(fixed(verdict.share), verdict.word, verdict.reason, verdict.scale, data.study, data.title),
             ]
         )
-    return text.getvalue()
+    return csv_text(rows)
 
 
 def claims_md(verdicts: list[Verdict], data: ClaimData) -> str:
@@ -45,7 +41,7 @@ def claims_md(verdicts: list[Verdict], data: ClaimData) -> str:
             verdict.claim.text,
             verdict.claim.where,
             f"{_plain(verdict.claim.statistic.effect)}: {verdict.claim.rule}",
-            _number(verdict.effect),
+            _effect(verdict),
             _interval(verdict),
             str(verdict.units) if verdict.units else "",
             f"**{verdict.word}**",
@@ -63,7 +59,7 @@ def claims_tex(verdicts: list[Verdict], data: ClaimData) -> str:
     body = []
     for verdict in verdicts:
         texts = [verdict.claim.text, verdict.claim.where, f"{verdict.claim.statistic.effect}: {verdict.claim.rule}"]
-        numbers = [_minus(_number(verdict.effect)) or "--", _minus(_interval(verdict)) or "--"]
+        numbers = [minus(text, "$-$") or "--" for text in (_effect(verdict), _interval(verdict))]
         last = [str(verdict.units or "--"), verdict.word]
         body.append(markup.line([*map(markup.escape, texts), *numbers, *last]))
     heading = ["Claim", "In the paper", "Statistic: claimed", "Effect", r"95\,\% interval", "$n$", "Verdict"]
@@ -83,7 +79,7 @@ def terminal(verdicts: list[Verdict], data: ClaimData) -> RichTable:
         found.add_column(column, justify="right" if column in ("effect", "n") else "left", no_wrap=column == "claim")
     for verdict in verdicts:
         found.add_row(
-            *(verdict.claim.id, _number(verdict.effect), _interval(verdict), verdict.claim.rule),
+            *(verdict.claim.id, _effect(verdict), _interval(verdict), verdict.claim.rule),
             *(str(verdict.units or ""), f"[{COLOURS[verdict.word]}]{verdict.word}[/]", _rich(verdict.reason)),
         )
     return found
@@ -110,21 +106,12 @@ def _plain(text: str) -> str:
     return text.replace("$", "")
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"
+def _effect(verdict: Verdict) -> str:
+    return fixed(verdict.effect, 3)
 
 
 def _interval(verdict: Verdict) -> str:
-    return "" if math.isnan(verdict.low) else f"{verdict.low:.3f} to {verdict.high:.3f}"
-
-
-def _minus(text: str) -> str:
-    """A hyphen would be too short for a minus."""
-    return text.replace("-", "$-$")
-
-
-def _fixed(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6f}"
+    return interval(verdict.low, verdict.high, 3)
 
 
 FILES = tuple(f"{name}.{ending}" for name in ("claims", "published") for ending in ("csv", "tex", "md"))

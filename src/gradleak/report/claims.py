@@ -6,10 +6,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from gradleak.analysis.text import fixed, minus
 from gradleak.claims.verdict import VERDICTS
 from gradleak.errors import UserError
-from gradleak.report.read import is_number, read_csv
-from gradleak.report.tables import NOTHING, html, short
+from gradleak.report.read import is_number, number_of, read_csv
+from gradleak.report.tables import NOTHING, html
 
 MADE_BY = "gradleak claims"
 _COLUMNS = (
@@ -86,7 +87,7 @@ def _row(line: dict[str, str], path: Path, links: Mapping[str, str]) -> ClaimRow
 
 
 def _shown(text: str) -> str:
-    return f"{float(text):.3f}".replace("-", "−") if text else short(text)
+    return minus(fixed(number_of(text), 3))
 
 
 def _drawing(line: Mapping[str, str]) -> Markup:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from gradleak.analysis.summary import ordered
 from gradleak.presentations.base import Quantity, quantity
 from gradleak.presentations.table import TableSpec
-from gradleak.report.read import is_number
+from gradleak.report.read import is_number, number_of
 from gradleak.report.tables import Column, Field, HtmlTable, html
 
 NUMBERS = ("value", "std", "trials", "published")
@@ -71,14 +71,10 @@ def _typed(text: str) -> int | float | str:
     return int(number) if number.is_integer() else number
 
 
-def _number(row: dict[str, str], name: str) -> float:
-    return float(row[name]) if row[name] else math.nan
-
-
 def _ours(spec: TableSpec, metric: str, row: dict[str, str] | None, shape: Quantity, group: str) -> Field:
-    if row is None or math.isnan(_number(row, "value")):
+    if row is None or math.isnan(number_of(row["value"])):
         return Field(html("–"), style=f"number {group}")
-    value, std = _number(row, "value"), _number(row, "std")
+    value, std = number_of(row["value"]), number_of(row["std"])
     text = html(shape.text(value))
     if spec.bold(metric, value):
         text = Markup("<strong>{}</strong>").format(text)
@@ -93,6 +89,6 @@ def _published(found: _Entries, columns: Sequence[object], shape: Quantity, labe
     left = [Field(html(""), style="paper label")] * (labels - 1) + [Field(html(name), style="paper label")]
     values = []
     for column in columns:
-        value = math.nan if column not in found else _number(found[column], "published")
+        value = math.nan if column not in found else number_of(found[column]["published"])
         values.append(Field(html("" if math.isnan(value) else shape.text(value)), style="paper number"))
     return (*left, *values)

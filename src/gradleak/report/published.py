@@ -6,10 +6,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from gradleak.analysis.text import fixed, interval, minus, p_value
 from gradleak.claims.published import Agreement, Line, agreements
 from gradleak.presentations.base import QUANTITIES
 from gradleak.report.claims import MADE_BY
-from gradleak.report.read import read_csv
+from gradleak.report.read import number_of, read_csv
 from gradleak.report.tables import Column, Field, HtmlTable, html
 
 _TEXTS = ("table", "labels", "column", "metric", "experiment", "setting")
@@ -25,11 +26,11 @@ def read_lines(path: Path) -> list[Line]:
             labels=row["labels"],
             column=row["column"],
             metric=row["metric"],
-            published=_number(row["published"]),
+            published=number_of(row["published"]),
             experiment=row["experiment"],
             setting=row["setting"],
-            value=_number(row["ours"]),
-            std=_number(row["std"]),
+            value=number_of(row["ours"]),
+            std=number_of(row["std"]),
             trials=int(float(row["trials"] or 0)),
             paper_verdict=row["paper_says"],
             our_verdict=row["we_say"],
@@ -61,15 +62,13 @@ def agreed(lines: Sequence[Line]) -> tuple[int, int]:
 def _agreement(found: Agreement) -> tuple[Field, ...]:
     ranks = found.ranks
     rate = "" if math.isnan(found.rate) else f"{found.agreed} ({100 * found.rate:.0f} %)"
-    interval = "" if math.isnan(ranks.low) else _minus(f"{ranks.low:.2f} to {ranks.high:.2f}")
-    p = "" if math.isnan(ranks.p) else f"{ranks.p:.3f}" if ranks.p >= 0.001 else "<0.001"
     return (
         *(Field(html(_table(found.table))), Field(html(_metric(found.metric)))),
         *(_count(number) for number in (found.printed, found.found, found.judged)),
-        Field(html(rate), "" if math.isnan(found.rate) else f"{found.rate:.4f}", "number"),
-        Field(html("" if math.isnan(ranks.rho) else _minus(f"{ranks.rho:.2f}")), _key(ranks.rho), "number"),
-        Field(html(interval)),
-        Field(html(p), _key(ranks.p), "number"),
+        Field(html(rate), fixed(found.rate, 4), "number"),
+        Field(html(minus(fixed(ranks.rho, 2))), fixed(ranks.rho), "number"),
+        Field(html(minus(interval(ranks.low, ranks.high, 2)))),
+        Field(html(p_value(ranks.p)), fixed(ranks.p), "number"),
     )
 
 
@@ -103,17 +102,4 @@ def _count(number: int) -> Field:
 
 
 def _value(number: float) -> Field:
-    text = "" if math.isnan(number) else _minus(f"{number:.4f}")
-    return Field(html(text), _key(number), "number")
-
-
-def _key(number: float) -> str:
-    return "" if math.isnan(number) else f"{number:.6f}"
-
-
-def _number(text: str) -> float:
-    return float(text) if text else math.nan
-
-
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
+    return Field(html(minus(fixed(number, 4))), fixed(number), "number")

@@ -38,6 +38,11 @@ def is_number(text: str) -> bool:
         return False
 
 
+def number_of(text: str) -> float:
+    """The number of a CSV field; NaN where it is empty."""
+    return float(text) if text else math.nan
+
+
 def read_csv(
     path: Path, made_by: str, required: Sequence[str] = (), delimiter: str = ",", numbers: Sequence[str] = ()
 ) -> list[dict[str, str]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from gradleak.analysis.text import minus
 from gradleak.presentations.base import QUANTITIES, PresentationSpec, quantity
 from gradleak.report.read import is_number
 
@@ -46,7 +47,7 @@ def _formula(text: str) -> Markup:
     found = str(escape(_COMMAND.sub(lambda match: _SYMBOLS.get(match[1], match[1]), text)))
     tags = {"_": "sub", "^": "sup"}
     found = _SCRIPT.sub(lambda match: f"<{tags[match[1]]}>{match[2] or match[3] or ''}</{tags[match[1]]}>", found)
-    return Markup('<span class="math">{}</span>').format(Markup(found.replace("-", "−")))
+    return Markup('<span class="math">{}</span>').format(Markup(minus(found)))
 
 
 _WORDS = {
@@ -112,7 +113,7 @@ def short(text: str) -> str:
     """A number of a CSV file with four significant digits; whole numbers, and what is no number, as they are."""
     if not is_number(text) or text.lstrip("-").isdigit():
         return text
-    return f"{float(text):.4g}".replace("-", "−")
+    return minus(f"{float(text):.4g}")
 
 
 def _field(name: str, text: str, spec: PresentationSpec, numeric: bool) -> Field:

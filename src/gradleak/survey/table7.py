@@ -1,10 +1,9 @@
 """Table 7 as CSV and LaTeX, and how far the paper's text agrees with it."""
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 
+from gradleak.analysis.text import csv_text
 from gradleak.presentations import markup
 from gradleak.survey.schema import FIELDS, Survey, SurveyedAttack
 
@@ -21,7 +20,7 @@ def table_csv(survey: Survey) -> str:
         row += [here.attack, here.settings, here.without or ""] if here else ["", "", ""]
         rows.append([*row, attack.note or ""])
     head = [*fixed, *FIELDS, "implemented_as", "implemented_settings", "implemented_without", "note"]
-    return _csv([head, *rows])
+    return csv_text([head, *rows])
 
 
 def table_latex(survey: Survey) -> str:
@@ -55,7 +54,7 @@ def counts_csv(survey: Survey) -> str:
                 found[str(value)] += 1
                 here[str(value)] += attack.implemented is not None
         rows += [[field, value, str(found[value]), str(here[value])] for value in sorted(found)]
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def checks_csv(survey: Survey) -> str:
@@ -85,7 +84,7 @@ def checks_csv(survey: Survey) -> str:
             ]
             + [" ".join(map(str, sorted(group))) for group in (differ, absent, unnamed)]
         )
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def _named(survey: Survey, field: str, value: object) -> set[int]:
@@ -110,9 +109,3 @@ def _mark(attack: SurveyedAttack) -> str:
         return ""
     name = rf"\texttt{{{markup.escape(here.attack)}}}"
     return f"({name})" if here.without else name
-
-
-def _csv(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
