@@ -11,7 +11,7 @@ from core_cases import gradleak
 from worlds import world
 
 from gradleak.claims.base import ClaimData
-from gradleak.claims.ledger import listing, read_ledger
+from gradleak.claims.ledger import read_ledger
 from gradleak.claims.report import FILES
 from gradleak.claims.verdict import judge_all
 from gradleak.study.config import parse_config
@@ -127,7 +127,3 @@ def test_examples_of_the_documentation(tmp_path: Path) -> None:
     found = judge_all(claims, ClaimData("s", "S", data.experiments, data.results, tmp_path))
     assert [verdict.word for verdict in found] == ["not tested", "supported"]
     assert yaml.safe_load(blocks[0])["claims"][0]["statistic"]["experiment"] == "bn_mode"
-
-
-def test_the_documented_table_is_the_ledgers() -> None:
-    assert DOCS.endswith("```\npython -m gradleak.claims.ledger\n```\n\n" + listing())

@@ -5,7 +5,6 @@ hours or needs a cluster; or CI runs it. A rule gets the place and the command's
 """
 
 import contextlib
-import importlib.util
 import io
 import os
 import re
@@ -197,13 +196,6 @@ def peer(place: Place, path: str) -> None:
     assert callable(found["main"])
 
 
-def module(place: Place, *arguments: str) -> None:
-    """`python -m NAME`."""
-    _, name, *rest = arguments
-    assert importlib.util.find_spec(name)
-    assert printed(lambda: runpy.run_module(name, run_name="__main__"), name, *rest)
-
-
 def theory(place: Place, *arguments: str) -> None:
     """Too long to run once more: tests/theory/test_theory_outputs.py runs the same command with the same option."""
     text = (ROOT / "tests/theory/test_theory_outputs.py").read_text()
@@ -241,7 +233,6 @@ RULES: dict[str, Callable[..., None]] = {
     r"gradleak [a-z]+( show| list)?": parsed,  # the name of a command in a sentence
     r"snakemake( .*)?": snakemake,
     r"make( [a-z-]+)?( [A-Z]+=\S+)?": make,
-    r"python -m gradleak\.\S+": module,
     r"python -m pytest -m slurm": slurm_tests,
     r"python tests/slurm/cluster\.py (start|stop) \S+": cluster_by_ci,
     r"python tests/benchmarks/igsa\.py.*": small(

@@ -1,6 +1,5 @@
 """The ledger: the paper's claims, one entry each, validated."""
 
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,6 @@ from pydantic import Field, ValidationError
 from gradleak.claims.base import STATISTICS, Statistic
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
-from gradleak.presentations import markup
 
 LEDGER = "claims.yaml"
 
@@ -88,22 +86,3 @@ def parse_claim(content: object, where: str) -> Claim:
         raise UserError(f"{where}: {first_error(error)}{known}") from None
     rest = spec.model_dump(exclude={"statistic"})
     return Claim(**rest, kind=kind, statistic=statistic)
-
-
-def listing() -> str:
-    """The table: id, text, place, what is read, statistic and what the paper claims of it."""
-    rows = [
-        [
-            f"`{claim.id}`",
-            claim.text,
-            claim.where,
-            f"`{claim.statistic.reads}`",
-            f"`{claim.kind}`: {claim.statistic.effect} {claim.rule}",
-        ]
-        for claim in read_ledger()
-    ]
-    return markup.markdown_table(["id", "claim", "in the paper", "reads", "statistic and claimed side"], rows)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(listing())
