@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -133,3 +134,12 @@ def gradleak(*arguments: object) -> Ran:
         sys.argv = before
         torch.use_deterministic_algorithms(deterministic)
     return Ran(code, out.getvalue(), err.getvalue())
+
+
+def documented_columns() -> dict[str, re.Pattern[str]]:
+    """The columns of results.parquet in the table of docs/architecture.md; `<key>` stands for any key."""
+    text = (Path(__file__).parents[1] / "docs/architecture.md").read_text(encoding="utf-8")
+    section = text.split("## Columns of `results.parquet`")[1].split("\n## ")[0]
+    first = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
+    names = [name for cell in first for name in re.findall(r"`([a-z_<>]+)`", cell)]
+    return {name: re.compile(name.replace("<key>", r"\w+")) for name in names}
