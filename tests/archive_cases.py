@@ -7,6 +7,7 @@ from gradleak.archive.verify import recompute
 from gradleak.metrics.base import described
 from gradleak.stages.collect import collect
 from gradleak.stages.data import record_dataset
+from gradleak.stages.session import Session
 from gradleak.study.config import parse_config
 from gradleak.study.expand import load_study
 from gradleak.study.outline import Outline
@@ -53,10 +54,6 @@ ARCHIVED = """
 """
 
 
-def quiet(label: str, total: int):
-    return lambda iterations: None
-
-
 def planned(folder: Path, cache: Path, study: str = STUDY, **settings: object) -> Plan:
     """The plan of a study whose file is put into a folder."""
     folder.mkdir()
@@ -72,7 +69,7 @@ def finished_run(folder: Path, cache: Path, study: str = STUDY, **settings: obje
     plan = planned(folder, cache, study, **settings)
     outline, archives = Outline.parse(plan.text()), [Path(entry.archive) for entry in plan.reused]
     if plan.batches:
-        recompute(plan, folder, "cpu", quiet)
+        recompute(plan, folder, Session())
         record_dataset(plan, "photos10", folder / "data" / "photos10.json")
         (batch,) = plan.batches
         collect(outline, [folder / "images" / f"{batch}.parquet"], folder / "images.parquet")

@@ -19,6 +19,7 @@ from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import Classifier, batch_norm_layers, build_model, set_bn_mode
 from gradleak.specs import ClientSpec, ModelSpec
+from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
 
@@ -108,7 +109,7 @@ def run_alone(cell: Cell, cache: Path, out: Path) -> pd.DataFrame:
     """Run one cell as `gradleak attack` does; returns its rows."""
     from gradleak.stages.single import run_cell
 
-    run_cell(cell, Config(cache=cache, device="cpu"), out, "cpu", lambda label, total: lambda iterations: None)
+    run_cell(cell, Config(cache=cache, device="cpu"), out, Session())
     return pd.read_parquet(out / "result.parquet")
 
 

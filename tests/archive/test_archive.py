@@ -21,6 +21,7 @@ from gradleak.archive.write import write_archive
 from gradleak.engine.device import processor
 from gradleak.errors import UserError
 from gradleak.parquet import write_parquet
+from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
 from gradleak.study.expand import load_study
@@ -277,7 +278,7 @@ def test_a_cell_without_its_run_is_near_what_it_is_with_it(made, cache, tmp_path
     archive = Archive(made)
     cells = archive.runs[1].cells
     config = Config(cache=cache, device="cpu")
-    alone = recompute(plan_of(cells[:1], config), tmp_path, "cpu", lambda label, total: lambda iterations: None)
+    alone = recompute(plan_of(cells[:1], config), tmp_path, Session())
     rows = archive.results[archive.results["cell_id"] == cells[0].id]
     assert abs(alone["lpips"].mean() - rows["lpips"].mean()) < 0.05
 

@@ -12,6 +12,7 @@ from audit_cases import MODEL, settings
 
 from gradleak.audit.spec import AuditSpec
 from gradleak.audit.write import write_audit
+from gradleak.stages.session import Session
 from gradleak.study.config import Config
 
 
@@ -39,7 +40,7 @@ def audited(folder: Path, cache: Path) -> Callable[..., pd.DataFrame]:
     def run(out: str = "out", **changes: Any) -> pd.DataFrame:
         spec = AuditSpec.model_validate(settings(**changes))
         count = lambda label, total: lambda iterations: None  # noqa: E731
-        write_audit(spec, folder, Config(cache=cache, device="cpu"), folder / out, "cpu", count)
+        write_audit(spec, folder, Config(cache=cache, device="cpu"), folder / out, Session(progress=count))
         return pd.read_parquet(folder / out / "audit.parquet")
 
     return run

@@ -16,6 +16,7 @@ from gradleak.stages.collect import collect
 from gradleak.stages.common import checkpoint_path, global_model
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import write_scores
+from gradleak.stages.session import Session
 from gradleak.stages.update import InMemory, pack_update, read_updates, unpack_update, write_updates
 from gradleak.study.cell import Cell
 from gradleak.study.config import parse_config
@@ -93,7 +94,7 @@ def place(tmp_path_factory, cache):
     cells = plan.batch_cells(batch)
     write_checkpoint(cells[0], config, checkpoint_path(folder, cells[0], config))
     write_updates(plan, batch, folder, folder / "updates")
-    write_reconstructions(plan, batch, folder / "updates", folder, folder, folder / "reconstructions", "cpu")
+    write_reconstructions(plan, batch, folder / "updates", folder, folder, folder / "reconstructions", Session())
     write_scores(plan, batch, folder / "reconstructions", folder / "shard", folder / "images")
     collect(Outline.parse(plan.text()), [folder / "shard"], folder / "results.parquet")
     return folder, plan, cells

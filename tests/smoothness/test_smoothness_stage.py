@@ -15,6 +15,7 @@ from gradleak.stages import smoothness
 from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.collect import collect
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
+from gradleak.stages.session import Session
 from gradleak.stages.smoothness import write_smoothness
 from gradleak.study.cell import Cell
 from gradleak.study.config import parse_config
@@ -107,7 +108,7 @@ def test_values_are_those_of_the_library(plan, tmp_path):
 def test_a_killed_job_goes_on_with_the_next_cell_and_writes_the_same_bytes(plan, tmp_path, monkeypatch):
     (batch,) = plan.batches
     whole, out = tmp_path / "whole.parquet", tmp_path / "killed.parquet"
-    write_smoothness(plan, batch, tmp_path / "checkpoints", whole, "cpu")
+    write_smoothness(plan, batch, tmp_path / "checkpoints", whole, Session())
     measured = []
     measure = smoothness.measure
 
@@ -119,11 +120,11 @@ def test_a_killed_job_goes_on_with_the_next_cell_and_writes_the_same_bytes(plan,
 
     monkeypatch.setattr(smoothness, "measure", counting)
     with pytest.raises(KeyboardInterrupt):
-        write_smoothness(plan, batch, tmp_path / "checkpoints", out, "cpu")
+        write_smoothness(plan, batch, tmp_path / "checkpoints", out, Session())
     assert not out.exists()
     assert len(json.loads((tmp_path / "killed.parquet.state").read_text())) == 3
     measured[:] = [1, 1]  # one more is allowed: the fourth
-    write_smoothness(plan, batch, tmp_path / "checkpoints", out, "cpu")
+    write_smoothness(plan, batch, tmp_path / "checkpoints", out, Session())
     assert out.read_bytes() == whole.read_bytes()
 
 
@@ -134,11 +135,11 @@ def test_a_cell_without_igsa_is_named_and_a_batch_that_asks_for_none_is_refused(
     write_checkpoint(cell, plan.config, checkpoint_path(tmp_path / "checkpoints", cell, plan.config))
     (batch,) = plan.batches
     with pytest.raises(UserError, match=rf"^cell {cell.id} \(model 'convnet', round 0\): IGSA: precision is 'float32'"):
-        write_smoothness(plan, batch, tmp_path / "checkpoints", tmp_path / "out.parquet", "cpu")
+        write_smoothness(plan, batch, tmp_path / "checkpoints", tmp_path / "out.parquet", Session())
     plan = plan_of(tmp_path, [{}])
     (batch,) = plan.batches
     with pytest.raises(UserError, match="no cell has the part 'smoothness'"):
-        write_smoothness(plan, batch, tmp_path / "checkpoints", tmp_path / "out.parquet", "cpu")
+        write_smoothness(plan, batch, tmp_path / "checkpoints", tmp_path / "out.parquet", Session())
 
 
 def rows_of(plan, path):
@@ -150,7 +151,7 @@ def rows_of(plan, path):
 def test_collect_joins_the_columns_to_the_cells_that_ask_for_them(plan, tmp_path):
     (batch,) = plan.batches
     rows_of(plan, tmp_path / "shard.parquet")
-    write_smoothness(plan, batch, tmp_path / "checkpoints", tmp_path / f"{batch}.parquet", "cpu")
+    write_smoothness(plan, batch, tmp_path / "checkpoints", tmp_path / f"{batch}.parquet", Session())
     outline = Outline.parse(plan.text())
     collect(outline, [tmp_path / "shard.parquet"], tmp_path / "results.parquet", tmp_path, tmp_path)
     results = pd.read_parquet(tmp_path / "results.parquet").set_index("cell_id")

@@ -17,6 +17,7 @@ from gradleak.stages import federate
 from gradleak.stages.common import global_model, initial_model
 from gradleak.stages.data import record_dataset
 from gradleak.stages.federate import model_of, write_training
+from gradleak.stages.session import Session, silent
 from gradleak.study.config import parse_config
 from gradleak.study.expand import load_study
 from gradleak.study.ids import training_id
@@ -53,7 +54,7 @@ def plan_of(folder, rounds, config=None, **sets):
     return make_plan(load_study(path), config or parse_config({"device": "cpu"}, "here"))
 
 
-def run(folder, rounds, progress=None, config=None, **sets):
+def run(folder, rounds, progress=silent, config=None, **sets):
     """Train as the command does; returns the bytes of the checkpoints by round, and of the accuracies."""
     plan = plan_of(folder, rounds, config, **sets)
     (training,) = plan.trainings
@@ -61,7 +62,7 @@ def run(folder, rounds, progress=None, config=None, **sets):
     for path in paths.values():
         path.unlink(missing_ok=True)  # as Snakemake does with the outputs of a job before it runs
     out = folder / "trainings" / f"{training}.parquet"
-    write_training(plan.training_cell(training), paths, plan.config, out, "cpu", progress)
+    write_training(plan.training_cell(training), paths, plan.config, out, Session(progress=progress))
     return {number: path.read_bytes() for number, path in paths.items()}, out.read_bytes()
 
 
@@ -253,7 +254,7 @@ def test_a_label_space_view_gets_the_model_of_the_label_spaces_images(tmp_path):
     config = parse_config({"device": "cpu", "data": source}, "here")
     sets = {"dataset": {"name": "photos10", "resolution": 16, "classes": {"rocket": "c0"}, "label_space": "mine"}}
     sets |= {"model.training.images": 40, "model.training.evaluate": None}
-    run(tmp_path, [2], None, config, **sets)
+    run(tmp_path, [2], silent, config, **sets)
     plan = plan_of(tmp_path, [2], config, **sets)
     (training,) = plan.trainings
     frame = pd.read_parquet(tmp_path / "trainings" / f"{training}.parquet")
@@ -301,7 +302,7 @@ def test_a_missing_and_a_damaged_checkpoint_are_one_line(place, done, tmp_path):
         global_model(cell, plan.config, tmp_path)
     assert "\n" not in str(caught.value)
     assert torch.equal(
-        model_of(cell, plan.config, place / "checkpoints", "cpu").network.fc.weight,
+        model_of(cell, plan.config, place / "checkpoints", Session()).network.fc.weight,
         global_model(cell, plan.config, place / "checkpoints").network.fc.weight,
     )
     assert training_id(cell, plan.config) in plan.trainings

@@ -12,6 +12,7 @@ from gradleak.specs import ModelSpec
 from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.common import checkpoint_path
 from gradleak.stages.reconstruct import write_reconstructions
+from gradleak.stages.session import Session, silent
 from gradleak.stages.update import write_updates
 from gradleak.study.config import parse_config
 from gradleak.study.expand import load_study
@@ -49,10 +50,10 @@ class Place:
             write_checkpoint(cell, self.config, checkpoint_path(folder, cell, self.config))
         write_updates(self.plan, self.batch, folder, folder / "updates")
 
-    def reconstruct(self, name, progress=None):
+    def reconstruct(self, name, progress=silent):
         out = self.folder / name
         write_reconstructions(
-            self.plan, self.batch, self.folder / "updates", self.folder, self.folder, out, "cpu", progress
+            self.plan, self.batch, self.folder / "updates", self.folder, self.folder, out, Session(progress=progress)
         )
         return load_file(out)
 

@@ -14,6 +14,7 @@ from gradleak.errors import UserError
 from gradleak.files import sha256
 from gradleak.stages.auxiliaries import auxiliary_loader, load_auxiliary
 from gradleak.stages.pretrain import write_auxiliary, write_quality
+from gradleak.stages.session import Session
 from gradleak.study.config import parse_config
 from gradleak.study.ids import auxiliary_id
 
@@ -47,7 +48,9 @@ def auxiliary(name, **settings):
 def folder(config, tmp_path_factory):
     found = tmp_path_factory.mktemp("auxiliary")
     for name in KINDS:
-        write_auxiliary(auxiliary(name), config, found / f"{auxiliary_id(auxiliary(name), config)}.safetensors", "cpu")
+        write_auxiliary(
+            auxiliary(name), config, found / f"{auxiliary_id(auxiliary(name), config)}.safetensors", Session()
+        )
     return found
 
 
@@ -74,11 +77,11 @@ def test_a_killed_job_writes_the_same_bytes(folder, config, name, tmp_path):
     given = auxiliary(name)
     out = path_of(tmp_path, given, config)
     with pytest.raises(Killed):
-        write_auxiliary(given, config, out, "cpu", lambda title, total: killing(2 if name == "dcgan" else 3))
+        write_auxiliary(given, config, out, Session(progress=lambda title, total: killing(2 if name == "dcgan" else 3)))
     assert not out.exists()
     assert list(out.with_name(out.name + ".state").glob("*.safetensors"))
     counted = []
-    write_auxiliary(given, config, out, "cpu", lambda title, total: counted.append)
+    write_auxiliary(given, config, out, Session(progress=lambda title, total: counted.append))
     assert counted[0] > 0
     assert out.read_bytes() == path_of(folder, given, config).read_bytes()
     assert not out.with_name(out.name + ".state").exists()
@@ -112,7 +115,7 @@ def test_a_biggan_goes_through_the_stage_and_is_not_called_trained(config, tmp_p
 
     given = biggan_config(biggan_file(tmp_path, 10), DATASET, 10)
     out = path_of(tmp_path, given, config)
-    write_auxiliary(given, config, out, "cpu")
+    write_auxiliary(given, config, out, Session())
     assert json.loads(out.with_suffix(".safetensors.provenance.json").read_text())["auxiliary"]["sha256"] == sha256(
         given.weights
     )

@@ -22,6 +22,7 @@ from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.data import record_dataset
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import write_scores
+from gradleak.stages.session import Session, silent
 from gradleak.stages.update import read_updates, write_updates
 from gradleak.study.cell import Cell
 from gradleak.study.config import parse_config
@@ -71,9 +72,9 @@ class Place:
         write_updates(self.plan, self.batch, self["checkpoints"], self["updates.safetensors"])
         return self
 
-    def reconstruct(self, name="reconstructions.safetensors", progress=None):
+    def reconstruct(self, name="reconstructions.safetensors", progress=silent):
         folders = (self["updates.safetensors"], self["checkpoints"], self["auxiliary"])
-        write_reconstructions(self.plan, self.batch, *folders, self[name], "cpu", progress)
+        write_reconstructions(self.plan, self.batch, *folders, self[name], Session(progress=progress))
 
     def finished(self):
         self.trained().reconstruct()
@@ -300,7 +301,7 @@ def test_a_missing_input_is_one_line_that_names_the_file_and_the_command(done, t
     calls = {
         "checkpoint": lambda: write_updates(done.plan, done.batch, tmp_path, tmp_path / "out"),
         "updates": lambda: write_reconstructions(
-            done.plan, done.batch, missing, done["checkpoints"], tmp_path, tmp_path / "out", "cpu"
+            done.plan, done.batch, missing, done["checkpoints"], tmp_path, tmp_path / "out", Session()
         ),
         "reconstructions": lambda: write_scores(done.plan, done.batch, missing, tmp_path / "out", tmp_path / "images"),
         "shard": lambda: collect(Outline.parse(done.plan.text()), [missing], tmp_path / "out"),
@@ -324,7 +325,7 @@ def test_a_damaged_input_is_a_user_error(done, tmp_path, what, damage):
     else:
         save_file({name.replace(done.cells[0].id, "0" * 16): value for name, value in load_file(path).items()}, path)
     stages = {
-        "updates": (write_reconstructions, path, done["checkpoints"], tmp_path, tmp_path / "out", "cpu"),
+        "updates": (write_reconstructions, path, done["checkpoints"], tmp_path, tmp_path / "out", Session()),
         "reconstructions": (write_scores, path, tmp_path / "out", tmp_path / "images"),
     }
     stage, *arguments = stages[what]
@@ -337,7 +338,7 @@ def test_updates_of_other_cells_are_refused(done, tmp_path):
     content = load_file(done["updates.safetensors"])
     save_file({name: value for name, value in content.items() if name.startswith(done.cells[0].id)}, path)
     with pytest.raises(UserError, match=f"the update of cell {done.cells[1].id} is missing"):
-        write_reconstructions(done.plan, done.batch, path, done["checkpoints"], tmp_path, tmp_path / "out", "cpu")
+        write_reconstructions(done.plan, done.batch, path, done["checkpoints"], tmp_path, tmp_path / "out", Session())
 
 
 def test_a_file_that_is_no_parquet_is_a_user_error(tmp_path):

@@ -12,6 +12,7 @@ from tuning_cases import SEARCH, search_of
 from gradleak.data.opening import open_dataset
 from gradleak.data.roles import PublicImages, TuningImages
 from gradleak.errors import UserError
+from gradleak.stages.session import Session, silent
 from gradleak.study.config import parse_config
 from gradleak.tuning.evaluation import Evaluator, tuning_clients
 from gradleak.tuning.record import tune
@@ -24,9 +25,9 @@ def config(cache):
     return parse_config({"device": "cpu", "cache": str(cache)}, "here")
 
 
-def run(folder, config, progress=None, **changes):
+def run(folder, config, progress=silent, **changes):
     out = folder / "found.yaml"
-    words = tune(search_of(folder, **changes), config, out, "cpu", folder / "auxiliary", progress)
+    words = tune(search_of(folder, **changes), config, out, folder / "auxiliary", Session(progress=progress))
     return yaml.safe_load(out.read_text()), words
 
 
@@ -127,7 +128,7 @@ def test_any_other_error_ends_the_search(tmp_path, config, monkeypatch):
 
 def test_the_images_are_for_tuning_only_and_those_of_the_validation_are_fresh(tmp_path, config):
     search = search_of(tmp_path, trials={"count": 3, "first": 1})
-    clients = tuning_clients(search, config)
+    clients = tuning_clients(search, config, Session())
     used = [image.numpy().tobytes() for client in clients for image in client.images]
     assert len(used) == len(set(used)) == 12
     dataset = open_dataset("photos10", 16, {})
@@ -139,25 +140,25 @@ def test_the_images_are_for_tuning_only_and_those_of_the_validation_are_fresh(tm
 
 
 def test_the_adversary_sees_no_more_than_the_cell_grants(tmp_path, config):
-    client = tuning_clients(search_of(tmp_path), config)[0]
+    client = tuning_clients(search_of(tmp_path), config, Session())[0]
     assert client.update.training is None
     assert client.update.labels is not None
-    granted = tuning_clients(search_of(tmp_path, cell__knowledge_level=3), config)[0]
+    granted = tuning_clients(search_of(tmp_path, cell__knowledge_level=3), config, Session())[0]
     assert granted.update.training is not None
     attack = SEARCH["cell"]["attack"] | {"labels": "inferred"}
-    assert tuning_clients(search_of(tmp_path, cell__attack=attack), config)[0].update.labels is None
+    assert tuning_clients(search_of(tmp_path, cell__attack=attack), config, Session())[0].update.labels is None
 
 
 def test_too_few_tuning_images_are_a_clear_line(tmp_path, config):
     with pytest.raises(UserError, match=r"trials: 2 x 99 clients .* of 2 images from 5 on need 401 tuning images"):
-        tuning_clients(search_of(tmp_path, trials={"count": 99, "first": 5}), config)
+        tuning_clients(search_of(tmp_path, trials={"count": 99, "first": 5}), config, Session())
 
 
 def test_scores_are_those_of_the_restart_with_the_lowest_objective(tmp_path, config, monkeypatch):
     from gradleak.attacks.base import ATTACKS, Reconstruction
 
     search = search_of(tmp_path)
-    clients = tuning_clients(search, config)[:1]
+    clients = tuning_clients(search, config, Session())[:1]
     truth = clients[0].images
 
     def run_known(attack, trials, context):
@@ -165,5 +166,5 @@ def test_scores_are_those_of_the_restart_with_the_lowest_objective(tmp_path, con
         return Reconstruction(images, torch.tensor([[2.0, 1.0]]), torch.ones(1, 2))
 
     monkeypatch.setattr(ATTACKS["gia-o"], "run", run_known)
-    (scores,) = Evaluator(config, "cpu", tmp_path)({7: search.attack({})}, clients, "x").values()
+    (scores,) = Evaluator(config, tmp_path, Session())({7: search.attack({})}, clients, "x").values()
     assert scores == pytest.approx([0.0, 0.0], abs=1e-6)

@@ -5,12 +5,13 @@ import shlex
 from collections import Counter
 
 import pandas as pd
-from archive_cases import ARCHIVED, STUDY, finished_run, quiet
+from archive_cases import ARCHIVED, STUDY, finished_run
 from core_cases import gradleak
 from test_workflow import checkout  # noqa: F401  # the fixture
 
 from gradleak.archive.verify import recompute
 from gradleak.archive.write import write_archive
+from gradleak.stages.session import Session
 from gradleak.study.plan import Plan
 
 
@@ -38,7 +39,7 @@ def test_more_trials_cause_only_the_new_jobs(checkout, tmp_path, monkeypatch):  
     plan = Plan.read(here / "plan.json")
     (batch,) = plan.batches.values()
     assert set(batch.cells) == plan.cells.keys() - first.cells.keys()
-    recompute(plan, here, "cpu", quiet)
+    recompute(plan, here, Session())
     for stage in ("collect", "tables", "figures"):
         for command in re.findall(rf"gradleak {stage} .*?(?= 2?> )", planned.stdout):
             ran = gradleak(*shlex.split(command)[1:])

@@ -1,7 +1,7 @@
 """Verifies an archive: draws cells, computes them again on the same pixels, and compares."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from gradleak.stages.federate import write_training
 from gradleak.stages.pretrain import write_auxiliary
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import write_scores
+from gradleak.stages.session import Session
 from gradleak.stages.update import write_updates
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config, JobConfig
@@ -177,8 +178,6 @@ def estimate(archive: Archive, run: Run, device: str) -> float:
     return run.seconds * float(rates[then]["flops_per_s"]) / float(rates[kind_of(device)]["flops_per_s"])
 
 
-Progress = Callable[[str, int], Callable[[int], None]]
-
 # One job, however long.
 _ONE_JOB = JobConfig(minutes=1e9)
 
@@ -192,7 +191,7 @@ def plan_of(cells: list[Cell], config: Config) -> Plan:
     return make_plan(Study("verify", "", {"cells": experiment}), config.model_copy(update={"jobs": _ONE_JOB}))
 
 
-def recompute(plan: Plan, folder: Path, device: str, progress: Progress) -> pd.DataFrame:
+def recompute(plan: Plan, folder: Path, session: Session) -> pd.DataFrame:
     """Run the stages of a plan with one batch in a folder; returns the batch's rows as `gradleak score` writes them.
 
     What the folder holds already of checkpoints, trainings and auxiliary models is kept.
@@ -206,14 +205,14 @@ def recompute(plan: Plan, folder: Path, device: str, progress: Progress) -> pd.D
     for training in plan.trainings:
         rounds = {number: checkpoints / f"{name}.safetensors" for number, name in plan.rounds(training).items()}
         out = folder / "trainings" / f"{training}.parquet"
-        write_training(plan.training_cell(training), rounds, plan.config, out, device, progress)
+        write_training(plan.training_cell(training), rounds, plan.config, out, session)
     for name, auxiliary in plan.auxiliaries.items():
         path = auxiliaries / f"{name}.safetensors"
         if not path.exists():
-            write_auxiliary(auxiliary, plan.config, path, device, progress)
+            write_auxiliary(auxiliary, plan.config, path, session)
     updates, found = (folder / kind / f"{batch}.safetensors" for kind in ("updates", "reconstructions"))
     write_updates(plan, batch, checkpoints, updates)
-    write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, found, device, progress)
+    write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, found, session)
     shard, images = folder / "shards" / f"{batch}.parquet", folder / "images" / f"{batch}.parquet"
     write_scores(plan, batch, found, shard, images)
     return read_parquet(shard)

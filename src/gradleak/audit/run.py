@@ -1,7 +1,7 @@
 """The runs of an audit: each attack on each round's updates after each post-processing, finished ones kept."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -29,13 +29,13 @@ from gradleak.specs import DatasetSpec, ModelSpec
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.reconstruct import attack_family
 from gradleak.stages.score import score_cell, update_facts
+from gradleak.stages.session import Session
 from gradleak.stages.single import train_missing
 from gradleak.stages.update import InMemory, pack_update, unpack_update
-from gradleak.stopping import Stopped, never
+from gradleak.stopping import Stopped
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
 
-Progress = Callable[[str, int], Callable[[int], None]]
 # Of a cell's factors, what says nothing of a model that comes with its weights.
 _NOT_THE_USERS = [
     "model_name",
@@ -108,9 +108,7 @@ def run_all(
     spec: AuditSpec,
     config: Config,
     out: Path,
-    device: str,
-    progress: Progress,
-    stop: Callable[[], bool] = never,
+    session: Session,
 ) -> Found:
     """Do all runs. Each is kept under `out/runs` under the hash of what decides it, and not done again.
 
@@ -122,7 +120,7 @@ def run_all(
     images.check(received[0].model.num_classes)
     runs = list(_runs(spec, images.name, received, victims))
     scorer = Scorer(fetch_backbone(config.cache).parent)
-    count = progress("attacks", sum(run.attack.config.total_iterations for run in runs))
+    count = session.progress("attacks", sum(run.attack.config.total_iterations for run in runs))
     auxiliaries = config.cache / "auxiliary"
     parts = []
     for run in runs:
@@ -131,15 +129,15 @@ def run_all(
         kept = Kept(out / "runs", _key(run, content))
         part = kept.read()
         if part is None:
-            train_missing(run.cells[0], config, auxiliaries, device, progress)
+            train_missing(run.cells[0], config, auxiliaries, session)
             loader = auxiliary_loader(config, auxiliaries)
-            context = RunContext(device, kept.state, config.jobs.save_every_s, count, stop, loader)
+            context = RunContext(session.device, kept.state, config.jobs.save_every_s, count, session.stop, loader)
             part = _attacked(run, clients, content, context, scorer)
             kept.write(*part)
         else:
             count(run.attack.config.total_iterations)
         parts.append([frame.assign(**run.labels)[[*run.labels, *frame.columns]] for frame in part])
-        if stop():
+        if session.stop():
             raise Stopped(f"{out}: finished runs are kept")
     rows, pictures = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
     return Found(rows, pictures, received, images.dataset.fingerprint(), received[0].model.num_classes)

@@ -1,14 +1,13 @@
 """An audit from its file to its page."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from gradleak.audit.page import page
-from gradleak.audit.run import Found, Progress, run_all
+from gradleak.audit.run import Found, run_all
 from gradleak.audit.source import importable
 from gradleak.audit.spec import AuditSpec
 from gradleak.audit.table import entries, verdicts
@@ -16,7 +15,7 @@ from gradleak.audit.words import verdict_words
 from gradleak.engine.device import device_name
 from gradleak.files import write_files, write_provenance, write_text
 from gradleak.parquet import write_parquet
-from gradleak.stopping import never
+from gradleak.stages.session import Session
 from gradleak.study.config import Config
 
 
@@ -25,9 +24,7 @@ def write_audit(
     folder: Path,
     config: Config,
     out: Path,
-    device: str,
-    progress: Progress,
-    stop: Callable[[], bool] = never,
+    session: Session,
 ) -> list[str]:
     """Run an audit and write its files to `out`; returns a line per post-processing.
 
@@ -37,7 +34,7 @@ def write_audit(
     """
     started = time.time()
     with importable(folder):
-        found = run_all(spec, config, out, device, progress, stop)
+        found = run_all(spec, config, out, session)
     table = entries(found.rows)
     judged = verdicts(spec, table, found.rows)
     write_parquet(found.rows, out / "audit.parquet")
@@ -45,7 +42,7 @@ def write_audit(
     csv = {"audit.csv": found.rows, "table.csv": pd.DataFrame([asdict(entry) for entry in table])}
     write_files(out, {name: frame.to_csv(index=False, lineterminator="\n").encode() for name, frame in csv.items()})
     write_text(out / "audit.html", page(spec, found, table, judged))
-    write_provenance(out / "audit.html", started, **_facts(spec, found, device))
+    write_provenance(out / "audit.html", started, **_facts(spec, found, session.device))
     return [f"{verdict.defense}: {verdict.outcome}. {verdict_words(verdict)}" for verdict in judged]
 
 

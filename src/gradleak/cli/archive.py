@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradleak.cli.options import PATH, chosen_config, config_option
+from gradleak.cli.options import PATH, chosen_config, config_option, prepare, progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,8 +83,8 @@ def verify(
 
     from gradleak.archive.read import Archive
     from gradleak.archive.verify import check_data, compare, differences, draw, estimate, plan_of, recompute
-    from gradleak.cli.options import prepare, progress_bar
     from gradleak.metrics.backbone import fetch_backbone
+    from gradleak.stages.session import Session
 
     archive = Archive(folder)
     config = chosen_config(context, config_path)
@@ -105,7 +105,7 @@ def verify(
     found: list[Comparison] = []
     with tempfile.TemporaryDirectory() as place, progress_bar() as progress:
         for cell, run in drawn:
-            ours = recompute(plan_of(run.cells, config), Path(place), device, progress)
+            ours = recompute(plan_of(run.cells, config), Path(place), Session(device, progress))
             ours = ours[ours["cell_id"].isin(run.compared)]
             found += compare(ours, archive.results, exact=not apart[cell])
     console = Console()

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from gradleak.stages.session import Count, Session
+from gradleak.stopping import never
+
 if TYPE_CHECKING:
     from gradleak.study.config import Config
 
@@ -50,7 +53,7 @@ def chosen_config(context: click.Context, path: Path) -> "Config":
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+def progress_bar() -> Iterator[Callable[[str, int], Count]]:
     """Yield `progress(label, total) -> count(iterations)`; bars on a terminal, sparse lines in a log file."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -62,14 +65,14 @@ def progress_bar() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bars:
 
-        def progress(label: str, total: int) -> Callable[[int], None]:
+        def progress(label: str, total: int) -> Count:
             task = bars.add_task(label, total=total)
             return lambda iterations: bars.update(task, advance=iterations)
 
         yield progress
 
 
-def _log_lines(label: str, total: int) -> Callable[[int], None]:
+def _log_lines(label: str, total: int) -> Count:
     done, quarter = 0, -1
 
     def count(iterations: int) -> None:
@@ -82,7 +85,15 @@ def _log_lines(label: str, total: int) -> Callable[[int], None]:
     return count
 
 
-def prepare(config: Any) -> str:
+@contextmanager
+def session(config: "Config", stop: Callable[[], bool] = never) -> Iterator[Session]:
+    """Set up the process for a config's device and threads, and show progress; `stop` as of `Session`."""
+    device = prepare(config)
+    with progress_bar() as progress:
+        yield Session(device, progress, stop)
+
+
+def prepare(config: "Config") -> str:
     """Set up the process for a config's device and threads; returns the device.
 
     Of several GPUs it takes one that no other command has.
@@ -97,7 +108,7 @@ def prepare(config: Any) -> str:
     return device
 
 
-def prepare_cpu(config: Any) -> None:
+def prepare_cpu(config: "Config") -> None:
     """Set up the process of a stage that computes on the CPU whatever the config's device is."""
     from gradleak.engine.device import prepare_device
 

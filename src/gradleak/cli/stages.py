@@ -4,7 +4,16 @@ from pathlib import Path
 
 import click
 
-from gradleak.cli.options import PATH, auxiliaries_option, batch_option, checkpoints_option, out_option, plan_option
+from gradleak.cli.options import (
+    PATH,
+    auxiliaries_option,
+    batch_option,
+    checkpoints_option,
+    out_option,
+    plan_option,
+    prepare_cpu,
+    session,
+)
 
 _auxiliary_option = click.option("--auxiliary", required=True, help="Id of an auxiliary model in the plan.")
 
@@ -26,16 +35,14 @@ def run(plan_path: Path, auxiliary: str, out: Path) -> None:
       gradleak pretrain run --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
         --out results/quick/auxiliary/0123456789abcdef.safetensors
     """
-    from gradleak.cli.options import prepare, progress_bar
     from gradleak.stages.pretrain import write_auxiliary
     from gradleak.stopping import stop_on_sigterm
     from gradleak.study.plan import Plan
 
     plan = Plan.read(plan_path)
     chosen = plan.auxiliary(auxiliary)
-    device = prepare(plan.config)
-    with progress_bar() as progress, stop_on_sigterm() as stop:
-        write_auxiliary(chosen, plan.config, out, device, progress, stop)
+    with stop_on_sigterm() as stop, session(plan.config, stop) as own:
+        write_auxiliary(chosen, plan.config, out, own)
 
 
 @pretrain.command()
@@ -52,7 +59,6 @@ def show(plan_path: Path, auxiliary: str, weights: Path, sheet: Path, out: Path)
       gradleak pretrain show --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
         --weights results/quick/auxiliary --out quality.json --sheet samples.png
     """
-    from gradleak.cli.options import prepare_cpu
     from gradleak.stages.pretrain import write_quality
     from gradleak.study.plan import Plan
 
@@ -74,7 +80,6 @@ def checkpoint(plan_path: Path, name: str, out: Path) -> None:
       gradleak checkpoint --plan results/quick/plan.json --checkpoint 0123456789abcdef \\
         --out results/quick/checkpoints/0123456789abcdef.safetensors
     """
-    from gradleak.cli.options import prepare_cpu
     from gradleak.errors import UserError
     from gradleak.stages.checkpoint import write_checkpoint
     from gradleak.study.plan import Plan
@@ -101,15 +106,13 @@ def federate(plan_path: Path, training: str, checkpoints: Path, out: Path) -> No
       gradleak federate --plan results/quick/plan.json --training 0123456789abcdef \\
         --checkpoints results/quick/checkpoints --out results/quick/trainings/0123456789abcdef.parquet
     """
-    from gradleak.cli.options import prepare, progress_bar
     from gradleak.stages.federate import write_training
     from gradleak.study.plan import Plan
 
     plan = Plan.read(plan_path)
     rounds = {number: checkpoints / f"{name}.safetensors" for number, name in plan.rounds(training).items()}
-    device = prepare(plan.config)
-    with progress_bar() as progress:
-        write_training(plan.training_cell(training), rounds, plan.config, out, device, progress)
+    with session(plan.config) as own:
+        write_training(plan.training_cell(training), rounds, plan.config, out, own)
 
 
 @click.command()
@@ -125,7 +128,6 @@ def update(plan_path: Path, batch: str, checkpoints: Path, out: Path) -> None:
       gradleak update --plan results/quick/plan.json --batch 0123456789abcdef \\
         --checkpoints results/quick/checkpoints --out results/quick/updates/0123456789abcdef.safetensors
     """
-    from gradleak.cli.options import prepare_cpu
     from gradleak.stages.update import write_updates
     from gradleak.study.plan import Plan
 
@@ -147,14 +149,12 @@ def smoothness(plan_path: Path, batch: str, checkpoints: Path, out: Path) -> Non
       gradleak smoothness --plan results/quick/plan.json --batch 0123456789abcdef \\
         --checkpoints results/quick/checkpoints --out results/quick/smoothness/0123456789abcdef.parquet
     """
-    from gradleak.cli.options import prepare, progress_bar
     from gradleak.stages.smoothness import write_smoothness
     from gradleak.study.plan import Plan
 
     plan = Plan.read(plan_path)
-    device = prepare(plan.config)
-    with progress_bar() as progress:
-        write_smoothness(plan, batch, checkpoints, out, device, progress)
+    with session(plan.config) as own:
+        write_smoothness(plan, batch, checkpoints, out, own)
 
 
 @click.command()
@@ -176,15 +176,13 @@ def reconstruct(plan_path: Path, batch: str, checkpoints: Path, auxiliaries: Pat
         --checkpoints results/quick/checkpoints --updates results/quick/updates/0123456789abcdef.safetensors \\
         --out results/quick/reconstructions/0123456789abcdef.safetensors
     """
-    from gradleak.cli.options import prepare, progress_bar
     from gradleak.stages.reconstruct import write_reconstructions
     from gradleak.stopping import stop_on_sigterm
     from gradleak.study.plan import Plan
 
     plan = Plan.read(plan_path)
-    device = prepare(plan.config)
-    with progress_bar() as progress, stop_on_sigterm() as stop:
-        write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, out, device, progress, stop)
+    with stop_on_sigterm() as stop, session(plan.config, stop) as own:
+        write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, out, own)
 
 
 @click.command()
@@ -202,7 +200,6 @@ def score(plan_path: Path, batch: str, reconstructions: Path, out: Path, images:
         --reconstructions results/quick/reconstructions/0123456789abcdef.safetensors \\
         --out results/quick/shards/0123456789abcdef.parquet --images results/quick/images/0123456789abcdef.parquet
     """
-    from gradleak.cli.options import prepare_cpu
     from gradleak.stages.score import write_scores
     from gradleak.study.plan import Plan
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradleak.cli.options import PATH, chosen_config, config_option, example_option
+from gradleak.cli.options import PATH, chosen_config, config_option, example_option, session
 from gradleak.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,16 +29,14 @@ def attack(context: click.Context, cell_path: Path | None, out: Path | None, con
     """
     if cell_path is None or out is None:
         raise click.UsageError("give CELL.yaml and --out DIR, or --example")
-    from gradleak.cli.options import prepare, progress_bar
     from gradleak.stages.single import run_cell
     from gradleak.study.cell import Cell
     from gradleak.study.config import read_yaml
 
     config = chosen_config(context, config_path)
     cell = Cell.parse(read_yaml(cell_path), str(cell_path))
-    device = prepare(config)
-    with progress_bar() as progress:
-        summary = run_cell(cell, config, out, device, progress)
+    with session(config) as own:
+        summary = run_cell(cell, config, out, own)
     click.echo(summary)
 
 
@@ -63,14 +61,12 @@ def audit(context: click.Context, audit_path: Path | None, out: Path | None, con
         raise click.UsageError("give AUDIT.yaml and --out DIR, or --example")
     from gradleak.audit.spec import load_audit
     from gradleak.audit.write import write_audit
-    from gradleak.cli.options import prepare, progress_bar
     from gradleak.stopping import stop_on_sigterm
 
     config = chosen_config(context, config_path)
     spec = load_audit(audit_path)
-    device = prepare(config)
-    with progress_bar() as progress, stop_on_sigterm() as stop:
-        lines = write_audit(spec, audit_path.parent, config, out, device, progress, stop)
+    with stop_on_sigterm() as stop, session(config, stop) as own:
+        lines = write_audit(spec, audit_path.parent, config, out, own)
     click.echo("\n".join([*lines, f"-> {out / 'audit.html'}"]))
 
 
@@ -94,16 +90,14 @@ def tune(context: click.Context, search_path: Path, out: Path, config_path: Path
       gradleak tune workflow/searches/gia-o-n4.yaml --out workflow/tuned/gia-o-n4.yaml
       gradleak tune search.yaml --out found.yaml --config config.yaml
     """
-    from gradleak.cli.options import prepare, progress_bar
     from gradleak.tuning.record import tune as run
     from gradleak.tuning.search import load_search
 
     config = chosen_config(context, config_path)
     search = load_search(search_path)
-    device = prepare(config)
     folder = auxiliaries or config.cache / "auxiliary"
-    with progress_bar() as progress:
-        summary = run(search, config, out, device, folder, progress)
+    with session(config) as own:
+        summary = run(search, config, out, folder, own)
     click.echo(summary)
 
 

@@ -1,7 +1,7 @@
 """Stage `federate`: a federated training, whose global models of some rounds become checkpoints."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +22,12 @@ from gradleak.post_processing.chain import origins
 from gradleak.specs import FederatedSpec
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model, initial_model
 from gradleak.stages.rounds import Rounds
+from gradleak.stages.session import Session
 from gradleak.study.ids import training_id
 
 if TYPE_CHECKING:
     from gradleak.study.cell import Cell
     from gradleak.study.config import Config
-
-Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def write_training(
@@ -36,8 +35,7 @@ def write_training(
     rounds: Mapping[int, Path],
     config: "Config",
     out: Path,
-    device: str,
-    progress: Progress | None = None,
+    session: Session,
 ) -> None:
     """Run the training of a cell's model and write the checkpoints of some rounds, and accuracies as Parquet to `out`.
 
@@ -57,11 +55,10 @@ def write_training(
         kept.load(begin, model)
     accuracies = kept.accuracies(begin) if begin else []
     if begin < end:
-        count = progress(f"federated training {cell.model.name}", end * spec.participants) if progress else None
-        if count is not None:
-            count(begin * spec.participants)
-        train, test = _pools(dataset, spec, device)
-        model.to(device)
+        count = session.progress(f"federated training {cell.model.name}", end * spec.participants)
+        count(begin * spec.participants)
+        train, test = _pools(dataset, spec, session.device)
+        model.to(session.device)
         training = FederatedTraining(model, train, spec, cell.training, progress=count)
         if not begin:
             accuracies = [training.evaluate(test, 0)]
@@ -70,7 +67,7 @@ def write_training(
             accuracies.append(training.evaluate(test, number))
             kept.save(number, model, accuracies, rounds)
     facts = {
-        **device_facts(device),
+        **device_facts(session.device),
         "data": {dataset.name: dataset.fingerprint()},
         "training": training_id(cell, config),
         "model": cell.model.model_dump(mode="json", exclude={"round"}),
@@ -82,9 +79,7 @@ def write_training(
     write_provenance(out, started, first_round=begin + 1, **facts)
 
 
-def model_of(
-    cell: "Cell", config: "Config", checkpoints: Path, device: str, progress: Progress | None = None
-) -> Classifier:
+def model_of(cell: "Cell", config: "Config", checkpoints: Path, session: Session) -> Classifier:
     """The global model that the client received; a round that the folder lacks is trained first.
 
     Round 0 needs no folder. Accuracies go to the folder `trainings` beside it.
@@ -96,7 +91,7 @@ def model_of(
     path = checkpoint_path(checkpoints, cell, config)
     if not path.exists():
         out = checkpoints.with_name("trainings") / f"{training_id(cell, config)}.parquet"
-        write_training(cell, {cell.model.round: path}, config, out, device, progress)
+        write_training(cell, {cell.model.round: path}, config, out, session)
     return global_model(cell, config, checkpoints)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,37 +16,34 @@ from gradleak.engine.device import device_facts
 from gradleak.files import atomic, write_provenance, write_text
 from gradleak.metrics.lpips import Lpips
 from gradleak.stages.auxiliaries import load_auxiliary
-from gradleak.stopping import never
+from gradleak.stages.session import Session
 
 if TYPE_CHECKING:
     from gradleak.study.config import Config
 
 _SHOWN = 60
-Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def write_auxiliary(
     auxiliary: AuxiliaryConfig,
     config: "Config",
     out: Path,
-    device: str,
-    progress: Progress | None = None,
-    stop: Callable[[], bool] = never,
+    session: Session,
 ) -> None:
     """Train an auxiliary model on public images and write its weights as safetensors.
 
     State is kept beside the file while the job runs: killed at any moment, a rerun goes on and writes the same bytes.
-    Raises Stopped, with its state saved, once `stop()` is true.
+    Raises Stopped, with its state saved, once `session.stop()` is true.
     """
     started = time.time()
     kind = AUXILIARIES[auxiliary.name]
     state = out.with_name(out.name + ".state")
     context = TrainContext(
-        device=device,
+        device=session.device,
         state=state / "training.safetensors",
         save_every_s=config.jobs.save_every_s,
-        progress=progress(auxiliary.title, kind.steps(auxiliary)) if progress else None,
-        stop=stop,
+        progress=session.progress(auxiliary.title, kind.steps(auxiliary)),
+        stop=session.stop,
     )
     dataset = open_view(auxiliary.dataset, config.data, config.cache)
     model = kind.train(auxiliary, PublicImages(dataset), context)
@@ -58,7 +54,7 @@ def write_auxiliary(
         started,
         auxiliary=auxiliary.model_dump(mode="json"),
         data={auxiliary.dataset.name: dataset.fingerprint()},
-        **device_facts(device),
+        **device_facts(session.device),
     )
     for file in state.glob("*"):
         file.unlink()

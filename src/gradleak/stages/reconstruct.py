@@ -14,12 +14,10 @@ from gradleak.federated.shared_update import SharedUpdate
 from gradleak.files import atomic, write_provenance
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import global_model
+from gradleak.stages.session import Session
 from gradleak.stages.update import read_bits, read_updates
-from gradleak.stopping import never
 from gradleak.study.cell import Cell
 from gradleak.study.plan import Plan
-
-Progress = Callable[[int], None]
 
 
 def write_reconstructions(
@@ -29,23 +27,20 @@ def write_reconstructions(
     checkpoints: Path,
     auxiliaries: Path,
     out: Path,
-    device: str,
-    progress: Callable[[str, int], Progress] | None = None,
-    stop: Callable[[], bool] = never,
+    session: Session,
 ) -> None:
     """Attack every cell of a batch and write images, objectives, iterations and, as it was received, `update_bits`.
 
     A run is a family, or several that differ in the checkpoint's weights only where that is faster (`Attack.joins`).
 
     State is kept in `<out>.state/` while the job runs: killed at any moment, a rerun goes on from the last saved
-    iteration and writes the same bytes. `progress(label, total)` returns a callback that counts iterations. Raises
-    Stopped, with its state saved, once `stop()` is true.
+    iteration and writes the same bytes. Raises Stopped, with its state saved, once `session.stop()` is true.
     """
     started = time.time()
     state = out.with_name(out.name + ".state")
     content: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
-    for families in runs(plan, batch, lambda cell: global_model(cell, plan.config, checkpoints), device):
+    for families in runs(plan, batch, lambda cell: global_model(cell, plan.config, checkpoints), session.device):
         begun = time.time()
         shared = []
         for family in families:
@@ -53,11 +48,11 @@ def write_reconstructions(
         cells = [cell for family in families for cell in family]
         content |= read_bits(updates, cells)
         context = RunContext(
-            device=device,
+            device=session.device,
             state=state / cells[0].family,
             save_every_s=plan.config.jobs.save_every_s,
-            progress=progress(_label(families), cells[0].attack.total_iterations) if progress else None,
-            stop=stop,
+            progress=session.progress(_label(families), cells[0].attack.total_iterations),
+            stop=session.stop,
             auxiliary=auxiliary_loader(plan.config, auxiliaries),
         )
         found = attack_family(cells, shared, context)
@@ -69,7 +64,7 @@ def write_reconstructions(
         seconds |= {family[0].family: round(share, 3) for family in families}
     with atomic(out) as temporary:
         save_file(content, temporary)
-    write_provenance(out, started, batch=batch, family_seconds=seconds, **device_facts(device))
+    write_provenance(out, started, batch=batch, family_seconds=seconds, **device_facts(session.device))
     shutil.rmtree(state, ignore_errors=True)
 
 

@@ -1,7 +1,6 @@
 """One cell alone: update, attack, score and a picture, through the same code as the stages."""
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +18,7 @@ from gradleak.stages.federate import model_of
 from gradleak.stages.pretrain import write_auxiliary
 from gradleak.stages.reconstruct import attack_family
 from gradleak.stages.score import score_cell, update_facts
+from gradleak.stages.session import Session
 from gradleak.stages.smoothness import smoothness_columns
 from gradleak.stages.update import InMemory, pack_update, unpack_update
 from gradleak.study.cell import Cell
@@ -26,15 +26,13 @@ from gradleak.study.config import Config
 from gradleak.study.ids import auxiliary_id
 
 _TILE = 160
-Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def run_cell(
     cell: Cell,
     config: Config,
     out: Path,
-    device: str,
-    progress: Progress,
+    session: Session,
 ) -> str:
     """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`; returns a line of metrics.
 
@@ -43,21 +41,21 @@ def run_cell(
     """
     dataset = dataset_of(cell, config)
     images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
-    model = model_of(cell, config, config.cache / "checkpoints", device, progress)
+    model = model_of(cell, config, config.cache / "checkpoints", session)
     scorer = Scorer(fetch_backbone(config.cache).parent)
     content = InMemory(pack_update(cell, model, images, labels))
     shared = unpack_update(cell, content, set(content), model)
     folder = config.cache / "auxiliary"
-    train_missing(cell, config, folder, device, progress)
+    train_missing(cell, config, folder, session)
     context = RunContext(
-        device=device,
-        progress=progress(cell.attack.name, cell.attack.total_iterations),
+        device=session.device,
+        progress=session.progress(cell.attack.name, cell.attack.total_iterations),
         auxiliary=auxiliary_loader(config, folder),
     )
     found = attack_family([cell], [shared], context)
     rows, pictures = score_cell(cell, images, labels, found.images[0], found.objective[0], found.iterations[0], scorer)
     frame = pd.DataFrame(rows)
-    igsa = {} if cell.smoothness is None else smoothness_columns(cell, model, images, labels, device)
+    igsa = {} if cell.smoothness is None else smoothness_columns(cell, model, images, labels, session.device)
     facts = model_facts(cell.model, dataset.num_classes, cell.dataset.resolution, cell.attack.matched())
     sent = update_facts(cell, int(content[f"{cell.id}/update_bits"]))
     frame = frame.assign(**facts, **sent, **igsa)
@@ -73,12 +71,12 @@ def run_cell(
     return f"cell {cell.id}: {means} -> {out / 'picture.png'}"
 
 
-def train_missing(cell: Cell, config: Config, folder: Path, device: str, progress: Progress) -> None:
+def train_missing(cell: Cell, config: Config, folder: Path, session: Session) -> None:
     """Train the auxiliary models of a cell's attack that a folder lacks."""
     for auxiliary in cell.attack.auxiliaries():
         path = folder / f"{auxiliary_id(auxiliary, config)}.safetensors"
         if not path.exists():
-            write_auxiliary(auxiliary, config, path, device, progress)
+            write_auxiliary(auxiliary, config, path, session)
 
 
 def _picture(pictures: list[dict[str, object]], rows: pd.DataFrame) -> Image.Image:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,15 +17,12 @@ from gradleak.pipeline.code import code_files
 from gradleak.smoothness.estimate import Estimate
 from gradleak.smoothness.igsa import measure
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
+from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
 from gradleak.study.plan import Plan
 
-Progress = Callable[[str, int], Callable[[int], None]]
 
-
-def write_smoothness(
-    plan: Plan, batch: str, checkpoints: Path, out: Path, device: str, progress: Progress | None = None
-) -> None:
+def write_smoothness(plan: Plan, batch: str, checkpoints: Path, out: Path, session: Session) -> None:
     """Measure the cells of a batch that ask for it and write one row each to `out`.
 
     Cells that differ in the attack only are measured once. What is measured is kept in `<out>.state` until all is
@@ -40,7 +36,7 @@ def write_smoothness(
     state = out.with_name(out.name + ".state")
     known = _read(state)
     code = [sha256(Path(path)) for path in code_files(["gradleak.stages.smoothness"])]
-    count = progress("IGSA", total) if progress else None
+    count = session.progress("IGSA", total)
     rows = []
     for family in plan.families(batch):
         asked = [cell for cell in family if cell.smoothness is not None]
@@ -54,13 +50,12 @@ def write_smoothness(
             key = digest([content, *sources])
             if key not in known:
                 images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
-                known[key] = smoothness_columns(cell, model, images, labels, device)
+                known[key] = smoothness_columns(cell, model, images, labels, session.device)
                 write_text(state, json.dumps(known))
             rows.append({"cell_id": cell.id, **known[key]})
-            if count is not None:
-                count(1)
+            count(1)
     write_parquet(pd.DataFrame(rows), out)
-    write_provenance(out, started, batch=batch, **device_facts(device))
+    write_provenance(out, started, batch=batch, **device_facts(session.device))
     state.unlink(missing_ok=True)
 
 

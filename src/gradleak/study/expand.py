@@ -13,7 +13,7 @@ from gradleak.frozen import Frozen, Scalar
 from gradleak.study.cell import Cell
 from gradleak.study.config import read_yaml
 from gradleak.study.nested import assign, copied
-from gradleak.study.tuned import TunedSettings
+from gradleak.study.settings import TunedSettings
 
 
 class Trials(Frozen):

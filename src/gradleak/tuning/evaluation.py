@@ -1,7 +1,7 @@
 """Attacks clients that have tuning images, and measures what comes back: LPIPS per image."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +17,13 @@ from gradleak.metrics.matching import match
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import dataset_of
 from gradleak.stages.federate import model_of
+from gradleak.stages.session import Count, Session, silent
 from gradleak.stages.update import InMemory, pack_update, unpack_update
 from gradleak.study.config import Config
 from gradleak.tuning.search import Search
 
 Scores = list[float] | None
 """LPIPS of every image of all clients, in order; None where the objective of an attack was no finite number."""
-
-Progress = Callable[[str, int], Callable[[int], None]]
 
 
 @dataclass(frozen=True)
@@ -36,12 +35,10 @@ class TuningClient:
     seed: int
 
 
-def tuning_clients(
-    search: Search, config: Config, device: str = "cpu", progress: Progress | None = None
-) -> list[TuningClient]:
+def tuning_clients(search: Search, config: Config, session: Session) -> list[TuningClient]:
     """The clients of the search, then as many of the validation; their updates are computed as the stage does.
 
-    A federated round that the cache lacks is trained first, on `device`.
+    A federated round that the cache lacks is trained first, on the session's device.
     The seed of a client is the same for every candidate. Raises UserError if there are not enough tuning images.
     """
     cell, trials = search.cell, search.spec.trials
@@ -54,7 +51,7 @@ def tuning_clients(
             f"{search.where}: trials: 2 x {trials.count} clients (search, validation) of {samples} images from "
             f"{trials.first} on need {needed} tuning images; data set '{tuning.name}' has {tuning.size}"
         )
-    model = model_of(cell, config, config.cache / "checkpoints", device, progress)
+    model = model_of(cell, config, config.cache / "checkpoints", session)
     clients = []
     for index in range(count):
         first = trials.first + index * samples
@@ -69,9 +66,9 @@ def tuning_clients(
 class Evaluator:
     """Runs candidates against clients, as many as can at once."""
 
-    def __init__(self, config: Config, device: str, auxiliaries: Path, progress: Progress | None = None) -> None:
+    def __init__(self, config: Config, auxiliaries: Path, session: Session) -> None:
         """`auxiliaries`: folder of the trained models that attacks need."""
-        self._device, self._progress = device, progress
+        self._session = session
         self._auxiliary = auxiliary_loader(config, auxiliaries)
         self._lpips = Lpips(config.cache)
 
@@ -81,17 +78,15 @@ class Evaluator:
         for attack in attacks.values():
             groups[attack.batch_key()][attack.model_dump_json()] = attack
         total = sum(max(attack.total_iterations for attack in group.values()) for group in groups.values())
-        count = self._progress(f"{label}, {len(attacks)} candidates", total) if self._progress else None
+        count = self._session.progress(f"{label}, {len(attacks)} candidates", total)
         scores: dict[str, Scores] = {}
         for group in groups.values():
             scores |= dict(zip(group, self._run(list(group.values()), clients, count), strict=True))
         return {number: scores[attack.model_dump_json()] for number, attack in attacks.items()}
 
-    def _run(
-        self, attacks: list[Attack], clients: Sequence[TuningClient], count: Callable[[int], None] | None
-    ) -> list[Scores]:
+    def _run(self, attacks: list[Attack], clients: Sequence[TuningClient], count: Count) -> list[Scores]:
         """Scores of attacks that can run together. One that fails must not hide the others: they run alone then."""
-        context = RunContext(device=self._device, progress=count, auxiliary=self._auxiliary)
+        context = RunContext(device=self._session.device, progress=count, auxiliary=self._auxiliary)
         trials = [Trial(attack, client.update, client.seed) for attack in attacks for client in clients]
         try:
             found = attacks[0].run(trials, context)
@@ -100,7 +95,8 @@ class Evaluator:
                 raise
             if len(attacks) == 1:
                 return [None]
-            return [scores for attack in attacks for scores in self._run([attack], clients, None)]  # counted above
+            # Their iterations are counted already.
+            return [scores for attack in attacks for scores in self._run([attack], clients, silent("", 0))]
         values: list[Scores] = []
         for first in range(0, len(trials), len(clients)):
             per_image: list[float] = []

@@ -15,11 +15,12 @@ from gradleak.files import software, write_text
 from gradleak.frozen import digest
 from gradleak.metrics.backbone import fetch_backbone
 from gradleak.stages.common import dataset_of
+from gradleak.stages.session import Session
 from gradleak.stages.single import train_missing
 from gradleak.study.config import Config
 from gradleak.study.ids import auxiliary_id
 from gradleak.study.nested import assign, copied
-from gradleak.tuning.evaluation import Evaluator, Progress, Scores, tuning_clients
+from gradleak.tuning.evaluation import Evaluator, Scores, tuning_clients
 from gradleak.tuning.halving import Candidate, run_search
 from gradleak.tuning.search import Search
 
@@ -66,27 +67,24 @@ class SearchState:
         self._path.unlink(missing_ok=True)
 
 
-def tune(
-    search: Search, config: Config, out: Path, device: str, auxiliaries: Path, progress: Progress | None = None
-) -> str:
+def tune(search: Search, config: Config, out: Path, auxiliaries: Path, session: Session) -> str:
     """Run a search and its validation, write the settings that won to `out`; returns what they are in words.
 
-    State is kept in `<out>.state.json` while it runs. `progress(label, total)` returns a callback that counts
-    iterations. Auxiliary models that the folder lacks are trained first.
+    State is kept in `<out>.state.json` while it runs. Auxiliary models that the folder lacks are trained first.
     """
     fetch_backbone(config.cache)
-    clients = tuning_clients(search, config, device, progress)
+    clients = tuning_clients(search, config, session)
     fingerprint = dataset_of(search.cell, config).fingerprint()
     state = SearchState(out.with_name(out.name + ".state.json"), _identity(search, config, fingerprint))
-    train_missing(search.cell, config, auxiliaries, device, progress or _silent)
-    evaluator = Evaluator(config, device, auxiliaries, progress)
+    train_missing(search.cell, config, auxiliaries, session)
+    evaluator = Evaluator(config, auxiliaries, session)
     searched, fresh = clients[: search.spec.trials.count], clients[search.spec.trials.count :]
     candidates = run_search(search, lambda step, attacks: state.step(step, lambda: evaluator(attacks, searched, step)))
     winner = min(candidates, key=lambda candidate: (candidate.final, candidate.number))
     again = {item.number: search.attack(item.settings) for item in [*candidates[: len(search.start)], winner]}
     validation = state.step("validation", lambda: evaluator(again, fresh, "validation"))
     provenance = {
-        "device": device_name(device),
+        "device": device_name(session.device),
         **software("optuna"),
         "data": {search.cell.dataset.name: fingerprint},
         "seconds": round(state.seconds, 1),
@@ -156,7 +154,3 @@ def _words(candidate: Candidate) -> str:
 
 def _number(scores: Scores) -> str:
     return "not finite" if scores is None else f"{fmean(scores):.4f}"
-
-
-def _silent(label: str, total: int) -> Callable[[int], None]:
-    return lambda iterations: None
