@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 ATTACKS: Registry[type["Attack"]] = Registry("attack", "gradleak.attacks")
 
-
 #: The attack of a trial: a `Trial[GiaO]` is one of GIA-O.
 AttackT = TypeVar("AttackT", bound="Attack", covariant=True)
 
@@ -101,7 +100,7 @@ class Attack(Frozen, ABC):
         """
 
     def batch_key(self) -> str:
-        """Text that attacks share which may run together, one per trial; by default, all settings."""
+        """Text that is equal where attacks may run together, each on its own trials; by default, all settings."""
         return self.model_dump_json()
 
     def joins(self, model: "nn.Module", images: int, device: str) -> bool:

@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 from gradleak.attacks.base import ATTACKS, RunContext
 from gradleak.attacks.latent_search import LatentDescent, LatentEvolution, LatentSpace
 from gradleak.attacks.matching import Found, MatchingAttack, Problem
-from gradleak.auxiliary.base import AUXILIARIES, AUXILIARY_LEVEL, AnyAuxiliary, AuxiliaryConfig, Generator
+from gradleak.auxiliary.base import AUXILIARY_LEVEL, AnyAuxiliary, AuxiliaryConfig, Generator
 from gradleak.engine.descent import DescentConfig
 from gradleak.errors import UserError
 
@@ -38,7 +38,7 @@ class GiaL(MatchingAttack):
 
     @property
     def level(self) -> int:
-        """At least 2: the generator is trained on data like the client's."""
+        """Level 2 or more: the generator is trained on data like the client's."""
         return max(AUXILIARY_LEVEL, super().level)
 
     @property
@@ -48,7 +48,7 @@ class GiaL(MatchingAttack):
 
     def origins(self) -> list[str]:
         """Modules of the attack, the objective, the priors and the generator."""
-        return [*super().origins(), AUXILIARIES.origin(self.generator.name)]
+        return [*super().origins(), type(self.generator).__module__]
 
     def auxiliaries(self) -> list[AuxiliaryConfig]:
         """The generator."""
@@ -101,7 +101,7 @@ class WeightSpace:
         self.start = flat.expand(len(latents), -1).clone()
 
     def decode(self, variables: Tensor) -> Tensor:
-        """Images (T, N, 3, H, W) in [0, 1]."""
+        """Return images (T, N, 3, H, W) in [0, 1]."""
         parts = variables.split([shape.numel() for shape in self._shapes.values()], dim=1)
         weights = {
             name: part.view(len(variables), *shape)
@@ -118,5 +118,5 @@ class WeightSpace:
         return functional_call(self._generator, weights, (latents, labels))
 
     def project(self, variables: Tensor) -> Tensor:
-        """Weights have no bounds."""
+        """Return the weights as they are: they have no bounds."""
         return variables

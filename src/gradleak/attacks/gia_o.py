@@ -20,7 +20,7 @@ class ImageSpace:
         self._mean, self._std = model.normalise.mean, model.normalise.std
 
     def decode(self, variables: Tensor) -> Tensor:
-        """Candidates in image units; inside [0, 1] if the box constraint is on."""
+        """Return candidates in image units; they are inside [0, 1] if the box constraint is on."""
         return variables * self._std + self._mean
 
     def project(self, variables: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class ImageSpace:
 
 @ATTACKS.register("gia-o")
 class GiaO(MatchingAttack):
-    """Optimises T x R candidates at once, from an initialisation `init`, by a descent.
+    """Optimises T x R candidates at once by a descent from images that are drawn as `init` says.
 
     The defaults are those of Geiping et al. 2020 but for the schedule.
     """

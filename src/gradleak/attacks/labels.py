@@ -8,7 +8,10 @@ from gradleak.federated.shared_update import SharedUpdate
 
 
 def infer_labels(update: SharedUpdate) -> Tensor:
-    """Labels int64 (N,), ascending, that explain the update: iDLG for one sample, class-wise counts for more."""
+    """Return labels int64 (N,), ascending, that explain the update: by iDLG for one, by counts per class for more.
+
+    Raises UserError if the model's last layer is not linear with a bias, or is not in the update.
+    """
     if update.samples == 1:
         return infer_single_label(update)
     counts = infer_label_counts(update)
@@ -16,12 +19,12 @@ def infer_labels(update: SharedUpdate) -> Tensor:
 
 
 def infer_single_label(update: SharedUpdate) -> Tensor:
-    """iDLG (Zhao et al. 2020): the only class whose gradient in the last layer is negative. Returns int64 (1,)."""
+    """Return the only class whose gradient in the last layer is negative, int64 (1,): iDLG (Zhao et al. 2020)."""
     return _bias_gradient(update).argmin().view(1)
 
 
 def infer_label_counts(update: SharedUpdate) -> Tensor:
-    """How often each class occurs among the N samples: int64 (classes,), summing to N.
+    """Return how often each class occurs among the N samples: int64 (classes,), summing to N.
 
     The last bias's gradient is mean softmax minus the class frequency. The mean softmax is estimated by the model's
     answer to grey images with noise, after which frequencies are rounded so that they sum to N (largest remainders).

@@ -33,7 +33,7 @@ class LatentSpace:
         self._generator, self._labels = generator, labels.flatten()
 
     def decode(self, variables: Tensor) -> Tensor:
-        """Images (T, N, 3, H, W) in [0, 1]."""
+        """Return images (T, N, 3, H, W) in [0, 1]."""
         return self._generator(variables.flatten(0, 1), self._labels).unflatten(0, variables.shape[:2])
 
     def project(self, variables: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class LatentEvolution(Frozen):
     def search(self, problem: "Problem", generator: Generator) -> Latents:
         """Latent vectors for every trial of a problem.
 
-        What is saved for resuming are the fitness values: they are told again to a fresh CMA-ES with the same seed.
+        Fitness values are saved for resuming: they are told again to a fresh CMA-ES with the same seed.
         """
         trials, samples = problem.labels.shape
         evolutions = [self._evolution(problem, generator, trial) for trial in range(trials)]

@@ -98,7 +98,7 @@ class MatchingAttack(Attack):
         return self.view
 
     def joins(self, model: nn.Module, images: int, device: str) -> bool:
-        """See `Attack.joins`; only the fast matcher on a CPU."""
+        """See `Attack.joins`; True only for the fast matcher on a CPU."""
         return (
             not device.startswith("cuda")
             and self.knowledge == "bst"
@@ -149,8 +149,8 @@ MatchingT = TypeVar("MatchingT", bound=MatchingAttack, covariant=True)
 class Problem(Generic[MatchingT]):
     """The gradient-matching problem of T trials that share one global model, or its architecture.
 
-    `model`: that of the first trial; `labels`: int64 (T, N), known or inferred; `evaluate` and `priors`: what
-    `Descent` minimises.
+    `model` is that of the first trial. `labels` are int64 (T, N), known or inferred. `Descent` minimises `evaluate` and
+    `priors`.
     """
 
     def __init__(self, trials: Sequence[Trial[MatchingT]], model: Classifier, context: RunContext, label: str) -> None:
@@ -185,7 +185,7 @@ class Problem(Generic[MatchingT]):
         return descent.run(self.store(stage, *parts), self.context.progress)
 
     def store(self, stage: str, *parts: nn.Module) -> StateFile | None:
-        """Where a stage keeps its state; None where nothing is kept."""
+        """The file that a stage keeps its state in; None where nothing is kept."""
         folder = self.context.state
         if folder is None:
             return None

@@ -1,7 +1,7 @@
 """ROG (Yue et al. 2023): search in a low-dimensional space of images, then a learned enhancement.
 
-The low-dimensional space makes the attack robust where the update was quantised, sparsified, clipped or perturbed:
-what such an update still says of coarse content is enough to fit few unknowns.
+The low-dimensional space makes the attack robust where the update was quantised, sparsified, clipped or perturbed.
+Such an update still tells enough of the coarse content to fit few unknowns.
 """
 
 from typing import Literal, Self
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradleak.attacks.base import ATTACKS
 from gradleak.attacks.matching import Found, MatchingAttack, Problem
-from gradleak.auxiliary.base import AUXILIARIES, AUXILIARY_LEVEL, AnyAuxiliary, AuxiliaryConfig
+from gradleak.auxiliary.base import AUXILIARY_LEVEL, AnyAuxiliary, AuxiliaryConfig
 from gradleak.auxiliary.rog import RogModel
 from gradleak.engine.descent import DescentConfig
 from gradleak.errors import UserError
@@ -24,7 +24,7 @@ class CodeSpace:
         self._model = model
 
     def decode(self, variables: Tensor) -> Tensor:
-        """Images (T, N, 3, H, W), about [0, 1]."""
+        """Return images (T, N, 3, H, W), about [0, 1]."""
         return self._model.decode(variables.flatten(0, 1)).unflatten(0, variables.shape[:2])
 
     def project(self, variables: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Rog(MatchingAttack):
 
     @property
     def level(self) -> int:
-        """At least 2: the enhancement network is trained on data like the client's."""
+        """Level 2 or more: the enhancement network is trained on data like the client's."""
         return max(AUXILIARY_LEVEL, super().level)
 
     @property
@@ -56,7 +56,7 @@ class Rog(MatchingAttack):
 
     def origins(self) -> list[str]:
         """Modules of the attack, the objective, the priors and the auxiliary model."""
-        return [*super().origins(), AUXILIARIES.origin(self.space.name)]
+        return [*super().origins(), type(self.space).__module__]
 
     def auxiliaries(self) -> list[AuxiliaryConfig]:
         """The space and its enhancement network."""

@@ -57,7 +57,7 @@ class Received:
 
     @property
     def path(self) -> str:
-        """How the engine differentiates it, in words."""
+        """The way that the engine differentiates it, in words."""
         return path_of(self.model)
 
 
@@ -182,7 +182,7 @@ def _received(spec: AuditSpec, images: AuditImages) -> Iterator[Received]:
 
 
 def _runs(spec: AuditSpec, dataset: str, received: list[Received], victims: list[tuple[int, ...]]) -> Iterator[Run]:
-    """All runs but those in whose place a run with less knowledge stands."""
+    """Yield all runs but those that another run with less knowledge stands in for."""
     for model in received:
         for chain in spec.defenses:
             for attack in spec.attacks:

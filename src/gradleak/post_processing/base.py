@@ -86,7 +86,7 @@ class Defense(Frozen, ABC):
         return dict(candidate)
 
     def norm_bound(self, before: float | None) -> float | None:
-        """Greatest Euclidean norm of a whole update after it, if those before have at most `before`; None: no bound."""
+        """Return a bound of a whole update's Euclidean norm after it, given the one before; None is no bound."""
         return None
 
     @property

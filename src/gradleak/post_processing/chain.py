@@ -56,7 +56,7 @@ def apply_chain(chain: tuple[Defense, ...], update: "Mapping[str, Tensor]", rand
 
 
 def expectation(chain: tuple[Defense, ...]) -> "Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]":
-    """What an adaptive adversary matches (see `Defense.expected`): one step after the other, as engines take it."""
+    """Return what an adaptive adversary matches (`Defense.expected`), one step after the other, as a function."""
 
     def expected(candidate: "dict[str, Tensor]", shared: "dict[str, Tensor]") -> "dict[str, Tensor]":
         for step in chain:

@@ -33,11 +33,11 @@ class Clip(Defense):
         return Processed(self._clipped(update))
 
     def expected(self, candidate: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The same function of the candidate; of a gradient view the norm is that of the view."""
+        """Clip the candidate alike; of a gradient view the norm is that of the view."""
         return self._clipped(candidate)
 
     def norm_bound(self, before: float | None) -> float | None:
-        """The bound, or a smaller one that was there before."""
+        """Return the bound, or a smaller one that was there before."""
         return self.bound if before is None else min(before, self.bound)
 
     def _clipped(self, update: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ class SignSgd(Defense):
         return Processed(decoded, symbols, FLOAT_BITS * len(update) if self.scale == "mean" else 0)
 
     def expected(self, candidate: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The soft sign: scale tanh(v / m), m the mean magnitude of the parameter's candidate.
+        """Return the soft sign: scale tanh(v / m), m the mean magnitude of the parameter's candidate.
 
         The sign itself has no gradient. tanh is it for numbers well above m and is linear in those well below. m is 1
         where all of a parameter's numbers are zero.
@@ -46,7 +46,7 @@ class SignSgd(Defense):
         return {name: self._magnitude(value) * torch.tanh(value / _unit(value)) for name, value in candidate.items()}
 
     def norm_bound(self, before: float | None) -> float | None:
-        """With `scale: mean` no longer than before: mean magnitude times sqrt(n) is at most the Euclidean norm."""
+        """Return the bound before with `scale: mean`, as mean magnitude times sqrt(n) is at most the norm."""
         return before if self.scale == "mean" else None
 
     def _magnitude(self, value: Tensor) -> Tensor | float:

@@ -45,7 +45,7 @@ class TopK(Defense):
         return Processed(shaped(torch.where(mask, vector, 0.0), update), mask.to(torch.int8), FLOAT_BITS * kept)
 
     def expected(self, candidate: Mapping[str, Tensor], shared: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The part of the candidate that is visible: kept numbers, and by how much others exceed the threshold.
+        """Return the part of the candidate that is visible: kept numbers, and by how much others exceed the threshold.
 
         The support of the shared update shows which numbers were kept, its smallest magnitude t that all others were
         at most t: outside the support a candidate v gives sign(v) max(|v| - t, 0). At the victims that is the shared
@@ -62,7 +62,7 @@ class TopK(Defense):
         }
 
     def norm_bound(self, before: float | None) -> float | None:
-        """No longer than before."""
+        """Return the bound before: numbers that are set to zero make no update longer."""
         return before
 
 
