@@ -13,7 +13,7 @@ from gradleak.claims.base import ClaimData
 from gradleak.metrics.rates import TAU_LPIPS
 from gradleak.presentations.base import as_text
 from gradleak.presentations.read import ShownExperiment
-from gradleak.presentations.table import TableSpec
+from gradleak.presentations.table import Table
 
 BASELINES = {"table4": "None"}
 """Tables whose verdict is better or worse than one column; that of all others is above or below `TAU_LPIPS`."""
@@ -88,7 +88,7 @@ def published_lines(data: ClaimData) -> list[Line]:
     for name in published_names():
         table = published(name)
         shows = list(_shows(data, name))
-        ours = [(paper, _ours(data, experiment, spec, paper)) for experiment, spec, paper in shows]
+        ours = [(paper, _ours(data, experiment, shown, paper)) for experiment, shown, paper in shows]
         for row in table.to_dict("records"):
             printed = {str(key): value for key, value in row.items()}
             found: list[_Ours | None] = []
@@ -115,32 +115,32 @@ def agreements(lines: list[Line]) -> list[Agreement]:
     return found
 
 
-def _shows(data: ClaimData, name: str) -> Iterator[tuple[ShownExperiment, TableSpec, Published]]:
+def _shows(data: ClaimData, name: str) -> Iterator[tuple[ShownExperiment, Table, Published]]:
     for experiment in data.experiments.values():
-        for spec in experiment.show:
-            if isinstance(spec, TableSpec) and spec.published == name:
-                yield experiment, spec, Published(name, spec.columns, spec.published_as)
+        for table in experiment.show:
+            if isinstance(table, Table) and table.published == name:
+                yield experiment, table, Published(name, table.columns, table.published_as)
 
 
 def _ours(
-    data: ClaimData, experiment: ShownExperiment, spec: TableSpec, paper: Published
+    data: ClaimData, experiment: ShownExperiment, table: Table, paper: Published
 ) -> dict[tuple[str, ...] | None, list[_Ours]]:
     """The study's entries of one table by what they have in common with the published ones."""
-    keys = [*spec.keys, *paper.beside(spec.keys)]
-    cells = cell_table(data.results, experiment, keys, list(spec.values))
-    own = [key for key in spec.keys if key not in paper.sources.values()]
-    rows = summarise(cells, keys, list(spec.values)).to_dict("records")
-    rest = [key for key in keys if key != spec.columns]
+    keys = [*table.keys, *paper.beside(table.keys)]
+    cells = cell_table(data.results, experiment, keys, list(table.values))
+    own = [key for key in table.keys if key not in paper.sources.values()]
+    rows = summarise(cells, keys, list(table.values)).to_dict("records")
+    rest = [key for key in keys if key != table.columns]
     reference = BASELINES.get(paper.name)
     baselines = {
         (*(row[key] for key in rest), row["metric"]): float(row["value"])
         for row in rows
-        if reference is not None and as_text(row[spec.columns]).casefold() == reference.casefold()
+        if reference is not None and as_text(row[table.columns]).casefold() == reference.casefold()
     }
     found: dict[tuple[str, ...] | None, list[_Ours]] = {}
     for row in rows:
         known = {str(key): value for key, value in row.items()}
-        setting = ", ".join(f"{spec.heading(key)} {spec.shown(known[key])}" for key in own)
+        setting = ", ".join(f"{table.heading(key)} {table.shown(known[key])}" for key in own)
         base = baselines.get((*(row[key] for key in rest), row["metric"]), math.nan)
         key = paper.key(known, str(row["metric"]))
         found.setdefault(key, []).append(_Ours(experiment.name, setting, known, base))

@@ -1,17 +1,16 @@
-"""What a presentation is: how an experiment says what it shows, and how numbers are named and printed."""
+"""What a presentation is: an entry of an experiment's `show` list, which words and numbers it uses, what it writes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.errors import UserError, first_error
+from gradleak.frozen import Frozen
 from gradleak.registry import Registry
-
-if TYPE_CHECKING:
-    from gradleak.analysis.experiment import Experiment, StudyData
 
 
 @dataclass(frozen=True)
@@ -68,36 +67,28 @@ def of_columns(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, Quantity]:
     }
 
 
-def quantity(name: str, spec: "PresentationSpec") -> Quantity:
-    """How `name` is shown: named as a spec's `headings` say, else as its `quantities`, else by its usual name, else by
-    its column's name.
-    """
-    known = spec.quantities.get(name) or QUANTITIES.get(name) or Quantity(spec.heading(name))
-    return Quantity(spec.headings.get(name, known.name), known.digits, known.percent, known.arrow)
-
-
-#: Kinds of presentation (`table`, `line`, `gallery`, ...). A new kind is one new module in gradleak.presentations.
-PRESENTATIONS: Registry[type["Presentation"]] = Registry("kind of presentation", "gradleak.presentations")
-
-#: Text shown for a column where neither a spec nor its own name says it well.
+#: Text shown for a column where neither an entry of `show` nor its own name says it well.
 HEADINGS = {"attack_level": "Level"}
 
 
-class PresentationSpec(BaseModel):
-    """Keys of one entry of an experiment's `show` list that every kind has.
+def as_text(value: object) -> str:
+    """One value of a label or column as text; whole floats lose their fraction."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
-    `suffix` keeps the files of two entries of one experiment apart. `headings` maps a label or column to the
-    text shown for it, `names` maps a value (e.g. `wst`) to the text shown for it; text may hold `$math$`. `quantities`
-    says how numbers are named and printed: those of metrics as their columns say, unless it is given here.
+
+class Wording(Frozen):
+    """How columns, values and numbers are called where they are shown; all text may hold `$math$`.
+
+    `headings` maps a label or column to the text shown for it, `names` maps a value (e.g. `wst`) to the text shown for
+    it. `quantities` says how numbers are named and printed: those of metrics as their columns say, unless it is given
+    here.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
-    kind: str
-    suffix: str = Field("", pattern=r"^[a-z0-9_-]*$")
-    headings: dict[str, str] = {}
-    names: dict[str, str] = {}
-    quantities: dict[str, Quantity] = {}
+    headings: dict[str, str] = Field({})
+    names: dict[str, str] = Field({})
+    quantities: dict[str, Quantity] = Field({})
 
     def heading(self, column: str) -> str:
         """Text shown for a label or column."""
@@ -114,36 +105,55 @@ class PresentationSpec(BaseModel):
         bare = isinstance(value, int | float) and text not in self.names.values()
         return f"{self.heading(key)} = {text}" if bare else text
 
-    def columns_used(self) -> list[str]:
-        """Labels or columns that this presentation groups by: what a plan can check before anything runs."""
-        return []
+    def quantity(self, name: str) -> Quantity:
+        """How a number is shown: named as `headings` say, else as `quantities`, else by its usual name, else by its
+        column's name.
+        """
+        known = self.quantities.get(name) or QUANTITIES.get(name) or Quantity(self.heading(name))
+        return Quantity(self.headings.get(name, known.name), known.digits, known.percent, known.arrow)
 
 
-def as_text(value: object) -> str:
-    """One value of a label or column as text; whole floats lose their fraction."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+#: Kinds of presentation (`table`, `line`, `gallery`, ...). A new kind is one new module in gradleak.presentations.
+PRESENTATIONS: Registry[type["Presentation"]] = Registry("kind of presentation", "gradleak.presentations")
+
+#: The command that writes a presentation: `gradleak tables` or `gradleak figures`.
+Stage = Literal["tables", "figures"]
 
 
-class Presentation(ABC):
-    """One kind of presentation: its spec, the files it writes, and how it writes them."""
+class Presentation(Wording, ABC):
+    """One entry of an experiment's `show` list: what it shows, and how it is written.
 
-    Spec: ClassVar[type[PresentationSpec]]
-    #: The command that writes it: `gradleak tables` or `gradleak figures`.
-    stage: ClassVar[Literal["tables", "figures"]] = "figures"
+    A kind adds its own keys as fields. `suffix` keeps the files of two entries of one experiment apart.
+    """
+
+    #: The command that writes it.
+    stage: ClassVar[Stage] = "figures"
     #: Whether it reads images.parquet.
     needs_images: ClassVar[bool] = False
     #: Ends of the names of the files it writes, after the experiment's name.
     endings: ClassVar[tuple[str, ...]]
 
-    @classmethod
+    kind: str
+    suffix: str = Field("", pattern=r"^[a-z0-9_-]*$")
+
     @abstractmethod
-    def render(cls, spec: PresentationSpec, experiment: "Experiment", data: "StudyData") -> dict[str, bytes]:
-        """Content of every file, keyed by its ending; raises UserError where the data lack what the spec
-        names.
-        """
+    def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
+        """Content of every file, keyed by its ending; raises UserError where the data lack what this entry names."""
+
+    def columns_used(self) -> list[str]:
+        """Labels or columns that this presentation groups by: what a plan can check before anything runs."""
+        return []
+
+    def stem(self, experiment: str) -> str:
+        """What the names of all its files begin with, for the name of an experiment."""
+        return f"{experiment}_{self.suffix}" if self.suffix else experiment
+
+    def files(self, experiment: str) -> list[str]:
+        """Names of the files that it writes for the name of an experiment, in the order of `endings`."""
+        return [self.stem(experiment) + ending for ending in self.endings]
 
 
-def parse_spec(content: object, where: str, usual: Mapping[str, Quantity] | None = None) -> PresentationSpec:
+def parse_presentation(content: object, where: str, usual: Mapping[str, Quantity] | None = None) -> Presentation:
     """Validate one entry of a `show` list; `usual` are the quantities of metrics, under those that the entry gives.
 
     Raises UserError that names `where`, the key, the value found and what exists, for an unknown kind, an
@@ -153,28 +163,11 @@ def parse_spec(content: object, where: str, usual: Mapping[str, Quantity] | None
         raise UserError(f"{where}: needs a 'kind'; known: {', '.join(PRESENTATIONS.names())}")
     if content["kind"] not in PRESENTATIONS:
         raise UserError(f"{where}: unknown kind '{content['kind']}'; known: {', '.join(PRESENTATIONS.names())}")
-    model = PRESENTATIONS[content["kind"]].Spec
+    kind = PRESENTATIONS[content["kind"]]
     try:
-        spec = model.model_validate(content)
+        parsed = kind.model_validate(content)
     except ValidationError as error:
-        known = f"; known: {', '.join(model.model_fields)}" if error.errors()[0]["type"] == "extra_forbidden" else ""
-        raise UserError(f"{where}: {first_error(error)}{known}") from None
-    return spec.model_copy(update={"quantities": {**(usual or {}), **spec.quantities}})
-
-
-def output_names(name: str, specs: tuple[PresentationSpec, ...], where: str) -> list[list[str]]:
-    """File names that the entries of an experiment's `show` list write, one list per entry.
-
-    Raises UserError where two entries write the same file.
-    """
-    names: list[list[str]] = []
-    taken: set[str] = set()
-    for spec in specs:
-        stem = f"{name}_{spec.suffix}" if spec.suffix else name
-        own = [stem + ending for ending in PRESENTATIONS[spec.kind].endings]
-        clash = sorted(taken & set(own))
-        if clash:
-            raise UserError(f"{where}: two entries of 'show' write {clash[0]}; give one of them a 'suffix'")
-        taken |= set(own)
-        names.append(own)
-    return names
+        known = ["kind", *(key for key in kind.model_fields if key != "kind")]
+        more = f"; known: {', '.join(known)}" if error.errors()[0]["type"] == "extra_forbidden" else ""
+        raise UserError(f"{where}: {first_error(error)}{more}") from None
+    return parsed.model_copy(update={"quantities": {**(usual or {}), **parsed.quantities}})

@@ -1,24 +1,26 @@
 """The presentation `contrast`: pairs compared, with an interval and a rank test."""
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 import pandas as pd
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.published import Published
 from gradleak.analysis.statistics import Comparison, compare_groups, compare_pairs
 from gradleak.analysis.summary import UNIT, image_table
+from gradleak.analysis.text import csv_text, fixed
 from gradleak.errors import UserError
+from gradleak.frozen import Frozen
 from gradleak.presentations import markup
-from gradleak.presentations.base import PRESENTATIONS, Presentation, PresentationSpec, as_text, quantity
+from gradleak.presentations.base import PRESENTATIONS, Presentation, as_text
 
 LOWER, UPPER = "lower half", "upper half"
+
+_TESTS = {"wilcoxon": "Wilcoxon signed-rank test", "mann-whitney": "Mann-Whitney $U$ test"}
 
 Text = Annotated[str, BeforeValidator(as_text)]
 
@@ -27,10 +29,8 @@ def _listed(value: object) -> object:
     return value if isinstance(value, list | tuple) else [value]
 
 
-class Between(BaseModel):
+class Between(Frozen):
     """Values of a label or column: each of `against` (one or a list) is compared with `baseline`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str
     baseline: Text
@@ -43,16 +43,37 @@ class Between(BaseModel):
         return self
 
 
-class MetricPair(BaseModel):
+class MetricPair(Frozen):
     """Two metrics of the same images."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     baseline: str
     against: str
 
 
-class ContrastSpec(PresentationSpec):
+@dataclass(frozen=True)
+class Contrast:
+    """One comparison: the row's values; what is compared with what; the metric (of `against`).
+
+    published: the paper's difference, NaN where it has none.
+    """
+
+    row: tuple[object, ...]
+    baseline: str
+    against: str
+    metric: str
+    result: Comparison
+    published: float = math.nan
+
+    @property
+    def published_sign(self) -> str:
+        """The sign of the paper's difference: `higher`, `lower`, `same`, or nothing where it has none."""
+        if math.isnan(self.published):
+            return ""
+        return "higher" if self.published > 0 else "lower" if self.published < 0 else "same"
+
+
+@PRESENTATIONS.register("contrast")
+class ContrastTable(Presentation):
     """Comparisons of images: one for each combination of `rows`, of each value that is named against a baseline.
 
     What is compared is named by exactly one key. `between`: images whose label or column has one value with those
@@ -66,7 +87,12 @@ class ContrastSpec(PresentationSpec):
 
     `published` names a table of the paper whose difference between the same two values stands beside ours; its
     columns are named by `between.label`, and `published_as` is as of a table.
+
+    Writes `<name>_contrast.csv` and `<name>_contrast.tex`, one line per comparison.
     """
+
+    stage = "tables"
+    endings = ("_contrast.csv", "_contrast.tex")
 
     kind: Literal["contrast"] = "contrast"
     rows: tuple[str, ...] = ()
@@ -105,204 +131,179 @@ class ContrastSpec(PresentationSpec):
         """Whether values are compared in pairs."""
         return bool(self.metrics or self.pair_by)
 
-
-@dataclass(frozen=True)
-class Contrast:
-    """One comparison: the row's values; what is compared with what; the metric (of `against`).
-
-    published: the paper's difference, NaN where it has none.
-    """
-
-    row: tuple[object, ...]
-    baseline: str
-    against: str
-    metric: str
-    result: Comparison
-    published: float = math.nan
-
-    @property
-    def published_sign(self) -> str:
-        """The sign of the paper's difference: `higher`, `lower`, `same`, or nothing where it has none."""
-        if math.isnan(self.published):
-            return ""
-        return "higher" if self.published > 0 else "lower" if self.published < 0 else "same"
-
-
-def contrasts(spec: ContrastSpec, experiment: Experiment, data: StudyData) -> list[Contrast]:
-    """The comparisons in reading order.
-
-    Raises UserError for an unknown column, a cell without results, a value that no image of a row has, and an
-    image without partner: no comparison ever runs over survivors.
-    """
-    compared = [name for pair in spec.metrics for name in (pair.baseline, pair.against)] or list(spec.values)
-    values = [*dict.fromkeys([*compared, *([spec.halves] if spec.halves else [])])]
-    table = image_table(data.results, experiment, spec.columns_used(), values)
-    groups = table.groupby(list(spec.rows), sort=False) if spec.rows else [((), table)]
-    found: list[Contrast] = []
-    for row, images in groups:
-        named = ", ".join(f"{key} '{value}'" for key, value in zip(spec.rows, row, strict=True))
-        where = f"experiment '{experiment.name}'" + (f", {named}" if named else "")
-        found += [Contrast(row, *rest) for rest in _of_row(spec, images, where)]
-    return _beside_paper(spec, found)
-
-
-def _beside_paper(spec: ContrastSpec, found: list[Contrast]) -> list[Contrast]:
-    """The comparisons with the paper's differences, where a published table is named."""
-    if not spec.published:
-        return found
-    assert spec.between
-    label = spec.between.label
-    paper = Published(spec.published, label, spec.published_as)
-
-    def value(entry: Contrast, side: str) -> float:
-        row = dict(zip(spec.rows, entry.row, strict=True))
-        known = paper.find({**row, label: side}, entry.metric)
-        return math.nan if known is None else known
-
-    return [replace(entry, published=value(entry, entry.against) - value(entry, entry.baseline)) for entry in found]
-
-
-def _of_row(spec: ContrastSpec, images: pd.DataFrame, where: str) -> Iterator[tuple[str, str, str, Comparison]]:
-    if spec.between:
-        yield from _between(spec, spec.between, images, where)
-        return
-    units = images.groupby(UNIT, sort=False).mean(numeric_only=True)
-    for pair in spec.metrics:
-        yield pair.baseline, pair.against, pair.against, compare_pairs(units[pair.baseline], units[pair.against])
-    if spec.halves:
-        if len(units) < 2:
-            raise UserError(f"{where}: halves by '{spec.halves}' need two images (found {len(units)})")
-        units = units.sort_values(spec.halves, kind="stable")
-        middle = len(units) // 2
-        for metric in spec.values:
-            yield LOWER, UPPER, metric, compare_groups(units[metric][:middle], units[metric][middle:])
-
-
-def _between(
-    spec: ContrastSpec, between: Between, images: pd.DataFrame, where: str
-) -> Iterator[tuple[str, str, str, Comparison]]:
-    texts = images[between.label].map(as_text)
-    keys = list(spec.pair_by) or [UNIT]
-    sides: dict[str, pd.DataFrame] = {}
-    for value in (between.baseline, *between.against):
-        if not (texts == value).any():
-            has = ", ".join(dict.fromkeys(texts))
-            raise UserError(f"{where}: no image has {between.label} '{value}'; they have: {has}")
-        sides[value] = images[texts == value].groupby(keys, sort=False)[list(spec.values)].mean()
-    first = sides[between.baseline]
-    for against in between.against:
-        second = sides[against]
-        if spec.pair_by:
-            alone = first.index.symmetric_difference(second.index)
-            if len(alone):
-                pair = alone[0] if isinstance(alone[0], tuple) else (alone[0],)
-                named = ", ".join(f"{key} '{value}'" for key, value in zip(keys, pair, strict=True))
-                lacking = against if alone[0] in first.index else between.baseline
-                raise UserError(f"{where}: pair {named} has no image with {between.label} '{lacking}'")
-            second = second.loc[first.index]
-        compare = compare_pairs if spec.pair_by else compare_groups
-        for metric in spec.values:
-            yield between.baseline, against, metric, compare(first[metric], second[metric])
-
-
-_TESTS = {"wilcoxon": "Wilcoxon signed-rank test", "mann-whitney": "Mann-Whitney $U$ test"}
-
-
-@PRESENTATIONS.register("contrast")
-class ContrastTable(Presentation):
-    """Writes `<name>_contrast.csv` and `<name>_contrast.tex`, one line per comparison."""
-
-    Spec = ContrastSpec
-    stage: ClassVar[Literal["tables", "figures"]] = "tables"
-    endings = ("_contrast.csv", "_contrast.tex")
-
-    @classmethod
-    def render(cls, spec: PresentationSpec, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
+    def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """Both files; raises UserError as `contrasts`."""
-        assert isinstance(spec, ContrastSpec)
-        found = contrasts(spec, experiment, data)
+        found = self.contrasts(experiment, data)
         return {
-            "_contrast.csv": _csv(spec, found).encode(),
-            "_contrast.tex": _latex(spec, experiment, data.study, found).encode(),
+            "_contrast.csv": self._csv(found).encode(),
+            "_contrast.tex": self._latex(experiment, data.study, found).encode(),
         }
 
+    def contrasts(self, experiment: Experiment, data: StudyData) -> list[Contrast]:
+        """The comparisons in reading order.
 
-def _csv(spec: ContrastSpec, found: list[Contrast]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    numbers = ["baseline_mean", "against_mean", "difference", "low", "high"]
-    beside = ["published_difference", "published_sign"] if spec.published else []
-    counts = ["n"] if spec.paired else ["n_baseline", "n_against"]
-    writer.writerow([*spec.rows, "baseline", "against", "metric", *counts, *numbers, "p", "test", "sign", *beside])
-    for entry in found:
+        Raises UserError for an unknown column, a cell without results, a value that no image of a row has, and an
+        image without partner: no comparison ever runs over survivors.
+        """
+        compared = [name for pair in self.metrics for name in (pair.baseline, pair.against)] or list(self.values)
+        values = [*dict.fromkeys([*compared, *([self.halves] if self.halves else [])])]
+        table = image_table(data.results, experiment, self.columns_used(), values)
+        groups = table.groupby(list(self.rows), sort=False) if self.rows else [((), table)]
+        found: list[Contrast] = []
+        for row, images in groups:
+            named = ", ".join(f"{key} '{value}'" for key, value in zip(self.rows, row, strict=True))
+            where = f"experiment '{experiment.name}'" + (f", {named}" if named else "")
+            found += [Contrast(row, *rest) for rest in self._of_row(images, where)]
+        return self._beside_paper(found)
+
+    def _beside_paper(self, found: list[Contrast]) -> list[Contrast]:
+        """The comparisons with the paper's differences, where a published table is named."""
+        if not self.published:
+            return found
+        assert self.between
+        label = self.between.label
+        paper = Published(self.published, label, self.published_as)
+
+        def value(entry: Contrast, side: str) -> float:
+            row = dict(zip(self.rows, entry.row, strict=True))
+            known = paper.find({**row, label: side}, entry.metric)
+            return math.nan if known is None else known
+
+        return [replace(entry, published=value(entry, entry.against) - value(entry, entry.baseline)) for entry in found]
+
+    def _of_row(self, images: pd.DataFrame, where: str) -> Iterator[tuple[str, str, str, Comparison]]:
+        if self.between:
+            yield from self._between(self.between, images, where)
+            return
+        units = images.groupby(UNIT, sort=False).mean(numeric_only=True)
+        for pair in self.metrics:
+            yield pair.baseline, pair.against, pair.against, compare_pairs(units[pair.baseline], units[pair.against])
+        if self.halves:
+            if len(units) < 2:
+                raise UserError(f"{where}: halves by '{self.halves}' need two images (found {len(units)})")
+            units = units.sort_values(self.halves, kind="stable")
+            middle = len(units) // 2
+            for metric in self.values:
+                yield LOWER, UPPER, metric, compare_groups(units[metric][:middle], units[metric][middle:])
+
+    def _between(
+        self, between: Between, images: pd.DataFrame, where: str
+    ) -> Iterator[tuple[str, str, str, Comparison]]:
+        texts = images[between.label].map(as_text)
+        keys = list(self.pair_by) or [UNIT]
+        sides: dict[str, pd.DataFrame] = {}
+        for value in (between.baseline, *between.against):
+            if not (texts == value).any():
+                has = ", ".join(dict.fromkeys(texts))
+                raise UserError(f"{where}: no image has {between.label} '{value}'; they have: {has}")
+            sides[value] = images[texts == value].groupby(keys, sort=False)[list(self.values)].mean()
+        first = sides[between.baseline]
+        for against in between.against:
+            second = sides[against]
+            if self.pair_by:
+                alone = first.index.symmetric_difference(second.index)
+                if len(alone):
+                    pair = alone[0] if isinstance(alone[0], tuple) else (alone[0],)
+                    named = ", ".join(f"{key} '{value}'" for key, value in zip(keys, pair, strict=True))
+                    lacking = against if alone[0] in first.index else between.baseline
+                    raise UserError(f"{where}: pair {named} has no image with {between.label} '{lacking}'")
+                second = second.loc[first.index]
+            compare = compare_pairs if self.pair_by else compare_groups
+            for metric in self.values:
+                yield between.baseline, against, metric, compare(first[metric], second[metric])
+
+    def _csv(self, found: list[Contrast]) -> str:
+        counts = ["n"] if self.paired else ["n_baseline", "n_against"]
+        means = ["baseline_mean", "against_mean", "difference", "low", "high"]
+        beside = ["published_difference", "published_sign"] if self.published else []
+        heading = [*self.rows, "baseline", "against", "metric", *counts, *means, "p", "test", "sign", *beside]
+        rows = []
+        for entry in found:
+            result = entry.result
+            n = [result.count_baseline, result.count_against][: len(counts)]
+            numbers = [result.baseline, result.against, result.difference, result.low, result.high]
+            sides = [*entry.row, entry.baseline, entry.against, entry.metric]
+            paper = [fixed(entry.published), entry.published_sign][: len(beside)]
+            tested = [f"{result.p:.6g}", result.test, result.sign]
+            rows.append([*sides, *n, *map(fixed, numbers), *tested, *paper])
+        return csv_text([heading, *rows])
+
+    def _latex(self, experiment: Experiment, study: str, found: list[Contrast]) -> str:
+        """The table as a LaTeX environment."""
+        names_metric = not self.metrics and (len(self.values) > 1 or not self.rows)
+        titles = [*map(self.heading, self.rows), *(["Metric"] if names_metric else []), self._compared()]
+        numbers = ["$n$", "Baseline", "Against", "Difference", "95 % interval", "$p$", "Against is"]
+        numbers += ["Paper", "Paper's is"] if self.published else []
+        heading = [markup.line([markup.escape(title) for title in [*titles, *numbers]])]
+        body: list[str] = []
+        above: list[str] = []
+        for entry in found:
+            labels = [*map(self.shown, entry.row)]
+            labels += [self.quantity(entry.metric).title] if names_metric else []
+            # Labels that the line above has, too, are not repeated.
+            same = markup.same(labels, above)
+            above = labels
+            texts = [*([""] * same), *labels[same:], self._pair(entry), *self._numbers(entry)]
+            body.append(markup.line([markup.escape(text) for text in texts]))
+        name = f"{study}-{self.stem(experiment.name)}_contrast"
+        caption = self._caption(experiment.title, study, found)
+        return markup.frame(body, heading, len(titles), len(numbers), caption, name, self.wide)
+
+    def _compared(self) -> str:
+        if self.between:
+            return self.heading(self.between.label)
+        return self.quantity(self.halves).name if self.halves else "Metric"
+
+    def _pair(self, entry: Contrast) -> str:
+        sides = (entry.baseline, entry.against)
+        first, second = (self.quantity(side).name if self.metrics else self.shown(side) for side in sides)
+        return rf"{first} $\to$ {second}"
+
+    def _numbers(self, entry: Contrast) -> list[str]:
         result = entry.result
-        n = [result.count_baseline, result.count_against][: len(counts)]
-        values = [result.baseline, result.against, result.difference, result.low, result.high]
-        fixed = ["" if math.isnan(value) else f"{value:.6f}" for value in values]
-        p = f"{result.p:.6g}"
-        paper = ["" if math.isnan(entry.published) else f"{entry.published:.6f}", entry.published_sign]
-        sides = [*entry.row, entry.baseline, entry.against, entry.metric]
-        writer.writerow([*sides, *n, *fixed, p, result.test, result.sign, *paper[: len(beside)]])
-    return text.getvalue()
+        shape = self.quantity(entry.metric)
+        n = f"{result.count_baseline}" if self.paired else f"{result.count_baseline}, {result.count_against}"
+        bounds = [_signed(shape.text(bound)) for bound in (result.low, result.high)]
+        return [
+            n,
+            shape.text(result.baseline),
+            shape.text(result.against),
+            _signed(shape.text(result.difference)),
+            "--" if math.isnan(result.low) else f"{bounds[0]} to {bounds[1]}",
+            markup.p_latex(result.p),
+            result.sign,
+            *self._paper(entry),
+        ]
 
+    def _paper(self, entry: Contrast) -> list[str]:
+        if not self.published:
+            return []
+        none = math.isnan(entry.published)
+        return [
+            "--" if none else _signed(self.quantity(entry.metric).text(entry.published)),
+            entry.published_sign or "--",
+        ]
 
-def _latex(spec: ContrastSpec, experiment: Experiment, study: str, found: list[Contrast]) -> str:
-    """The table as a LaTeX environment."""
-    names_metric = not spec.metrics and (len(spec.values) > 1 or not spec.rows)
-    titles = [*map(spec.heading, spec.rows), *(["Metric"] if names_metric else []), _compared(spec)]
-    numbers = ["$n$", "Baseline", "Against", "Difference", "95 % interval", "$p$", "Against is"]
-    numbers += ["Paper", "Paper's is"] if spec.published else []
-    heading = [markup.line([markup.escape(title) for title in [*titles, *numbers]])]
-    body: list[str] = []
-    above: list[str] = []
-    for entry in found:
-        labels = [*map(spec.shown, entry.row)]
-        labels += [quantity(entry.metric, spec).title] if names_metric else []
-        # Labels that the line above has, too, are not repeated.
-        same = next((i for i, label in enumerate(labels) if above[i : i + 1] != [label]), len(labels))
-        above = labels
-        texts = [*([""] * same), *labels[same:], _pair(spec, entry), *_numbers(spec, entry)]
-        body.append(markup.line([markup.escape(text) for text in texts]))
-    stem = f"{experiment.name}_{spec.suffix}" if spec.suffix else experiment.name
-    name = f"{study}-{stem}_contrast"
-    caption = _caption(spec, experiment, study, found)
-    return markup.frame(body, heading, len(titles), len(numbers), caption, name, spec.wide)
-
-
-def _compared(spec: ContrastSpec) -> str:
-    if spec.between:
-        return spec.heading(spec.between.label)
-    return quantity(spec.halves, spec).name if spec.halves else "Metric"
-
-
-def _pair(spec: ContrastSpec, entry: Contrast) -> str:
-    sides = (entry.baseline, entry.against)
-    first, second = (quantity(side, spec).name if spec.metrics else spec.shown(side) for side in sides)
-    return rf"{first} $\to$ {second}"
-
-
-def _numbers(spec: ContrastSpec, entry: Contrast) -> list[str]:
-    result = entry.result
-    shape = quantity(entry.metric, spec)
-    n = f"{result.count_baseline}" if spec.paired else f"{result.count_baseline}, {result.count_against}"
-    bounds = [_signed(shape.text(bound)) for bound in (result.low, result.high)]
-    return [
-        n,
-        shape.text(result.baseline),
-        shape.text(result.against),
-        _signed(shape.text(result.difference)),
-        "--" if math.isnan(result.low) else f"{bounds[0]} to {bounds[1]}",
-        f"{result.p:.3f}" if result.p >= 0.001 else "$<$0.001",
-        result.sign,
-        *_paper(spec, entry),
-    ]
-
-
-def _paper(spec: ContrastSpec, entry: Contrast) -> list[str]:
-    if not spec.published:
-        return []
-    none = math.isnan(entry.published)
-    return ["--" if none else _signed(quantity(entry.metric, spec).text(entry.published)), entry.published_sign or "--"]
+    def _caption(self, title: str, study: str, found: list[Contrast]) -> str:
+        if self.metrics:
+            unit = "Two metrics of the same images"
+        elif self.pair_by:
+            unit = f"Images in pairs by {', '.join(map(self.heading, self.pair_by))}"
+        elif self.halves:
+            name = self.quantity(self.halves).name
+            unit = f"Images below the median of {name} (baseline) and above"
+        else:
+            unit = "Independent groups of images"
+        compared = list(dict.fromkeys(entry.metric for entry in found))
+        names = "" if self.metrics else ": " + ", ".join(self.quantity(metric).title for metric in compared)
+        tests = ", ".join(dict.fromkeys(_TESTS[entry.result.test] for entry in found))
+        many = f", not corrected for {len(found)} comparisons" if len(found) > 1 else ""
+        sentences = [
+            f"{unit}{names}; means over images, baseline $\\to$ against.",
+            "Interval of the difference: percentile bootstrap; higher or lower: it excludes 0.",
+            f"$p$: two-sided {tests}{many}.",
+        ]
+        return markup.caption_latex(title, sentences, study)
 
 
 def _signed(text: str) -> str:
@@ -311,27 +312,3 @@ def _signed(text: str) -> str:
     if not bare.strip("0."):
         return bare
     return f"$-${bare}" if text != bare else f"$+${bare}"
-
-
-def _caption(spec: ContrastSpec, experiment: Experiment, study: str, found: list[Contrast]) -> str:
-    if spec.metrics:
-        unit = "Two metrics of the same images"
-    elif spec.pair_by:
-        unit = f"Images in pairs by {', '.join(map(spec.heading, spec.pair_by))}"
-    elif spec.halves:
-        name = quantity(spec.halves, spec).name
-        unit = f"Images below the median of {name} (baseline) and above"
-    else:
-        unit = "Independent groups of images"
-    compared = list(dict.fromkeys(entry.metric for entry in found))
-    names = "" if spec.metrics else ": " + ", ".join(quantity(metric, spec).title for metric in compared)
-    tests = ", ".join(dict.fromkeys(_TESTS[entry.result.test] for entry in found))
-    many = f", not corrected for {len(found)} comparisons" if len(found) > 1 else ""
-    parts = [
-        markup.escape(f"{experiment.title.rstrip('.')}."),
-        markup.escape(f"{unit}{names}; means over images, baseline $\\to$ against."),
-        markup.escape("Interval of the difference: percentile bootstrap; higher or lower: it excludes 0."),
-        markup.escape(f"$p$: two-sided {tests}{many}."),
-        rf"All values come from study \texttt{{{markup.escape(study)}}}.",
-    ]
-    return " ".join(parts)

@@ -55,7 +55,7 @@ class _Spot:
     end: float
 
 
-def draw(panels: list[Panel]) -> "Figure":
+def draw_panels(panels: list[Panel]) -> "Figure":
     """The figure: panels from left to right, each with row labels (where the panel before has others), the victim's
     own column where there is one, and its columns under their headings and its title.
     """

@@ -1,8 +1,12 @@
-"""Markup of tables: LaTeX with booktabs, and Markdown."""
+"""Text of files: LaTeX tables with booktabs, Markdown tables, drawn numbers as CSV, and captions."""
 
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from gradleak.analysis.text import csv_text, fixed, p_value
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -25,6 +29,52 @@ _SIZES = {"small": 9.0, "footnotesize": 8.0}
 _PAGE, _COLUMN, _GAP = 500.0, 240.0, 3.0
 
 
+def p_latex(p: float) -> str:
+    """`0.012`, or `$<$0.001`, of a LaTeX table before `escape`; a dash for NaN."""
+    return p_value(p).replace("<", "$<$") or "--"
+
+
+def markdown_table(heading: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> str:
+    """A table in Markdown; `right` names the headings of the columns that are set flush right."""
+    rule = ["---:" if title in right else "---" for title in heading]
+    return "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in [heading, rule, *rows])
+
+
+def points_csv(keys: Sequence[str], numbers: Sequence[str], points: pd.DataFrame) -> str:
+    """The drawn numbers as CSV: keys, `metric`, the numbers, `trials`; points as from `analysis.summary.summarise`."""
+    heading = [*keys, "metric", *numbers, "trials"]
+    rows = [[fixed(row[key]) if key in numbers else row[key] for key in heading] for row in points.to_dict("records")]
+    return csv_text([heading, *rows])
+
+
+def trials_text(points: pd.DataFrame) -> str:
+    """How many trials a point has: `1 trial`, `4 trials`, `2 to 4 trials`."""
+    least, most = int(points["trials"].min()), int(points["trials"].max())
+    return f"{least if least == most else f'{least} to {most}'} trial{'' if most == 1 else 's'}"
+
+
+def leak_text(metric: str, value: float | None) -> str:
+    """What the dashed red line at a value of a metric says; empty for no line."""
+    return "" if value is None else f"Dashed red line: below {metric} {value:g} a reconstruction is recognisable."
+
+
+def sentence(title: str) -> str:
+    """A title as a sentence: what captions begin with."""
+    return f"{title.rstrip('.')}."
+
+
+def caption(title: str, sentences: Sequence[str], study: str) -> str:
+    """A figure's caption: the title, the sentences that are not empty, and the study, as one paragraph and line."""
+    parts = [sentence(title), *sentences, f"All values come from study {study}."]
+    return " ".join(part for part in parts if part) + "\n"
+
+
+def caption_latex(title: str, sentences: Sequence[str], study: str, but: str = "") -> str:
+    """The same for a LaTeX table, escaped. but: which values come from elsewhere, after a comma."""
+    parts = [escape(part) for part in [sentence(title), *sentences] if part]
+    return " ".join([*parts, rf"All values come from study \texttt{{{escape(study)}}}{but}."])
+
+
 def escape(text: str) -> str:
     """Text for LaTeX: `$math$` with balanced braces stays, every other special character is escaped."""
     parts = _MATH.split(text)
@@ -42,6 +92,12 @@ def small_grey(text: str) -> str:
 def line(cells: list[str]) -> str:
     """One line of a tabular."""
     return " & ".join(cells) + r" \\"
+
+
+def same(labels: Sequence[str], above: Sequence[str]) -> int:
+    """How many labels of a line are those of the line above, and need not be repeated."""
+    pairs = zip(labels, above, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def frame(body: list[str], heading: list[str], labels: int, columns: int, caption: str, name: str, wide: bool) -> str:
@@ -95,6 +151,10 @@ def long_frame(body: list[str], heading: list[str], columns: str, caption: str, 
     return "\n".join(lines) + "\n"
 
 
+def _markdown_cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def _width(lines: list[str]) -> float:
     """About how wide the columns of a tabular are, in multiples of the type size."""
     cells = [text.removesuffix(r" \\").split(" & ") for text in lines if r"\multicolumn" not in text]
@@ -115,13 +175,3 @@ def _balanced(text: str) -> bool:
         if depth < 0:
             return False
     return depth == 0
-
-
-def markdown_table(heading: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[str] = ()) -> str:
-    """A markdown_table; `right` names the headings of the columns that are set flush right."""
-    rule = ["---:" if title in right else "---" for title in heading]
-    return "".join(f"| {' | '.join(map(_markdown_cell, row))} |\n" for row in [heading, rule, *rows])
-
-
-def _markdown_cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

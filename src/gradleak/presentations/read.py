@@ -1,5 +1,6 @@
 """Reads what presentations show: the experiments of plan.json, results.parquet and images.parquet."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import pandas as pd
 from gradleak.analysis.experiment import Experiment
 from gradleak.errors import UserError
 from gradleak.parquet import read_parquet
-from gradleak.presentations.base import PresentationSpec, of_columns, output_names, parse_spec
+from gradleak.presentations.base import Presentation, of_columns, parse_presentation
 from gradleak.study.outline import Outline
 
 RESULT_COLUMNS = ["cell_id", "restart", "chosen", "image", "lpips"]
@@ -22,7 +23,7 @@ IMAGE_COLUMNS = ["cell_id", "image", "position", "truth_png", "reconstruction_pn
 class ShownExperiment(Experiment):
     """An experiment with the presentations that its study asks for."""
 
-    show: tuple[PresentationSpec, ...] = ()
+    show: tuple[Presentation, ...] = ()
 
 
 def read_plan(path: Path) -> tuple[Outline, dict[str, ShownExperiment]]:
@@ -39,7 +40,10 @@ def read_plan(path: Path) -> tuple[Outline, dict[str, ShownExperiment]]:
 def parse_experiment(
     name: str, content: object, where: str, columns: Mapping[str, Mapping[str, Any]] | None = None
 ) -> ShownExperiment:
-    """One entry of a plan's `experiments`; `columns`: the plan's. Raises UserError that names `where` and the key."""
+    """One entry of a plan's `experiments`; `columns`: the plan's.
+
+    Raises UserError that names `where` and the key, or the file that two entries of `show` would write.
+    """
     where = f"{where}: experiment '{name}'"
     if not isinstance(content, dict):
         raise UserError(f"{where}: must be a mapping")
@@ -54,8 +58,10 @@ def parse_experiment(
     if not rows:
         raise UserError(f"{where}: has no cells")
     usual = of_columns(columns or {})
-    show = tuple(parse_spec(entry, f"{where}: show[{i}]", usual) for i, entry in enumerate(content["show"]))
-    output_names(name, show, where)
+    show = tuple(parse_presentation(entry, f"{where}: show[{i}]", usual) for i, entry in enumerate(content["show"]))
+    counts = Counter(file for entry in show for file in entry.files(name))
+    if twice := sorted(file for file, count in counts.items() if count > 1):
+        raise UserError(f"{where}: two entries of 'show' write {twice[0]}; give one of them a 'suffix'")
     cells = pd.DataFrame(rows, dtype=object)
     return ShownExperiment(name, content["title"], _paper(content.get("paper")), cells, show)
 

@@ -1,18 +1,14 @@
-"""The style of figures: sizes, colours, files, and the sentences that captions share."""
+"""The look of figures: sizes, colours, frames, legends, and the files that they become."""
 
-import csv
 import io
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import pandas as pd
-
-from gradleak.analysis.experiment import Experiment
-
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Widths in inches of one column and of both columns of a two-column page.
@@ -124,10 +120,30 @@ def rule(figure: "Figure", left: float, right: float, y: float) -> None:
     figure.add_artist(Line2D([left, right], [y, y], color="#333333", linewidth=0.5))
 
 
-def file_bytes(figure: "Figure", kind: Literal["pdf", "png"], dpi: int = 300) -> bytes:
-    """The figure as a file without dates, random ids or names of programs: the same figure, the same
-    bytes.
+def open_axes(axes: "Axes") -> None:
+    """Leave of the frame the left and the lower line."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def legend_above(figure: "Figure", handles: "Sequence[Artist]", columns: int, **spacing: float) -> float:
+    """Draw a legend above all axes, of at most so many columns, and of fewer where it would be wider than the figure.
+
+    spacing: of matplotlib's legend, in multiples of the font size. Returns the height left below it (1 is all).
     """
+    while True:
+        legend = figure.legend(
+            handles=handles, loc="upper center", ncols=columns, frameon=False, borderaxespad=0.1, **spacing
+        )
+        box = legend.get_window_extent().transformed(figure.transFigure.inverted())
+        if box.width <= 1 or columns == 1:
+            return float(1 - box.height)
+        legend.remove()
+        columns -= 1
+
+
+def file_bytes(figure: "Figure", kind: Literal["pdf", "png"], dpi: int = 300) -> bytes:
+    """The figure as a file without dates, random ids or names of programs: the same figure, the same bytes."""
     metadata = (
         {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": "gradleak"}
         if kind == "pdf"
@@ -151,31 +167,3 @@ def small_png(figure: "Figure", limit: int = 1_000_000) -> bytes:
 def image_files(figure: "Figure", name: str = "") -> dict[str, bytes]:
     """The figure as `<name>.pdf` and `<name>.png`."""
     return {f"{name}.pdf": file_bytes(figure, "pdf"), f"{name}.png": small_png(figure)}
-
-
-def points_csv(keys: Sequence[str], numbers: Sequence[str], points: pd.DataFrame) -> bytes:
-    """The plotted numbers as CSV: keys, `metric`, numbers with six decimals (empty for NaN), `trials`."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*keys, "metric", *numbers, "trials"])
-    for point in points.to_dict("records"):
-        fixed = ["" if math.isnan(point[key]) else f"{point[key]:.6f}" for key in numbers]
-        writer.writerow([*(point[key] for key in keys), point["metric"], *fixed, point["trials"]])
-    return text.getvalue().encode()
-
-
-def trials_text(points: pd.DataFrame) -> str:
-    """How many trials a point has: `1 trial`, `4 trials`, `2 to 4 trials`."""
-    least, most = int(points["trials"].min()), int(points["trials"].max())
-    return f"{least if least == most else f'{least} to {most}'} trial{'' if most == 1 else 's'}"
-
-
-def leak_text(metric: str, value: float | None) -> str:
-    """What the dashed red line at a value of a metric says; empty for no line."""
-    return "" if value is None else f"Dashed red line: below {metric} {value:g} a reconstruction is recognisable."
-
-
-def caption(experiment: Experiment, study: str, sentences: Sequence[str]) -> bytes:
-    """The experiment's title, the sentences that are not empty, and the study, as one paragraph."""
-    parts = [f"{experiment.title.rstrip('.')}.", *sentences, f"All values come from study {study}."]
-    return (" ".join(part for part in parts if part) + "\n").encode()

@@ -12,48 +12,16 @@ from gradleak.analysis.summary import cell_table, unknown_column
 from gradleak.analysis.tradeoff import best_of_each, pareto, tradeoff_points
 from gradleak.metrics.rates import TAU_LPIPS
 from gradleak.presentations import markup, style
-from gradleak.presentations.base import PRESENTATIONS, Presentation, PresentationSpec, quantity
+from gradleak.presentations.base import PRESENTATIONS, Presentation
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 EPSILON = "epsilon"
 
 _NONE = "none"
-
-
-def epsilons(results: pd.DataFrame, cells: pd.DataFrame, experiment: Experiment) -> pd.Series:
-    """The epsilon of every cell's post-processing, NaN where it has none; raises UserError where there is no column."""
-    if EPSILON not in results.columns:
-        raise unknown_column(results, experiment, EPSILON)
-    return cells["cell_id"].map(results.groupby("cell_id")[EPSILON].first()).astype(float)
-
-
-def tradeoff_csv(points: pd.DataFrame) -> bytes:
-    """All columns of the points; an epsilon that there is not is `none`."""
-    shown = points.assign(**{EPSILON: [_NONE if math.isnan(value) else f"{value:.6g}" for value in points[EPSILON]]})
-    return shown.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
-
-
-def tradeoff_tex(spec: "TradeoffSpec", points: pd.DataFrame, caption: str, name: str) -> str:
-    """A table over pages, a line per point in the order of the plan; best points are bold."""
-    measured = [spec.utility, spec.privacy]
-    labels = [*spec.point, *spec.chooses, spec.round]
-    numbers = [*measured, *([spec.size] if spec.size else []), EPSILON]
-    titles = [spec.heading(key) for key in labels] + [quantity(key, spec).name for key in measured]
-    titles += [spec.heading(spec.size)] if spec.size else []
-    heading = markup.line([markup.escape(title) for title in titles] + [r"$\varepsilon$"])
-    body = []
-    for point in points.to_dict("records"):
-        texts = [spec.shown(point[key]) for key in labels]
-        texts += [quantity(key, spec).text(point[key]) for key in measured]
-        texts += [f"{point[spec.size]:,.0f}"] if spec.size else []
-        texts += [_NONE if math.isnan(point[EPSILON]) else f"{point[EPSILON]:.3g}"]
-        cells = [markup.escape(text) for text in texts]
-        body.append(markup.line([rf"\textbf{{{text}}}" for text in cells] if point["best"] else cells))
-    return markup.long_frame(body, [heading], "l" * len(labels) + "r" * len(numbers), markup.escape(caption), name)
-
 
 _ACCURACY = "#1F4E9C"
 
@@ -66,8 +34,14 @@ _AREAS = 9.0, 90.0  # of the smallest and the largest update, in square points
 # Where a label may be, in points from its marker; the first with enough room is taken.
 _LABEL_OFFSETS = (4.0, 4.0), (4.0, -9.0), (-4.0, 4.0), (-4.0, -9.0)
 
+_TABLE = (
+    "Every point of the figure; bold: the best of its technique. $\\varepsilon$: of the local differential privacy"
+    " of one update, where its norm is bounded before Gaussian noise is added."
+)
 
-class TradeoffSpec(PresentationSpec):
+
+@PRESENTATIONS.register("tradeoff")
+class Tradeoff(Presentation):
     """A grid of panels, one per value of `panels`: utility over privacy, a point per technique and strength.
 
     Privacy is against the adversary's best choice of attack round and of the columns `chooses`; utility is that of the
@@ -75,7 +49,11 @@ class TradeoffSpec(PresentationSpec):
     (red). drop: share of the baseline technique's utility that may be lost (blue line at 1 - drop of it). The best
     point of each technique is large, the others are faint; a grey line joins those that no other point beats in both.
     `size` names a column of bytes per update: the area of a point grows with its logarithm.
+
+    Writes `<name>_tradeoff.pdf`, `.png`, `.txt` (caption), and every point as `.csv` and `.tex`.
     """
+
+    endings = ("_tradeoff.pdf", "_tradeoff.png", "_tradeoff.csv", "_tradeoff.tex", "_tradeoff.txt")
 
     kind: Literal["tradeoff"] = "tradeoff"
     panels: str
@@ -100,176 +78,175 @@ class TradeoffSpec(PresentationSpec):
         """The point's columns, what the adversary chooses, and the round."""
         return [*self.point, *self.chooses, self.round]
 
-
-@PRESENTATIONS.register("tradeoff")
-class Tradeoff(Presentation):
-    """Writes `<name>_tradeoff.pdf`, `.png`, `.txt` (caption), and every point as `.csv` and `.tex`."""
-
-    Spec = TradeoffSpec
-    endings = ("_tradeoff.pdf", "_tradeoff.png", "_tradeoff.csv", "_tradeoff.tex", "_tradeoff.txt")
-
-    @classmethod
-    def render(cls, spec: PresentationSpec, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
+    def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All five files; raises UserError for an unknown column or a cell without results."""
-        assert isinstance(spec, TradeoffSpec)
-        values = [spec.privacy, spec.utility, *([spec.size] if spec.size else [])]
-        cells = cell_table(data.results, experiment, spec.columns_used(), values)
-        points = judged(spec, cells.assign(**{EPSILON: epsilons(data.results, cells, experiment)}))
+        values = [self.privacy, self.utility, *([self.size] if self.size else [])]
+        cells = cell_table(data.results, experiment, self.columns_used(), values)
+        points = self.judged(cells.assign(**{EPSILON: _epsilons(data.results, cells, experiment)}))
         with style.theme():
-            files = style.image_files(draw(spec, points), "_tradeoff")
-        files["_tradeoff.csv"] = tradeoff_csv(points)
-        stem = f"{experiment.name}_{spec.suffix}" if spec.suffix else experiment.name
-        caption = f"{experiment.title.rstrip('.')}. {_table_sentences()}"
-        files["_tradeoff.tex"] = tradeoff_tex(spec, points, caption, f"{data.study}-{stem}_tradeoff").encode()
-        files["_tradeoff.txt"] = style.caption(experiment, data.study, _sentences(spec, points))
+            files = style.image_files(self.draw(points), "_tradeoff")
+        name = f"{data.study}-{self.stem(experiment.name)}_tradeoff"
+        files["_tradeoff.csv"] = self._csv(points).encode()
+        files["_tradeoff.tex"] = self._latex(points, experiment.title, name).encode()
+        files["_tradeoff.txt"] = markup.caption(experiment.title, self._sentences(points), data.study).encode()
         return files
 
+    def judged(self, cells: pd.DataFrame) -> pd.DataFrame:
+        """The points with what the figure says of them; cells as from `cell_table`.
 
-def judged(spec: TradeoffSpec, cells: pd.DataFrame) -> pd.DataFrame:
-    """The points with what the figure says of them; cells as from `cell_table`.
+        Columns beside those of `tradeoff_points`: `kept` (utility as a share of the baseline's), `defends` (privacy
+        from the leak line up), `useful` (kept from 1 - drop up), `best` of its technique, `front` (beaten by no other
+        point in privacy and utility) and, with `size`, `front_with_size` (nor in size as the third).
+        """
+        points = tradeoff_points(cells, self.point, self.chooses, self.round, self.privacy, self.utility)
+        frames = []
+        for _, own in points.groupby(self.panels, sort=False):
+            baseline = own[own[self.technique] == self.baseline][self.utility]
+            own = own.assign(kept=own[self.utility] / (baseline.iloc[0] if len(baseline) else math.nan))
+            own["defends"] = own[self.privacy] >= self.leak_line
+            own["useful"] = own["kept"] >= 1 - self.drop
+            own["best"] = best_of_each(own, [self.technique], self.privacy, self.utility, self.leak_line)
+            own["front"] = pareto(own, [self.privacy, self.utility])
+            if self.size:
+                own["front_with_size"] = pareto(own, [self.privacy, self.utility], [self.size])
+            frames.append(own)
+        found = pd.concat(frames, ignore_index=True)
+        return found[[*self.point, *(c for c in found.columns if c not in self.point)]]
 
-    Columns beside those of `tradeoff_points`: `kept` (utility as a share of the baseline's), `defends` (privacy from
-    the leak line up), `useful` (kept from 1 - drop up), `best` of its technique, `front` (beaten by no other point in
-    privacy and utility) and, with `size`, `front_with_size` (nor in size as the third).
-    """
-    points = tradeoff_points(cells, spec.point, spec.chooses, spec.round, spec.privacy, spec.utility)
-    frames = []
-    for _, own in points.groupby(spec.panels, sort=False):
-        baseline = own[own[spec.technique] == spec.baseline][spec.utility]
-        own = own.assign(kept=own[spec.utility] / (baseline.iloc[0] if len(baseline) else math.nan))
-        own["defends"] = own[spec.privacy] >= spec.leak_line
-        own["useful"] = own["kept"] >= 1 - spec.drop
-        own["best"] = best_of_each(own, [spec.technique], spec.privacy, spec.utility, spec.leak_line)
-        own["front"] = pareto(own, [spec.privacy, spec.utility])
-        if spec.size:
-            own["front_with_size"] = pareto(own, [spec.privacy, spec.utility], [spec.size])
-        frames.append(own)
-    found = pd.concat(frames, ignore_index=True)
-    return found[[*spec.point, *(c for c in found.columns if c not in spec.point)]]
+    def draw(self, points: pd.DataFrame) -> "Figure":
+        """The figure; points as from `judged`. Draw inside `style.theme()`."""
+        panels = list(dict.fromkeys(points[self.panels]))
+        columns = min(self.columns, len(panels))
+        rows = -(-len(panels) // columns)
+        figure = style.new_figure(style.WIDTHS["page" if columns > 1 else "column"], rows * 2.3 + 0.45)
+        techniques = [name for name in dict.fromkeys(points[self.technique]) if name != self.baseline]
+        looks = {self.baseline: (_BASELINE, "*")}
+        looks |= {name: (style.COLOURS[i % 7], style.MARKERS[i % 7]) for i, name in enumerate(techniques)}
+        right = 1.12 * max(float(points[self.privacy].max()), 1.3 * self.leak_line)
+        handles: list[Artist] = []
+        for i, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, columns, i + 1)
+            handles = self._draw_panel(axes, points[points[self.panels] == panel], looks, self._areas(points))
+            axes.set_title(self.named(self.panels, panel), pad=3)
+            axes.set_xlim(0, right)
+            self._name_best(axes, points[points[self.panels] == panel], looks)
+            axes.set_xlabel(self.quantity(self.privacy).name if i + columns >= len(panels) else "")
+            axes.set_ylabel("" if i % columns else self.quantity(self.utility).name)
+        most = min(len(handles), 4 if columns > 1 else 2)
+        top = style.legend_above(figure, handles, most, handletextpad=0.3, columnspacing=1.2)
+        figure.tight_layout(pad=0.4, rect=(0, 0, 1, top))
+        return figure
 
+    def _areas(self, points: pd.DataFrame) -> pd.Series:
+        if not self.size:
+            return pd.Series(28.0, index=points.index)
+        logs = points[self.size].map(math.log)
+        span = logs.max() - logs.min()
+        return _AREAS[0] + (_AREAS[1] - _AREAS[0]) * ((logs - logs.min()) / span if span > 0 else 0.5 * logs**0)
 
-def draw(spec: TradeoffSpec, points: pd.DataFrame) -> "Figure":
-    """The figure; points as from `judged`. Draw inside `style.theme()`."""
-    panels = list(dict.fromkeys(points[spec.panels]))
-    columns = min(spec.columns, len(panels))
-    rows = -(-len(panels) // columns)
-    figure = style.new_figure(style.WIDTHS["page" if columns > 1 else "column"], rows * 2.3 + 0.45)
-    techniques = [name for name in dict.fromkeys(points[spec.technique]) if name != spec.baseline]
-    looks = {spec.baseline: (_BASELINE, "*")}
-    looks |= {name: (style.COLOURS[i % 7], style.MARKERS[i % 7]) for i, name in enumerate(techniques)}
-    right = 1.12 * max(float(points[spec.privacy].max()), 1.3 * spec.leak_line)
-    handles: list[object] = []
-    for i, panel in enumerate(panels):
-        axes = figure.add_subplot(rows, columns, i + 1)
-        handles = _draw_panel(axes, spec, points[points[spec.panels] == panel], looks, _areas(spec, points))
-        axes.set_title(spec.named(spec.panels, panel), pad=3)
-        axes.set_xlim(0, right)
-        _name_best(axes, spec, points[points[spec.panels] == panel], looks)
-        axes.set_xlabel(quantity(spec.privacy, spec).name if i + columns >= len(panels) else "")
-        axes.set_ylabel("" if i % columns else quantity(spec.utility, spec).name)
-    legend = figure.legend(
-        handles=handles,
-        loc="upper center",
-        ncols=min(len(handles), 4 if columns > 1 else 2),
-        frameon=False,
-        handletextpad=0.3,
-        columnspacing=1.2,
-        borderaxespad=0.1,
-    )
-    box = legend.get_window_extent().transformed(figure.transFigure.inverted())
-    figure.tight_layout(pad=0.4, rect=(0, 0, 1, float(1 - box.height)))
-    return figure
+    def _draw_panel(
+        self, axes: "Axes", points: pd.DataFrame, looks: dict[str, tuple[str, str]], areas: pd.Series
+    ) -> list["Artist"]:
+        """Draw one panel; returns the legend's entries."""
+        from matplotlib.lines import Line2D
+        from matplotlib.ticker import PercentFormatter
 
+        axes.axvline(self.leak_line, color=style.LIMIT, linestyle="--", linewidth=0.9, zorder=1.5)
+        whole = points[points[self.technique] == self.baseline][self.utility]
+        if len(whole):
+            axes.axhline((1 - self.drop) * whole.iloc[0], color=_ACCURACY, linestyle="--", linewidth=0.9, zorder=1.5)
+        front = points[points["front"]].sort_values(self.privacy)
+        axes.plot(front[self.privacy], front[self.utility], color=_FRONT, linewidth=0.8, zorder=1.8)
+        handles: list[Artist] = []
+        for name, (colour, marker) in looks.items():
+            own = points[points[self.technique] == name]
+            for point, area in zip(own.to_dict("records"), areas.loc[own.index], strict=True):
+                axes.scatter(
+                    point[self.privacy],
+                    point[self.utility],
+                    s=float(area) * (1.6 if marker == "*" else 1.0),
+                    color=colour,
+                    marker=marker,
+                    alpha=1.0 if point["best"] else 0.3,
+                    edgecolors="white" if point["best"] else "none",
+                    linewidths=0.5,
+                    zorder=3 if point["best"] else 2.5,
+                )
+            entry = Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=5, label=self.shown(name))
+            handles.append(entry)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+        axes.set_ylim(0, 1.12 * float(points[self.utility].max()))
+        style.open_axes(axes)
+        return handles
 
-def _areas(spec: TradeoffSpec, points: pd.DataFrame) -> pd.Series:
-    if not spec.size:
-        return pd.Series(28.0, index=points.index)
-    logs = points[spec.size].map(math.log)
-    span = logs.max() - logs.min()
-    return _AREAS[0] + (_AREAS[1] - _AREAS[0]) * ((logs - logs.min()) / span if span > 0 else 0.5 * logs**0)
-
-
-def _draw_panel(
-    axes: "Axes", spec: TradeoffSpec, points: pd.DataFrame, looks: dict[str, tuple[str, str]], areas: pd.Series
-) -> list[object]:
-    """Draw one panel; returns the legend's entries."""
-    from matplotlib.lines import Line2D
-    from matplotlib.ticker import PercentFormatter
-
-    axes.axvline(spec.leak_line, color=style.LIMIT, linestyle="--", linewidth=0.9, zorder=1.5)
-    whole = points[points[spec.technique] == spec.baseline][spec.utility]
-    if len(whole):
-        axes.axhline((1 - spec.drop) * whole.iloc[0], color=_ACCURACY, linestyle="--", linewidth=0.9, zorder=1.5)
-    front = points[points["front"]].sort_values(spec.privacy)
-    axes.plot(front[spec.privacy], front[spec.utility], color=_FRONT, linewidth=0.8, zorder=1.8)
-    handles: list[object] = []
-    for name, (colour, marker) in looks.items():
-        own = points[points[spec.technique] == name]
-        for point, area in zip(own.to_dict("records"), areas.loc[own.index], strict=True):
-            axes.scatter(
-                point[spec.privacy],
-                point[spec.utility],
-                s=float(area) * (1.6 if marker == "*" else 1.0),
-                color=colour,
-                marker=marker,
-                alpha=1.0 if point["best"] else 0.3,
-                edgecolors="white" if point["best"] else "none",
-                linewidths=0.5,
-                zorder=3 if point["best"] else 2.5,
+    def _name_best(self, axes: "Axes", points: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
+        """Write the strength beside the best point of each technique, where no other point is, once limits are set."""
+        scale = axes.get_figure().dpi / 72  # type: ignore[union-attr]
+        places = axes.transData.transform(points[[self.privacy, self.utility]].to_numpy()) / scale
+        for i, point in enumerate(points.to_dict("records")):
+            if not point["best"] or point[self.technique] == self.baseline:
+                continue
+            others = np.delete(places, i, axis=0) - places[i]
+            dx, dy = max(_LABEL_OFFSETS, key=lambda offset: _room(offset, others))
+            axes.annotate(
+                self.shown(point[self.strength]),
+                (point[self.privacy], point[self.utility]),
+                (dx, dy),
+                textcoords="offset points",
+                ha="left" if dx > 0 else "right",
+                fontsize=6.5,
+                color=looks[point[self.technique]][0],
+                zorder=4,
             )
-        entry = Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=5, label=spec.shown(name))
-        handles.append(entry)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-    axes.set_ylim(0, 1.12 * float(points[spec.utility].max()))
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    return handles
+
+    def _csv(self, points: pd.DataFrame) -> str:
+        """All columns of the points; an epsilon that there is not is `none`."""
+        texts = [_NONE if math.isnan(value) else f"{value:.6g}" for value in points[EPSILON]]
+        shown = points.assign(**{EPSILON: texts})
+        return shown.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+    def _latex(self, points: pd.DataFrame, title: str, name: str) -> str:
+        """A table over pages, a line per point in the order of the plan; best points are bold."""
+        measured = [self.utility, self.privacy]
+        labels = [*self.point, *self.chooses, self.round]
+        numbers = [*measured, *([self.size] if self.size else []), EPSILON]
+        titles = [self.heading(key) for key in labels] + [self.quantity(key).name for key in measured]
+        titles += [self.heading(self.size)] if self.size else []
+        heading = markup.line([markup.escape(title) for title in titles] + [r"$\varepsilon$"])
+        body = []
+        for point in points.to_dict("records"):
+            texts = [self.shown(point[key]) for key in labels]
+            texts += [self.quantity(key).text(point[key]) for key in measured]
+            texts += [f"{point[self.size]:,.0f}"] if self.size else []
+            texts += [_NONE if math.isnan(point[EPSILON]) else f"{point[EPSILON]:.3g}"]
+            cells = [markup.escape(text) for text in texts]
+            body.append(markup.line([rf"\textbf{{{text}}}" for text in cells] if point["best"] else cells))
+        caption = markup.escape(f"{markup.sentence(title)} {_TABLE}")
+        return markup.long_frame(body, [heading], "l" * len(labels) + "r" * len(numbers), caption, name)
+
+    def _sentences(self, points: pd.DataFrame) -> list[str]:
+        privacy, utility = self.quantity(self.privacy).name, self.quantity(self.utility).name
+        chooses = ", ".join(self.heading(name).lower() for name in [*self.chooses, self.round])
+        return [
+            f"{utility} of the latest round over {privacy} against the adversary's best choice of {chooses}: "
+            f"mean of {markup.trials_text(points)}.",
+            f"Large: each technique's best point, the most useful one with {privacy} from {self.leak_line:g} up, with "
+            f"its {self.heading(self.strength).lower()}; faint: the others.",
+            "The area of a point grows with the logarithm of the bytes that an update takes." if self.size else "",
+            f"Dashed: left of the red line a reconstruction is recognisable; below the blue line more than "
+            f"{100 * self.drop:g}% of the accuracy without post-processing is lost.",
+            "Grey line: points that no other beats in both.",
+        ]
 
 
-def _name_best(axes: "Axes", spec: TradeoffSpec, points: pd.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
-    """Write the strength beside the best point of each technique, where no other point is; limits are those drawn."""
-    scale = axes.get_figure().dpi / 72  # type: ignore[union-attr]
-    places = axes.transData.transform(points[[spec.privacy, spec.utility]].to_numpy()) / scale
-    for i, point in enumerate(points.to_dict("records")):
-        if not point["best"] or point[spec.technique] == spec.baseline:
-            continue
-        others = np.delete(places, i, axis=0) - places[i]
-        dx, dy = max(_LABEL_OFFSETS, key=lambda offset: _room(offset, others))
-        axes.annotate(
-            spec.shown(point[spec.strength]),
-            (point[spec.privacy], point[spec.utility]),
-            (dx, dy),
-            textcoords="offset points",
-            ha="left" if dx > 0 else "right",
-            fontsize=6.5,
-            color=looks[point[spec.technique]][0],
-            zorder=4,
-        )
+def _epsilons(results: pd.DataFrame, cells: pd.DataFrame, experiment: Experiment) -> pd.Series:
+    """The epsilon of every cell's post-processing, NaN where it has none; raises UserError where there is no column."""
+    if EPSILON not in results.columns:
+        raise unknown_column(results, experiment, EPSILON)
+    return cells["cell_id"].map(results.groupby("cell_id")[EPSILON].first()).astype(float)
 
 
 def _room(offset: tuple[float, float], others: "np.ndarray[tuple[int, int], np.dtype[np.float64]]") -> float:
     """Points from the middle of a label to the nearest of the other markers (n, 2); what is beyond 15 is enough."""
     middle = offset[0] + math.copysign(9, offset[0]), offset[1] + 2.5
     return float(min([15.0, *np.hypot(*(others - middle).T)]))
-
-
-def _table_sentences() -> str:
-    return (
-        "Every point of the figure; bold: the best of its technique. $\\varepsilon$: of the local differential privacy"
-        " of one update, where its norm is bounded before Gaussian noise is added."
-    )
-
-
-def _sentences(spec: TradeoffSpec, points: pd.DataFrame) -> list[str]:
-    privacy, utility = quantity(spec.privacy, spec).name, quantity(spec.utility, spec).name
-    chooses = ", ".join(spec.heading(name).lower() for name in [*spec.chooses, spec.round])
-    return [
-        f"{utility} of the latest round over {privacy} against the adversary's best choice of {chooses}: "
-        f"mean of {style.trials_text(points)}.",
-        f"Large: each technique's best point, the most useful one with {privacy} from {spec.leak_line:g} up, with its "
-        f"{spec.heading(spec.strength).lower()}; faint: the others.",
-        "The area of a point grows with the logarithm of the bytes that an update takes." if spec.size else "",
-        f"Dashed: left of the red line a reconstruction is recognisable; below the blue line more than "
-        f"{100 * spec.drop:g}% of the accuracy without post-processing is lost.",
-        "Grey line: points that no other beats in both.",
-    ]

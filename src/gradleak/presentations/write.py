@@ -1,17 +1,14 @@
-"""Writing what experiments show: all presentations of one stage."""
+"""Writes what experiments show: the files of all presentations of one stage."""
 
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from gradleak.analysis.experiment import StudyData
 from gradleak.errors import UserError
 from gradleak.files import atomic
-from gradleak.presentations.base import PRESENTATIONS, output_names
+from gradleak.presentations.base import Presentation, Stage
 from gradleak.presentations.read import ShownExperiment
-
-Stage = Literal["tables", "figures"]
 
 
 def write_stage(
@@ -19,10 +16,10 @@ def write_stage(
 ) -> list[Path]:
     """Write what the named experiments (all where none is named) show in one stage; returns the paths.
 
-    Each experiment's files are rendered before the first of them is written, and each file replaces its
-    predecessor in one step, so that an error leaves what was there before. Raises UserError for an
-    unknown name, a named experiment that shows nothing in this stage, and data that lack what a spec names. Where none
-    is named, what needs images and has none is left out (`left_out`).
+    Each experiment's files are rendered before the first of them is written, and each file replaces its predecessor in
+    one step, so that an error leaves what was there before. Where none is named, what needs images and has none is left
+    out (`left_out`). Raises UserError for an unknown name, a named experiment that shows nothing in this stage, and
+    data that lack what an entry names.
     """
     for name in names:
         if name not in experiments:
@@ -58,9 +55,7 @@ def drawable(experiment: ShownExperiment, images: bool, reused: Collection[str])
     """The experiment without what needs images, if there are none of its cells: see `has_pictures`."""
     if has_pictures(experiment, images, reused):
         return experiment
-    return replace(
-        experiment, show=tuple(spec for spec in experiment.show if not PRESENTATIONS[spec.kind].needs_images)
-    )
+    return replace(experiment, show=tuple(entry for entry in experiment.show if not entry.needs_images))
 
 
 def has_pictures(experiment: ShownExperiment, images: bool, reused: Collection[str]) -> bool:
@@ -70,18 +65,17 @@ def has_pictures(experiment: ShownExperiment, images: bool, reused: Collection[s
 
 def stage_files(stage: Stage, experiment: ShownExperiment) -> list[str]:
     """Names of the files that an experiment has in one stage, without rendering them."""
-    written = output_names(experiment.name, experiment.show, f"experiment '{experiment.name}'")
-    pairs = zip(experiment.show, written, strict=True)
-    return [file for spec, files in pairs if PRESENTATIONS[spec.kind].stage == stage for file in files]
+    return [file for entry in _entries(stage, experiment) for file in entry.files(experiment.name)]
 
 
 def render_stage(stage: Stage, experiment: ShownExperiment, data: StudyData) -> dict[str, bytes]:
     """Content of every file that an experiment has in one stage, keyed by file name."""
     content: dict[str, bytes] = {}
-    written = output_names(experiment.name, experiment.show, f"experiment '{experiment.name}'")
-    for spec, names in zip(experiment.show, written, strict=True):
-        kind = PRESENTATIONS[spec.kind]
-        if kind.stage == stage:
-            files = kind.render(spec, experiment, data)
-            content |= {name: files[end] for name, end in zip(names, kind.endings, strict=True)}
+    for entry in _entries(stage, experiment):
+        rendered = entry.render(experiment, data)
+        content |= {entry.stem(experiment.name) + ending: rendered[ending] for ending in entry.endings}
     return content
+
+
+def _entries(stage: Stage, experiment: ShownExperiment) -> list[Presentation]:
+    return [entry for entry in experiment.show if entry.stage == stage]

@@ -9,9 +9,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from gradleak.analysis.scale import scale
-from gradleak.presentations.base import PRESENTATIONS, PresentationSpec, output_names
+from gradleak.presentations.base import Presentation
 from gradleak.presentations.read import ShownExperiment
-from gradleak.presentations.table import TableSpec
+from gradleak.presentations.table import Table
 from gradleak.report import pivot
 from gradleak.report.read import Picture, picture, read_csv, read_text
 from gradleak.report.sections import PaperSection, section_of
@@ -70,15 +70,15 @@ def experiment_entry(
 
     Raises UserError for a missing or bad file; without images, galleries may be missing, as in an archive.
     """
-    names = output_names(experiment.name, experiment.show, f"experiment '{experiment.name}'")
     items: list[Item] = []
     shown: list[Path] = []
     left_out: list[str] = []
-    for spec, files in zip(experiment.show, names, strict=True):
-        if PRESENTATIONS[spec.kind].needs_images and not images and not (folder / files[0]).exists():
+    for presentation in experiment.show:
+        files = presentation.files(experiment.name)
+        if presentation.needs_images and not images and not (folder / files[0]).exists():
             left_out.append(Path(files[0]).stem)
             continue
-        items += _items(spec, files, experiment, folder)
+        items += _items(presentation, experiment, folder)
         shown += [folder / name for name in files if not name.endswith((".pdf", ".tex"))]
     return Entry(
         anchor=f"experiment-{experiment.name}",
@@ -102,12 +102,12 @@ def figure_item(stem: str, folder: Path, alt: str, made_by: str, kind: str, file
     return Item(f"file-{stem}", kind, caption, files, picture=shown, numbers=numbers)
 
 
-def _items(spec: PresentationSpec, files: list[str], experiment: ShownExperiment, folder: Path) -> list[Item]:
+def _items(presentation: Presentation, experiment: ShownExperiment, folder: Path) -> list[Item]:
     """A figure for every PNG that a presentation writes, a table for every CSV file without one."""
-    kind = _KINDS.get(spec.kind, spec.kind)
-    made_by = f"gradleak {PRESENTATIONS[spec.kind].stage}"
+    kind = _KINDS.get(presentation.kind, presentation.kind)
+    made_by = f"gradleak {presentation.stage}"
     endings: dict[str, list[str]] = {}
-    for name in files:
+    for name in presentation.files(experiment.name):
         endings.setdefault(Path(name).stem, []).append(Path(name).suffix)
     items = []
     for stem, found in endings.items():
@@ -116,15 +116,15 @@ def _items(spec: PresentationSpec, files: list[str], experiment: ShownExperiment
             alt = f"{experiment.paper}, {kind}: {plain(experiment.title)}"
             items.append(figure_item(stem, folder, alt, made_by, kind, own))
         elif ".csv" in found:
-            items.append(_table(spec, folder / f"{stem}.csv", kind, made_by, own))
+            items.append(_table(presentation, folder / f"{stem}.csv", kind, made_by, own))
     return items
 
 
-def _table(spec: PresentationSpec, path: Path, kind: str, made_by: str, files: tuple[str, ...]) -> Item:
-    if isinstance(spec, TableSpec):
-        rows = read_csv(path, made_by, pivot.needed(spec), numbers=pivot.NUMBERS)
-        table, caption = pivot.rows_by_columns(spec, rows), pivot.caption(spec, rows)
+def _table(presentation: Presentation, path: Path, kind: str, made_by: str, files: tuple[str, ...]) -> Item:
+    if isinstance(presentation, Table):
+        rows = read_csv(path, made_by, pivot.needed(presentation), numbers=pivot.NUMBERS)
+        table, caption = pivot.rows_by_columns(presentation, rows), pivot.caption(presentation, rows)
     else:
         rows = read_csv(path, made_by)
-        table, caption = line_by_line(rows, spec), _CAPTIONS.get(spec.kind, "")
+        table, caption = line_by_line(rows, presentation), _CAPTIONS.get(presentation.kind, "")
     return Item(f"file-{path.stem}", kind, html(caption), files, table=table)

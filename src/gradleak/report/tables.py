@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from gradleak.analysis.text import minus
-from gradleak.presentations.base import QUANTITIES, PresentationSpec, quantity
+from gradleak.presentations.base import QUANTITIES, Wording
 from gradleak.report.read import is_number
 
 NOTHING = Markup("")
@@ -93,17 +93,15 @@ class HtmlTable:
     labels: int = 0
 
 
-def line_by_line(
-    rows: Sequence[dict[str, str]], spec: PresentationSpec | None = None, only: Sequence[str] = ()
-) -> HtmlTable:
-    """A table with a line for every line of a CSV file. spec: what words mean. only: the columns to show."""
-    spec = spec or PresentationSpec(kind="csv")
+def line_by_line(rows: Sequence[dict[str, str]], wording: Wording | None = None, only: Sequence[str] = ()) -> HtmlTable:
+    """A table with a line for every line of a CSV file. wording: of columns and values. only: the columns to show."""
+    wording = wording or Wording()
     names = list(only) or list(rows[0] if rows else ())
     numeric = [all(is_number(row[name]) or not row[name] for row in rows) for name in names]
     return HtmlTable(
-        tuple(Column(html(_title(name, spec)), is_one) for name, is_one in zip(names, numeric, strict=True)),
+        tuple(Column(html(_title(name, wording)), is_one) for name, is_one in zip(names, numeric, strict=True)),
         tuple(
-            tuple(_field(name, row[name], spec, is_one) for name, is_one in zip(names, numeric, strict=True))
+            tuple(_field(name, row[name], wording, is_one) for name, is_one in zip(names, numeric, strict=True))
             for row in rows
         ),
     )
@@ -116,15 +114,15 @@ def short(text: str) -> str:
     return minus(f"{float(text):.4g}")
 
 
-def _field(name: str, text: str, spec: PresentationSpec, numeric: bool) -> Field:
+def _field(name: str, text: str, wording: Wording, numeric: bool) -> Field:
     if numeric:
         return Field(html(short(text)), text, "number")
     if name == "over":
-        return Field(html(spec.heading(text)))
-    if name in _QUANTITY_COLUMNS and (text in QUANTITIES or text in spec.quantities):
-        return Field(html(quantity(text, spec).name))
-    return Field(html(spec.shown(text)))
+        return Field(html(wording.heading(text)))
+    if name in _QUANTITY_COLUMNS and (text in QUANTITIES or text in wording.quantities):
+        return Field(html(wording.quantity(text).name))
+    return Field(html(wording.shown(text)))
 
 
-def _title(name: str, spec: PresentationSpec) -> str:
-    return _WORDS.get(name) or spec.heading(name)
+def _title(name: str, wording: Wording) -> str:
+    return _WORDS.get(name) or wording.heading(name)

@@ -151,5 +151,4 @@ def _draw_curve(axes: "Axes", example: Example) -> None:
     axes.set_ylabel(
         r"$\frac{\partial \ell}{\partial \mathbf{W}_L}\cdot\mathbf{W}_L=\frac{-\mu}{1+e^{\mu}}$", fontsize=9
     )
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    style.open_axes(axes)

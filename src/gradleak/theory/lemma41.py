@@ -149,7 +149,6 @@ def draw(frame: pd.DataFrame) -> "Figure":
     axes.set_ylim(-len(places) + 0.5, 0.85)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("Error of the image, relative to its length")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    style.open_axes(axes)
     figure.legend(loc="upper center", ncols=2, frameon=False, handletextpad=0.3, columnspacing=1.5, borderaxespad=0.1)
     return figure

@@ -167,8 +167,7 @@ def draw(frame: pd.DataFrame, limits: pd.DataFrame) -> "Figure":
     _draw_images(second, frame)
     _draw_limits(third, limits)
     for axes in (first, second, third):
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        style.open_axes(axes)
         axes.grid(axis="x", visible=False)
     figure.subplots_adjust(left=0.065, right=0.995, bottom=0.16, top=0.925, wspace=0.29)
     return figure

@@ -203,8 +203,7 @@ def draw(wish: Tensor, pairs: list[Pair], sizes: pd.DataFrame, sweep: pd.DataFra
     _draw_sizes(left, sizes)
     _draw_sweep(right, sweep)
     for axes in (left, right):
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        style.open_axes(axes)
     return figure
 
 

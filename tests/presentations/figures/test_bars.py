@@ -12,7 +12,7 @@ from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.summary import cell_table, summarise
 from gradleak.errors import UserError
 from gradleak.presentations import style
-from gradleak.presentations.bars import BarsSpec, draw
+from gradleak.presentations.bars import Bars
 from gradleak.presentations.write import render_stage
 
 Make = Callable[..., Experiment]
@@ -20,10 +20,10 @@ BARS = {"kind": "bars", "x": "dataset_resolution", "panels": "variant", "baselin
 
 
 def draw_bars(data: StudyData, experiment: Experiment, **keys: object) -> Figure:
-    spec = BarsSpec.model_validate(BARS | keys)
-    cells = cell_table(data.results, experiment, spec.keys, [spec.y])
+    bars = Bars.model_validate(BARS | keys)
+    cells = cell_table(data.results, experiment, bars.columns_used(), [bars.y])
     with style.theme():
-        return draw(spec, cells, summarise(cells, spec.keys, [spec.y]))
+        return bars.draw(cells, summarise(cells, bars.columns_used(), [bars.y]))
 
 
 def test_drawn_numbers(data: StudyData, make_experiment: Make) -> None:

@@ -16,20 +16,20 @@ from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.cli.outputs import figures
 from gradleak.errors import UserError
 from gradleak.presentations import style
-from gradleak.presentations.gallery import GallerySpec, draw_gallery, gallery_pairs
+from gradleak.presentations.gallery import Gallery
 from gradleak.presentations.gallery_lines import VICTIM
 from gradleak.presentations.write import render_stage
 
 Make = Callable[..., Experiment]
 # At three resolutions, one image is three pictures; three variants attack the same pictures.
 GALLERY = {"kind": "gallery", "rows": ["variant"], "columns": "dataset_resolution"}
-ABOVE = GallerySpec(rows=("variant",), columns="dataset_resolution")
-ASIDE = GallerySpec(rows=("dataset_resolution",), columns="variant")
+ABOVE = Gallery(rows=("variant",), columns="dataset_resolution")
+ASIDE = Gallery(rows=("dataset_resolution",), columns="variant")
 
 
-def drawn(spec: GallerySpec, experiment: Experiment, data: StudyData) -> Figure:
+def drawn(gallery: Gallery, experiment: Experiment, data: StudyData) -> Figure:
     with style.theme():
-        figure = draw_gallery(spec, gallery_pairs(spec, experiment, data))
+        figure = gallery.draw(gallery.pairs(experiment, data))
         figure.canvas.draw()
     return figure
 
@@ -51,13 +51,13 @@ def check_room(figure: Figure) -> None:
 
 
 def test_first_victims_that_all_columns_share(data: StudyData, make_experiment: Make) -> None:
-    pairs = gallery_pairs(ABOVE, make_experiment(), data)
+    pairs = ABOVE.pairs(make_experiment(), data)
     assert len(pairs) == 3 * 3 * 2
     assert pairs.groupby(VICTIM)["image"].unique().map(list).to_dict() == {0: [10], 1: [9]}
     assert pairs["lpips"].iloc[0] == pytest.approx(0.05)
-    one = gallery_pairs(ABOVE.model_copy(update={"victims": 1}), make_experiment(), data)
+    one = ABOVE.model_copy(update={"victims": 1}).pairs(make_experiment(), data)
     assert set(one["image"]) == {10}
-    assert len(gallery_pairs(ABOVE.model_copy(update={"victims": 9}), make_experiment(), data)) == 27
+    assert len(ABOVE.model_copy(update={"victims": 9}).pairs(make_experiment(), data)) == 27
 
 
 def test_first_positions_of_a_batch(data: StudyData, make_experiment: Make) -> None:
@@ -66,7 +66,7 @@ def test_first_positions_of_a_batch(data: StudyData, make_experiment: Make) -> N
     images = batch.assign(image=[4, 2, 3], position=[2, 0, 1])
     results = data.results[data.results["cell_id"] == "v0-r32-t0"]
     experiment = make_experiment(cells=[{"cell_id": "v0-r32-t0", "labels": {"variant": "a"}}])
-    pairs = gallery_pairs(GallerySpec(columns="variant"), experiment, StudyData("s", results, images))
+    pairs = Gallery(columns="variant").pairs(experiment, StudyData("s", results, images))
     assert pairs["image"].tolist() == [2, 3]
 
 
@@ -74,13 +74,13 @@ def test_another_victim_where_a_column_lacks_the_shared_one(data: StudyData, mak
     assert data.images is not None
     lacks = data.images["cell_id"].eq("v0-r64-t0")
     images = data.images.assign(image=data.images["image"].mask(lacks, 30))
-    pairs = gallery_pairs(ABOVE, make_experiment(), replace(data, images=images))
+    pairs = ABOVE.pairs(make_experiment(), replace(data, images=images))
     # Images 9 and 8 are in all three columns, image 10 only in two.
     assert set(pairs[pairs["variant"] == "$G_O$"]["image"]) == {9, 8}
     alone = images[~images["cell_id"].isin(["v0-r64-t1", "v0-r64-t2"])]
     results = data.results[data.results["cell_id"].isin(alone["cell_id"])]
     cells = [{"cell_id": cell, "labels": {"variant": "a"}} for cell in results["cell_id"] if cell.startswith("v0")]
-    pairs = gallery_pairs(ABOVE, make_experiment(cells=cells), StudyData("s", results, alone))
+    pairs = ABOVE.pairs(make_experiment(cells=cells), StudyData("s", results, alone))
     found = {key: group["image"].tolist() for key, group in pairs.groupby("dataset_resolution")}
     assert found == {32: [10, 9], 64: [30], 128: [10, 9]}
 
@@ -119,13 +119,13 @@ def test_without_rows(data: StudyData, make_experiment: Make) -> None:
     cells = [
         {"cell_id": cell, "labels": {"r": cell[1:2]}} for cell in make_experiment().cells["cell_id"] if "r32" in cell
     ]
-    aside = drawn(GallerySpec(columns="r"), make_experiment(cells=cells), data)
+    aside = drawn(Gallery(columns="r"), make_experiment(cells=cells), data)
     assert "Reconstruction" not in texts(aside)
     assert len(aside.axes) == 2 * 4
     cells = [
         cell | {"labels": {"v": 1}} for cell in make_experiment().cells.to_dict("records") if cell["cell_id"][1] == "0"
     ]
-    above = drawn(GallerySpec(columns="dataset_resolution"), make_experiment(cells=cells), data)
+    above = drawn(Gallery(columns="dataset_resolution"), make_experiment(cells=cells), data)
     assert texts(above).count("Reconstruction") == 2
     for figure in (aside, above):
         check_room(figure)
@@ -141,8 +141,8 @@ def test_long_texts_have_room(data: StudyData, make_experiment: Make, columns: i
         for j in range(columns)
     ]
     title = "A title that is much wider than the one column that stands below it"
-    spec = GallerySpec(rows=("row",), columns="column", column_label=title)
-    figure = drawn(spec, make_experiment(cells=cells), data)
+    gallery = Gallery(rows=("row",), columns="column", column_label=title)
+    figure = drawn(gallery, make_experiment(cells=cells), data)
     check_room(figure)
     assert figure.get_size_inches()[0] <= style.WIDTHS["page"] + 0.05
 
@@ -153,8 +153,8 @@ def centre(axes) -> tuple[float, float]:
 
 
 def test_victims_beside_each_reconstruction(data: StudyData, make_experiment: Make) -> None:
-    spec = ABOVE.model_copy(update={"place": "beside", "victims": 1})
-    figure = drawn(spec, make_experiment(), data)
+    gallery = ABOVE.model_copy(update={"place": "beside", "victims": 1})
+    figure = drawn(gallery, make_experiment(), data)
     check_room(figure)
     assert "Victim" not in texts(figure)
     # Three variants at three resolutions, each a victim and a reconstruction.
@@ -179,8 +179,8 @@ def test_panels_stand_side_by_side(data: StudyData, make_experiment: Make, place
         {"cell_id": cell["cell_id"], "labels": {"variant": cell["variant"], "size": f"{cell['cell_id'][4:6]} pixels"}}
         for cell in cells
     ]
-    spec = GallerySpec(panels="size", columns="variant", victims=3, place=place)
-    figure = drawn(spec, make_experiment(cells=labelled), data)
+    gallery = Gallery(panels="size", columns="variant", victims=3, place=place)
+    figure = drawn(gallery, make_experiment(cells=labelled), data)
     check_room(figure)
     found = texts(figure)
     assert [text for text in found if "pixels" in text] == ["32 pixels", "64 pixels", "12 pixels"]
@@ -200,8 +200,8 @@ def test_panels_have_their_own_columns_and_share_row_labels(data: StudyData, mak
             domain = {"v0": "ID", "v1": "OOD"}[variant]
             labels = {"domain": domain, "pair": f"pair {trial}", "source": {"t0": "Places", "t1": "Styles"}[trial]}
             cells.append({"cell_id": cell, "labels": labels})
-    spec = GallerySpec(panels="source", rows=("domain",), columns="pair", place="beside", caption="source")
-    figure = drawn(spec, make_experiment(cells=cells), data)
+    gallery = Gallery(panels="source", rows=("domain",), columns="pair", place="beside", caption="source")
+    figure = drawn(gallery, make_experiment(cells=cells), data)
     check_room(figure)
     found = texts(figure)
     assert (found.count("ID"), found.count("OOD"), found.count("pair t0")) == (1, 1, 1)
@@ -211,8 +211,8 @@ def test_panels_have_their_own_columns_and_share_row_labels(data: StudyData, mak
 
 
 def test_caption_under_each_victim(data: StudyData, make_experiment: Make) -> None:
-    spec = ASIDE.model_copy(update={"caption": "dataset_resolution", "names": {"64": "sixty-four"}})
-    figure = drawn(spec, make_experiment(), data)
+    gallery = ASIDE.model_copy(update={"caption": "dataset_resolution", "names": {"64": "sixty-four"}})
+    figure = drawn(gallery, make_experiment(), data)
     check_room(figure)
     # Under two victims, and at their row group.
     assert texts(figure).count("sixty-four") == 3
@@ -229,8 +229,8 @@ def test_labels_may_be_called_as_this_module_calls_its_own(data: StudyData, make
         for cell in make_experiment().cells["cell_id"]
         if "r32" in cell
     ]
-    spec = GallerySpec(rows=("victim",), columns="trial", caption="caption")
-    figure = drawn(spec, make_experiment(cells=cells), data)
+    gallery = Gallery(rows=("victim",), columns="trial", caption="caption")
+    figure = drawn(gallery, make_experiment(cells=cells), data)
     assert {"t0", "t1", "t2", "v0", "v1", "v2", "c"} <= set(texts(figure))
 
 
@@ -242,7 +242,7 @@ def test_labels_may_be_called_as_this_module_calls_its_own(data: StudyData, make
         ({"place": "below"}, "place: .*found 'below'"),
     ],
 )
-def test_wrong_specs(make_experiment: Make, change: dict, message: str) -> None:
+def test_wrong_entries(make_experiment: Make, change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_experiment(GALLERY | change)
 
@@ -262,11 +262,11 @@ def test_same_bytes_twice_and_small(data: StudyData, make_experiment: Make) -> N
 def test_errors(data: StudyData, make_experiment: Make) -> None:
     assert data.images is not None
     with pytest.raises(UserError, match=r"needs images\.parquet"):
-        gallery_pairs(ABOVE, make_experiment(), replace(data, images=None))
+        ABOVE.pairs(make_experiment(), replace(data, images=None))
     with pytest.raises(UserError, match="no images for cell v0-r32-t0"):
-        gallery_pairs(ABOVE, make_experiment(), replace(data, images=data.images.iloc[1:]))
+        ABOVE.pairs(make_experiment(), replace(data, images=data.images.iloc[1:]))
     with pytest.raises(UserError, match="unknown column 'rows'"):
-        gallery_pairs(GallerySpec(rows=("rows",), columns="variant"), make_experiment(), data)
+        Gallery(rows=("rows",), columns="variant").pairs(make_experiment(), data)
     broken = data.images.assign(truth_png=b"no picture")
     with pytest.raises(UserError, match="truth_png of cell v0-r32-t0 is not a PNG"):
         render_stage("figures", make_experiment(GALLERY), replace(data, images=broken))

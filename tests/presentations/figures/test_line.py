@@ -13,7 +13,7 @@ from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.summary import cell_table
 from gradleak.errors import UserError
 from gradleak.presentations import style
-from gradleak.presentations.line import LineSpec, draw, line_points
+from gradleak.presentations.line import Line
 from gradleak.presentations.write import render_stage
 
 Make = Callable[..., Experiment]
@@ -21,9 +21,9 @@ LINE = {"kind": "line", "x": "dataset_resolution", "hue": "variant", "leak_line"
 
 
 def draw_line(data: StudyData, experiment: Experiment, **keys: object) -> Figure:
-    spec = LineSpec(**(LINE | keys))
-    cells = cell_table(data.results, experiment, spec.keys, [spec.y])
-    return draw(spec, cells, line_points(spec, cells))
+    line = Line(**(LINE | keys))
+    cells = cell_table(data.results, experiment, line.columns_used(), [line.y])
+    return line.draw(cells, line.points(cells))
 
 
 def test_plotted_numbers(data: StudyData, make_experiment: Make) -> None:
@@ -39,10 +39,10 @@ def test_plotted_numbers(data: StudyData, make_experiment: Make) -> None:
 
 def test_interval_and_no_spread(data: StudyData, make_experiment: Make) -> None:
     cells = cell_table(data.results, make_experiment(), ["variant", "dataset_resolution"], ["lpips"])
-    interval = line_points(LineSpec(**LINE | {"spread": "interval"}), cells).iloc[0]
+    interval = Line(**LINE | {"spread": "interval"}).points(cells).iloc[0]
     # Student's t with two degrees of freedom: 4.3027.
     assert interval["upper"] - interval["value"] == pytest.approx(4.3027 * 0.01 / 3**0.5, rel=1e-4)
-    none = line_points(LineSpec(**LINE | {"spread": "none"}), cells)
+    none = Line(**LINE | {"spread": "none"}).points(cells)
     assert none[["lower", "upper"]].isna().all(axis=None)
 
 

@@ -11,10 +11,10 @@ from gradleak.analysis.summary import cell_table
 from gradleak.errors import UserError
 from gradleak.presentations import style
 from gradleak.presentations.read import parse_experiment
-from gradleak.presentations.rounds import RoundsSpec, draw, windows
+from gradleak.presentations.rounds import Rounds
 from gradleak.presentations.write import render_stage
 
-SPEC = {"kind": "rounds", "panel": "model", "window": 2}
+SHOW = {"kind": "rounds", "panel": "model", "window": 2}
 
 
 def made(models: int = 2, rounds: int = 6, **keys: object) -> tuple[Experiment, StudyData]:
@@ -28,15 +28,15 @@ def made(models: int = 2, rounds: int = 6, **keys: object) -> tuple[Experiment, 
                 key = {"cell_id": name, "image": 0, "restart": 0, "chosen": True, "lpips": 0.0, "model_round": number}
                 measured = {"psnr": 30.0 - 4 * number + trial, "model_accuracy": 0.1 * number}
                 rows.append(key | measured | {"igsa": 10.0**-number * (model + 1)})
-    content = {"title": "Test data", "show": [SPEC | keys], "cells": cells}
+    content = {"title": "Test data", "show": [SHOW | keys], "cells": cells}
     return parse_experiment("exp", content, "plan.json"), StudyData("s", pd.DataFrame(rows))
 
 
 def points_of(**keys: object) -> pd.DataFrame:
     experiment, data = made(**keys)
-    (spec,) = experiment.show
-    assert isinstance(spec, RoundsSpec)
-    return windows(spec, cell_table(data.results, experiment, spec.columns_used(), spec.values))
+    (rounds,) = experiment.show
+    assert isinstance(rounds, Rounds)
+    return rounds.windows(cell_table(data.results, experiment, rounds.columns_used(), rounds.values))
 
 
 def test_windows_are_means_of_rounds_and_trials() -> None:
@@ -67,7 +67,7 @@ def test_high_risk_by_the_midpoint_and_by_a_threshold() -> None:
 def drawn(**keys: object) -> Figure:
     points = points_of(**keys)
     keys.pop("models", None)
-    return draw(RoundsSpec(**(SPEC | keys)), points)
+    return Rounds(**(SHOW | keys)).draw(points)
 
 
 def test_grey_spans_the_rounds_of_high_risk() -> None:

@@ -12,7 +12,7 @@ from gradleak.analysis.summary import cell_table
 from gradleak.analysis.tradeoff import pareto
 from gradleak.errors import UserError
 from gradleak.presentations import style
-from gradleak.presentations.tradeoff import TradeoffSpec, draw, judged
+from gradleak.presentations.tradeoff import Tradeoff
 from gradleak.presentations.write import render_stage
 
 Make = Callable[..., Experiment]
@@ -46,11 +46,11 @@ def study(make_experiment: Make) -> tuple[StudyData, Experiment]:
     return StudyData("test_study", pd.DataFrame(rows)), make_experiment(SHOW, cells=cells)
 
 
-def points_of(study: tuple[StudyData, Experiment], **keys: object) -> tuple[TradeoffSpec, pd.DataFrame]:
+def points_of(study: tuple[StudyData, Experiment], **keys: object) -> tuple[Tradeoff, pd.DataFrame]:
     data, experiment = study
-    spec = TradeoffSpec.model_validate(SHOW | keys)
+    tradeoff = Tradeoff.model_validate(SHOW | keys)
     values = ["lpips", "model_accuracy", "update_bytes"]
-    return spec, judged(spec, cell_table(data.results, experiment, spec.columns_used(), values))
+    return tradeoff, tradeoff.judged(cell_table(data.results, experiment, tradeoff.columns_used(), values))
 
 
 def test_privacy_is_against_the_best_attack_and_utility_is_the_latest(study: tuple[StudyData, Experiment]) -> None:
@@ -105,7 +105,8 @@ def test_drawing(study: tuple[StudyData, Experiment]) -> None:
         r"  ResNet-18 & C & 0.5 & GIA-O & 1 & 70.0 & 0.0100 & 4,000 & 24.4 \\"
     ]
     with style.theme():
-        (axes,) = draw(*points_of(study)).axes
+        tradeoff, points = points_of(study)
+        (axes,) = tradeoff.draw(points).axes
     solid = [dots for dots in axes.collections if dots.get_alpha() == 1]
     assert len(axes.collections) == len(POINTS)
     assert len(solid) == 4

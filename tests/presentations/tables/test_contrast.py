@@ -11,7 +11,7 @@ from test_table import check_structure
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.statistics import compare_groups, compare_pairs
 from gradleak.errors import UserError
-from gradleak.presentations.contrast import ContrastSpec, contrasts
+from gradleak.presentations.contrast import ContrastTable
 from gradleak.presentations.read import parse_experiment
 from gradleak.presentations.write import render_stage, stage_files
 
@@ -58,8 +58,8 @@ def make_experiment() -> Make:
     return make
 
 
-def found(spec: dict, experiment: Experiment, data: StudyData) -> list:
-    return contrasts(ContrastSpec.model_validate(spec), experiment, data)
+def found(content: dict, experiment: Experiment, data: StudyData) -> list:
+    return ContrastTable.model_validate(content).contrasts(experiment, data)
 
 
 def test_pairs(make_experiment: Make, data: StudyData) -> None:
@@ -78,8 +78,8 @@ def test_without_pairs_the_spread_of_images_hides_the_difference(make_experiment
 
 
 def test_pairs_of_the_same_image_by_a_column_of_the_results(make_experiment: Make, data: StudyData) -> None:
-    spec = {"between": {"label": "attack", "baseline": "O", "against": "L"}, "pair_by": ["image"]}
-    (entry,) = found(spec, make_experiment(), data)
+    content = {"between": {"label": "attack", "baseline": "O", "against": "L"}, "pair_by": ["image"]}
+    (entry,) = found(content, make_experiment(), data)
     assert entry.row == ()
     assert entry.result.count_baseline == 2 * PAIRS
     assert entry.result.difference == pytest.approx(np.mean([0.02 + 0.001 * pair for pair in range(PAIRS)]) / 2)
@@ -96,21 +96,21 @@ def test_several_values_against_one_baseline_and_several_metrics(make_experiment
 
 def test_attacks_on_one_image_are_one_unit(make_experiment: Make, data: StudyData) -> None:
     # Without rows, both attacks on an image fall into one sample: its mean counts once.
-    spec = {key: value for key, value in CONTRAST.items() if key not in ("kind", "rows")}
+    content = {key: value for key, value in CONTRAST.items() if key not in ("kind", "rows")}
     for pair_by in ((), ("pair",)):
-        (entry,) = found(spec | {"pair_by": pair_by}, make_experiment(), data)
+        (entry,) = found(content | {"pair_by": pair_by}, make_experiment(), data)
         assert (entry.result.count_baseline, entry.result.count_against) == (PAIRS, PAIRS)
         assert entry.result.difference == pytest.approx(np.mean([0.02 + 0.001 * pair for pair in range(PAIRS)]) / 2)
     # The same index in another data set is another image.
     other = data.results["cell_id"].str.startswith("L")
     data.results["dataset_name"] = data.results["dataset_name"].mask(other, "cifar10")
-    (entry,) = found(spec | {"pair_by": ()}, make_experiment(), data)
+    (entry,) = found(content | {"pair_by": ()}, make_experiment(), data)
     assert entry.result.count_baseline == 2 * PAIRS
 
 
 def test_two_metrics_of_the_same_images(make_experiment: Make, data: StudyData) -> None:
-    spec = {"rows": ["attack"], "metrics": {"baseline": "lpips", "against": "hf_detail"}}
-    entries = found(spec, make_experiment(), data)
+    content = {"rows": ["attack"], "metrics": {"baseline": "lpips", "against": "hf_detail"}}
+    entries = found(content, make_experiment(), data)
     assert [(entry.baseline, entry.against, entry.metric) for entry in entries] == [
         ("lpips", "hf_detail", "hf_detail")
     ] * 2
@@ -209,7 +209,7 @@ def test_a_missing_value_is_never_averaged_away(make_experiment: Make, data: Stu
         ),
     ],
 )
-def test_wrong_specs(make_experiment: Make, change: dict, message: str) -> None:
+def test_wrong_entries(make_experiment: Make, change: dict, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         make_experiment(CONTRAST | change)
     assert "\n" not in str(error.value)
@@ -220,14 +220,14 @@ def test_the_papers_sign_stands_beside_ours(make_experiment: Make, data: StudyDa
     cells = [
         {**cell, "labels": {**cell["labels"], "modification": names[cell["labels"]["domain"]]}} for cell in make_cells()
     ]
-    spec = {
+    content = {
         "kind": "contrast",
         "rows": ["attack"],
         "between": {"label": "modification", "baseline": "None", "against": ["R bias"]},
         "pair_by": ["pair"],
         "published": "table4",
     }
-    files = render_stage("tables", make_experiment(spec, cells=cells), data)
+    files = render_stage("tables", make_experiment(content, cells=cells), data)
     table = pd.read_csv(io.BytesIO(files["exp_contrast.csv"]))
     # Table 4: 0.0044 unmodified, 0.0327 without bias.
     assert table["published_difference"].tolist() == pytest.approx([0.0283] * 2)

@@ -1,7 +1,7 @@
 """How numbers are named and printed: by the metrics, the package's list, or a column's own name."""
 
 from gradleak.metrics.base import columns, described
-from gradleak.presentations.base import QUANTITIES, Quantity, of_columns, quantity
+from gradleak.presentations.base import QUANTITIES, Quantity, of_columns
 from gradleak.presentations.read import parse_experiment
 
 CELLS = [{"cell_id": "a", "labels": {}}]
@@ -12,8 +12,8 @@ def shown(name: str, **keys: object) -> Quantity:
     show = {"kind": "table", "columns": "x", **keys}
     more = {"sharpness": {"label": "Sharpness", "better": "higher", "digits": 1, "of": "image"}}
     content = {"title": "t", "show": [show], "cells": CELLS}
-    (spec,) = parse_experiment("exp", content, "plan", described() | more).show
-    return quantity(name, spec)
+    (entry,) = parse_experiment("exp", content, "plan", described() | more).show
+    return entry.quantity(name)
 
 
 def test_the_list_names_the_columns_of_the_packages_metrics_as_they_do():

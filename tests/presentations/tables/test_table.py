@@ -14,7 +14,7 @@ from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.cli.outputs import tables
 from gradleak.errors import UserError
 from gradleak.presentations.markup import escape
-from gradleak.presentations.table import TableSpec
+from gradleak.presentations.table import Table
 from gradleak.presentations.write import render_stage, write_stage
 
 Make = Callable[..., Experiment]
@@ -78,11 +78,11 @@ def test_latex(make_experiment: Make, data: StudyData) -> None:
 
 
 def test_bold_rule() -> None:
-    spec = TableSpec(columns="x", values=("psnr", "lpips"), bold_above=0.1, bold_value="lpips")
-    assert spec.bold("lpips", 0.1001)
-    assert not spec.bold("lpips", 0.1)
-    assert not spec.bold("psnr", 20.0)
-    below = TableSpec(columns="x", bold_below=0.1)
+    table = Table(columns="x", values=("psnr", "lpips"), bold_above=0.1, bold_value="lpips")
+    assert table.bold("lpips", 0.1001)
+    assert not table.bold("lpips", 0.1)
+    assert not table.bold("psnr", 20.0)
+    below = Table(columns="x", bold_below=0.1)
     assert below.bold("lpips", 0.05)
     assert not below.bold("lpips", 0.1)
 

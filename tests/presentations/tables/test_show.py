@@ -1,4 +1,4 @@
-"""Specs: what a wrong `show` entry is answered with, and which files entries write."""
+"""Entries of `show`: what a wrong one is answered with, and which files entries write."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 
 from gradleak.analysis.experiment import Experiment
 from gradleak.errors import UserError
-from gradleak.presentations.base import PRESENTATIONS, parse_spec
+from gradleak.presentations.base import PRESENTATIONS, parse_presentation
 from gradleak.presentations.read import parse_experiment, read_plan
 from gradleak.presentations.write import stage_files
 
@@ -25,7 +25,7 @@ def test_kinds() -> None:
         ({"kind": "pie"}, "here: unknown kind 'pie'; known: bars, contrast, correlation, gallery, line, rounds, table"),
         ({"rows": []}, "here: needs a 'kind'"),
         ("table", "here: needs a 'kind'"),
-        (TABLE | {"colour": 1}, "here: colour: unknown key; known: kind, suffix"),
+        (TABLE | {"colour": 1}, "here: colour: unknown key; known: kind, headings, names, quantities, suffix, rows"),
         ({"kind": "table"}, "here: columns: Field required"),
         (TABLE | {"published": "table9"}, "no published values 'table9'; known: table1"),
         (TABLE | {"published_as": {"dataset": "paper"}}, "published_as: unknown label 'dataset'; needs the key 'publ"),
@@ -40,21 +40,25 @@ def test_kinds() -> None:
         ({"kind": "line", "x": "a", "log_x": 1}, "log_x"),
     ],
 )
-def test_wrong_spec_is_one_clear_line(content: object, message: str) -> None:
+def test_wrong_entry_is_one_clear_line(content: object, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        parse_spec(content, "here")
+        parse_presentation(content, "here")
     assert "\n" not in str(error.value)
 
 
 def test_names_may_be_numbers() -> None:
-    spec = parse_spec(TABLE | {"names": {4: "four"}, "headings": {"client_steps": "$U$"}}, "here")
-    assert spec.shown(4) == spec.shown(4.0) == "four"
-    assert (spec.shown(8.0), spec.heading("client_steps"), spec.heading("attack_name")) == ("8", "$U$", "Attack name")
+    entry = parse_presentation(TABLE | {"names": {4: "four"}, "headings": {"client_steps": "$U$"}}, "here")
+    assert entry.shown(4) == entry.shown(4.0) == "four"
+    assert (entry.shown(8.0), entry.heading("client_steps"), entry.heading("attack_name")) == (
+        "8",
+        "$U$",
+        "Attack name",
+    )
 
 
 def test_a_bare_number_gets_its_name() -> None:
-    spec = parse_spec(TABLE | {"names": {1: "one"}, "headings": {"client_lr": "$\\eta$"}}, "here")
-    assert [spec.named("client_lr", value) for value in (0.1, 1, "O")] == ["$\\eta$ = 0.1", "one", "O"]
+    entry = parse_presentation(TABLE | {"names": {1: "one"}, "headings": {"client_lr": "$\\eta$"}}, "here")
+    assert [entry.named("client_lr", value) for value in (0.1, 1, "O")] == ["$\\eta$ = 0.1", "one", "O"]
 
 
 def test_two_entries_must_not_write_one_file(make_experiment: Callable[..., Experiment]) -> None:
