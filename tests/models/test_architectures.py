@@ -1,17 +1,22 @@
 """Every architecture: numbers of parameters worked out by hand, shapes, widths, and what torchvision computes."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 from core_cases import MEAN, STD
 from torch import nn
 
 from gradleak.engine.activation import supports
 from gradleak.errors import UserError
 from gradleak.models.base import MODELS, build_model
-from gradleak.models.modifications import MODIFICATIONS
 from gradleak.specs import ModelSpec
 
 CLASSES = 10
+SHARED = yaml.safe_load((Path(__file__).parents[2] / "workflow/experiments.yaml").read_text(encoding="utf-8"))
+#: Table 4's columns: options of `convnet64`.
+MODIFICATIONS = SHARED["axes"]["modifications"]["values"]
 
 
 def build(name, classes=CLASSES, resolution=32, width=1.0, **options):

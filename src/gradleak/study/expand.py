@@ -6,63 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError
-
-from gradleak.errors import UserError, first_error
-from gradleak.frozen import Frozen, Scalar
+from gradleak.errors import UserError
+from gradleak.frozen import Scalar
 from gradleak.study.cell import Cell
-from gradleak.study.config import read_yaml
-from gradleak.study.nested import assign, copied
-from gradleak.study.settings import TunedSettings
-
-
-class Trials(Frozen):
-    """Which victims: trial i of `count` attacks the N test images from index first + i N on.
-
-    Each trial is run with `seeds` different seeds. With `wrap`, indices go on from 0 where
-    the split ends, so that large batches of a small victim set can have several trials.
-    """
-
-    count: int = Field(1, ge=1)
-    seeds: int = Field(1, ge=1)
-    first: int = Field(0, ge=0)
-    wrap: int | None = Field(None, ge=1)
-
-
-class Point(Frozen):
-    """One point of an axis: cell keys to set (dotted paths) and labels for tables and figures."""
-
-    model_config = ConfigDict(allow_inf_nan=True)  # of labels: an epsilon may be infinite
-
-    set: dict[str, Any] = Field({})
-    labels: dict[str, Scalar] = Field({})
-
-
-class Block(Point):
-    """A product of axes over a base; an axis is `{key: [values]}` or a list of points."""
-
-    axes: list[dict[str, list[Any]] | list[Point]] = Field([])
-    trials: Trials | None = None
-
-
-class ExperimentSpec(Frozen):
-    """What one table or figure of the paper needs, and how it is shown; `note`: how it differs from the paper's."""
-
-    title: str
-    paper: str
-    note: str = ""
-    cells: list[Block]
-    show: list[dict[str, Any]]
-
-
-class StudySpec(Frozen):
-    """The content of a study file; `note`: what is smaller than in the paper, for readers of its results."""
-
-    title: str
-    note: str = ""
-    defaults: dict[str, Any]
-    trials: Trials = Trials()
-    experiments: dict[str, ExperimentSpec] = Field(min_length=1)
+from gradleak.study.nested import assign, copied, merged
+from gradleak.study.settings import FOLDERS, AttackSettings
+from gradleak.study.spec import Axis, Block, ExperimentSpec, LabelledAxis, NamedAxis, Point, StudySpec, read_study
 
 
 @dataclass(frozen=True)
@@ -107,18 +56,15 @@ class Study:
 def load_study(path: Path) -> Study:
     """Read, validate and expand a study file; raises UserError naming the file, the experiment and the key.
 
-    Where `attack.tuned` names a search's output, `../tuned/<name>.yaml` beside the study's folder, its settings are
-    put under those that the study gives.
+    Beside the study's folder lie `experiments.yaml`, with what studies share, and the folders `attacks` and `tuned`
+    with settings of attacks that `attack.published` and `attack.tuned` name. Any of them may be missing.
     """
-    try:
-        spec = StudySpec.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_error(error)}") from None
+    spec = read_study(path)
+    settings = AttackSettings(path.parent / "..")
     experiments = {}
-    tuned = TunedSettings(path.parent / ".." / "tuned")
     for name, experiment in spec.experiments.items():
         where = f"{path}: experiments.{name}"
-        cells = [pair for block in experiment.cells for pair in _expand(spec, block, tuned, where)]
+        cells = [pair for block in experiment.cells for pair in _expand(spec, experiment, block, settings, where)]
         if not cells:
             raise UserError(f"{path}: experiments.{name}: has no cells")
         experiments[name] = Experiment(
@@ -145,15 +91,14 @@ def _paragraph(text: str) -> str:
 
 
 def _expand(
-    spec: StudySpec, block: Block, tuned: TunedSettings, where: str
+    spec: StudySpec, experiment: ExperimentSpec, block: Block, settings: AttackSettings, where: str
 ) -> Iterator[tuple[Cell, dict[str, Scalar]]]:
-    axes = [_points(axis, where) for axis in block.axes]
-    for combination in itertools.product(*axes):
-        labels: dict[str, Scalar] = dict(block.labels)
-        for point in combination:
-            labels |= point.labels
-        content = _content(spec.defaults, [block.set, *(point.set for point in combination)], tuned, where)
-        trials = block.trials or spec.trials
+    axes = experiment.axes if block.axes is None else block.axes
+    trials = block.trials or experiment.trials or spec.trials
+    for combination in itertools.product(*(_points(axis, spec.axes, where) for axis in axes or [])):
+        steps = [experiment, block, *combination]
+        labels = {name: label for step in steps for name, label in step.labels.items()}
+        content = _content(spec.defaults, [step.set for step in steps], settings, where)
         for key in ("victims", "seed"):
             if key in content:
                 raise UserError(f"{where}: '{key}' is set by 'trials' (count, seeds, first), not as a key of cells")
@@ -171,37 +116,42 @@ def _expand(
                 yield Cell.parse(cell, f"{where} ({labels})"), labels
 
 
-def _content(defaults: dict[str, Any], steps: list[dict[str, Any]], tuned: TunedSettings, where: str) -> dict[str, Any]:
+def _content(
+    defaults: dict[str, Any], steps: list[dict[str, Any]], settings: AttackSettings, where: str
+) -> dict[str, Any]:
     """The keys of a cell: `defaults`, then each step's settings in turn.
 
-    Tuned settings go under the mapping `attack` that the study starts from, so that a path set later replaces what it
-    names, as everywhere.
+    Settings that the cell's attack names go under the mapping `attack` that the study starts from, so that a path set
+    later replaces what it names, as everywhere.
     """
     content: dict[str, Any] = copied(defaults)
     for step in steps:
         assign(content, step, where)
     attack = content.get("attack")
-    if not isinstance(attack, dict) or "tuned" not in attack:
+    if not isinstance(attack, dict):
         return content
-    name, family = attack.pop("tuned"), attack.get("name")
-    if name is None:
-        return content
+    base = settings.named(attack, where)
 
-    def under(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return tuned.under(value if family is None else {**value, "name": family}, name, where)
+    def over_base(value: Any) -> Any:
+        return merged(base, {**value, "name": base["name"]}) if base and isinstance(value, dict) else value
 
-    content = copied(defaults) | {"attack": under(defaults.get("attack", {}))}
+    content = copied(defaults | {"attack": over_base(defaults.get("attack", {}))})
     for step in steps:
-        assign(content, {path: under(value) if path == "attack" else value for path, value in step.items()}, where)
-    content["attack"].pop("tuned", None)
+        assign(content, {path: over_base(value) if path == "attack" else value for path, value in step.items()}, where)
+    for key in FOLDERS:
+        content["attack"].pop(key, None)
     return content
 
 
-def _points(axis: dict[str, list[Any]] | list[Point], where: str) -> list[Point]:
+def _points(axis: Axis, named: dict[str, NamedAxis], where: str) -> list[Point]:
+    if isinstance(axis, str):
+        if axis not in named:
+            raise UserError(f"{where}: unknown axis '{axis}'; known: {', '.join(sorted(named)) or 'none'}")
+        axis = named[axis]
     if isinstance(axis, list):
         return axis
+    if isinstance(axis, LabelledAxis):
+        return axis.points()
     if len(axis) != 1:
         raise UserError(f"{where}: an axis names one key, found {sorted(axis)}; use a list of points for several")
     ((key, values),) = axis.items()
