@@ -38,7 +38,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Write files into a folder, each atomically; returns their paths. Raises UserError if it cannot be a folder."""
+    """Write files into a folder, each atomically. Returns their paths. Raises UserError if it cannot be a folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -18,7 +18,7 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a Parquet file; raises UserError if it is missing or damaged."""
+    """Read a Parquet file. Raises UserError if it is missing or damaged."""
     try:
         return pq.read_table(path).to_pandas()
     except (OSError, pa.ArrowException) as error:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Maps names to entries of one kind; the entries live in the modules of one package.
+    """Maps names to entries of one kind. The entries live in the modules of one package.
 
     A new entry is one new file in that package with one decorated class or function. The package's modules are
     imported on the first look-up, so nothing else has to be edited.
@@ -26,7 +26,7 @@ class Registry(Generic[T]):
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that adds an entry under `name`; raises ValueError if the name is taken."""
+        """Return a decorator that adds an entry under `name`. Raises ValueError if the name is taken."""
         origin = sys._getframe(1).f_globals["__name__"]
 
         def add(entry: T) -> T:
@@ -47,14 +47,14 @@ class Registry(Generic[T]):
             importlib.import_module(f"{self._package}.{module.name}")
 
     def __getitem__(self, name: str) -> T:
-        """Look an entry up; raises UserError that lists the known names."""
+        """Look an entry up. Raises UserError that lists the known names."""
         self._discover()
         if name not in self._entries:
             raise UserError(f"unknown {self.kind} '{name}'; known: {', '.join(self.names())}")
         return self._entries[name]
 
     def origin(self, name: str) -> str:
-        """Name of the module that registered an entry; raises UserError for an unknown one."""
+        """Name of the module that registered an entry. Raises UserError for an unknown one."""
         self[name]
         return self._origins[name]
 

@@ -49,7 +49,7 @@ class StateFile:
             raise Stopped(f"{self._path}: saved at iteration {iteration}")
 
     def save_if_due(self, tensors: dict[str, Tensor], iteration: int) -> None:
-        """Save if the last save is longer ago than the interval; see also `stop_if_asked`."""
+        """Save if the last save is longer ago than the interval. See also `stop_if_asked`."""
         self.stop_if_asked(tensors, iteration)
         if time.monotonic() - self._saved >= self._every_s:
             self.save(tensors, iteration)

@@ -9,15 +9,15 @@ from gradleak.post_processing.chain import Chain, columns
 
 
 class FederatedSpec(Frozen):
-    """A federated training over rounds; the defaults are those of Figure 7 (Appx. B.II).
+    """A federated training over rounds. The defaults are those of Figure 7 (Appx. B.II).
 
-    `sampled` clients (None: all) of `clients` take part in a round; the training images are split among all of them
+    `sampled` clients (None: all) of `clients` take part in a round. The training images are split among all of them
     `iid` or by `dirichlet` proportions of every class, with concentration `alpha` (default 0.5). In a round of `fedavg`
     a client runs `epochs` (default 10) of SGD with mini-batches of `batch_size` images (None: all it has); of `fedsgd`,
     one step on one such mini-batch. `lr` is the rate of a step, `momentum` that of the client's SGD, which starts anew
     each round. `rounds` bounds the rounds that cells may attack. Of the data set's train images, `images` (None: all)
     are used, and `evaluate` (None: all) of its test images for the accuracy. `precision` `mixed` computes in bfloat16
-    where that is safe; weights stay float32. With `victim_images`, client 0 has so many images and the others share
+    where that is safe. Weights stay float32. With `victim_images`, client 0 has so many images and the others share
     the rest (Appx. B.III). `post_processing` is done by every client in every round.
     """
 
@@ -115,7 +115,7 @@ def _parse_classes(value: object) -> object:
 class DatasetSpec(Frozen):
     """Which images: a data set at a resolution (height = width in pixels), whole or some of its classes.
 
-    `classes` lists the names of the classes to use; the model still tells all classes of the data set apart. With
+    `classes` lists the names of the classes to use. The model still tells all classes of the data set apart. With
     `label_space`, the name of another data set, the model is one for that data set's classes and normalisation, and
     `classes` maps own class names to class names there. Both are kept sorted: their order means nothing.
     """
@@ -145,7 +145,7 @@ class DatasetSpec(Frozen):
 
     @property
     def classes_text(self) -> str | None:
-        """The chosen classes as text: `a, b`, or `a -> x, b -> y` for a mapping; None where all are used."""
+        """The chosen classes as text: `a, b`, or `a -> x, b -> y` for a mapping. None where all are used."""
         if self.classes is None:
             return None
         if isinstance(self.classes, dict):

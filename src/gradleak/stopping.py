@@ -14,7 +14,7 @@ class Stopped(Exception):
 
 
 def never() -> bool:
-    """Nobody asks for an early end."""
+    """Return False: nobody asks for an early end."""
     return False
 
 

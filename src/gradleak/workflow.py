@@ -1,4 +1,4 @@
-"""What the Snakefile asks of the package: the plan, the names of all files, code inputs, and resources."""
+"""Answers what the Snakefile asks: the plan, the names of all files, code inputs, and resources."""
 
 import json
 import sys
@@ -45,14 +45,14 @@ class Workflow:
 
     @classmethod
     def load(cls, config: dict[str, Any]) -> "Workflow":
-        """Validate a config, expand its study and plan it; raises UserError with one line on bad input."""
+        """Validate a config, expand its study and plan it. Raises UserError with one line on bad input."""
         parsed: Config = parse_config(config, "config.yaml")
         study = load_study(study_path(parsed.study))
         return cls(make_plan(study, parsed, described(), open_archives(parsed)))
 
     @classmethod
     def read(cls, config: dict[str, Any], results: Path) -> "Workflow":
-        """The plan that `save` wrote under `results`; raises UserError where it is missing.
+        """The plan that `save` wrote under `results`. Raises UserError where it is missing.
 
         For the processes in which Snakemake runs a job of a run that goes on: to plan again takes each of them seconds,
         and an edit of the study meanwhile would give them another plan.
@@ -126,7 +126,7 @@ class Workflow:
 
     @cached_property
     def untrained(self) -> str:
-        """Pattern that matches the ids of the checkpoints of round 0 only."""
+        """Pattern that matches only the ids of checkpoints of round 0."""
         return "|".join(self.plan.untrained) or "none"
 
     def federate_code(self, training: str) -> list[str]:

@@ -86,7 +86,7 @@ class Published:
         return None if key is None else self._values.get(key)
 
     def key(self, known: Mapping[str, object], metric: str) -> tuple[str, ...] | None:
-        """What an entry and the published value of the same labels have in common; None where a source is unknown."""
+        """The labels by which an entry is known among published values, or None if it lacks one."""
         if any(source not in known for source in self.sources.values()):
             return None
         return (*(_normal(known[source]) for source in self.sources.values()), _normal(metric))
@@ -114,7 +114,7 @@ class Published:
         return found
 
     def unmatched(self, known: Mapping[str, object], where: str) -> UserError:
-        """The error for a table none of whose entries, such as the one with these values, is in the paper's."""
+        """The error for a table without any entry of the paper's; it shows an entry with these values."""
         ours = ", ".join(f"{label} '{known.get(source, math.nan)}'" for label, source in self.sources.items())
         theirs = "; ".join(f"{label}: {', '.join(values)}" for label, values in self._known.items())
         return UserError(

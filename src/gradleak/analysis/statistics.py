@@ -67,17 +67,17 @@ def compare_groups(baseline: ArrayLike, against: ArrayLike) -> Comparison:
 
 
 def side(low: float, high: float) -> Side:
-    """On which side of 0 an interval lies; undecided where it holds 0, or is NaN."""
+    """The side of 0 on which an interval lies. Undecided if it holds 0 or is NaN."""
     return "higher" if low > _ROUNDING else "lower" if high < -_ROUNDING else "undecided"
 
 
 def mean_interval(values: ArrayLike) -> tuple[float, float]:
-    """The 95 % interval of the mean of values (n,); NaN below `LEAST`."""
+    """The 95 % interval of the mean of values (n,). NaN below `LEAST`."""
     return _interval((np.asarray(values, dtype=float),), _mean)
 
 
 def difference_interval(baseline: ArrayLike, against: ArrayLike) -> tuple[float, float]:
-    """The 95 % interval of the difference against - baseline of two independent samples' means; NaN below `LEAST`."""
+    """The 95 % interval of the difference against - baseline of two independent samples' means. NaN below `LEAST`."""
     return _interval((np.asarray(against, dtype=float), np.asarray(baseline, dtype=float)), _mean_difference)
 
 
@@ -134,7 +134,7 @@ RESAMPLES = 9999
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's correlation of n points, its 95 % interval and two-sided p; NaN where undefined.
+    """Spearman's correlation of n points, its 95 % interval and two-sided p. NaN where undefined.
 
     All are NaN for fewer than `LEAST_POINTS` points or a constant column. The interval is NaN for a correlation of 1
     or -1 too.

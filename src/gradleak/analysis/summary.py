@@ -1,4 +1,8 @@
-"""Results as tables of cells and of images: means over trials, rates of batches, values of single images."""
+"""Results as tables of cells and of images: means over trials, rates of batches, values of single images.
+
+The value of a cell is the mean over the images of the restart that the attack's objective chose. BRR and WSRR (Appx.
+C.II) use all restarts. A cell without results is an error: no average ever runs over survivors.
+"""
 
 import math
 

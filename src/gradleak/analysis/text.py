@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 
 
 def fixed(value: float, digits: int = 6) -> str:
-    """A number with `digits` digits after the point, by default those of CSV files; nothing for NaN."""
+    """A number with `digits` digits after the point, by default those of CSV files. Nothing for NaN."""
     return "" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def interval(low: float, high: float, digits: int) -> str:
-    """`0.012 to 0.034`; nothing where there is none (NaN)."""
+    """`0.012 to 0.034`. Nothing where there is none (NaN)."""
     return "" if math.isnan(low) else f"{fixed(low, digits)} to {fixed(high, digits)}"
 
 
 def p_value(p: float) -> str:
-    """`0.012`, or `<0.001`; nothing for NaN."""
+    """`0.012`, or `<0.001`. Nothing for NaN."""
     return "<0.001" if p < 0.001 else fixed(p, 3)
 
 

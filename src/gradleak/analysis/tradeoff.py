@@ -1,4 +1,4 @@
-"""Privacy against utility: what each strength of each technique leaves of either (Figure 11)."""
+"""Privacy against utility: how much each strength of each technique leaves of both (Figure 11)."""
 
 from collections.abc import Sequence
 
@@ -36,9 +36,9 @@ def pareto(points: pd.DataFrame, higher: Sequence[str], lower: Sequence[str] = (
 
 
 def best_of_each(points: pd.DataFrame, group: Sequence[str], privacy: str, utility: str, limit: float) -> pd.Series:
-    """Whether a row is the best point of its group: of those with privacy from `limit` up the most useful one.
+    """Whether a row is the best point of its group: the most useful one with privacy from `limit` up.
 
-    Where none gets there, the most private one.
+    If there is none, the most private one.
     """
     chosen = []
     for _, own in points.groupby(list(group), sort=False):

@@ -1,1 +1,1 @@
-"""Archives: what of a finished run is kept and committed, and whether a rerun finds the same."""
+"""Archives: the part of a finished run that is committed, and the check that a rerun finds the same."""

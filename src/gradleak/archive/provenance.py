@@ -18,7 +18,7 @@ from gradleak.study.plan import Plan
 
 
 class Environment(Frozen):
-    """Where a job ran; `device` and `cpu` are None where the stage does not compute what depends on them."""
+    """The place where a job ran. `device` and `cpu` are None if the stage's results do not depend on them."""
 
     device: str | None
     cpu: dict[str, str | int] | None
@@ -29,7 +29,7 @@ class Environment(Frozen):
 
 
 class Job(Frozen):
-    """One job: the number of its environment, the seconds that it took, when it ended (UTC), and by what it was cut.
+    """One job: the number of its environment, the seconds that it took, and when it ended (UTC).
 
     `families`: seconds of each family of an attack job, by id. `again`: the environments in which a training was
     computed once more, where a run trained what an archive that it reuses had trained.
@@ -91,7 +91,7 @@ class Provenance(Frozen):
         return self.environments[self.jobs[stage][name].environment]
 
     def places(self, stage: str, name: str) -> list[Environment]:
-        """Everywhere where a job ran."""
+        """All environments in which a job ran."""
         job = self.jobs[stage][name]
         return [self.environments[number] for number in (job.environment, *job.again)]
 
@@ -101,7 +101,7 @@ class Provenance(Frozen):
 
     @classmethod
     def read(cls, path: Path) -> "Provenance":
-        """Read `provenance.json`; raises UserError if it is missing or something else."""
+        """Read `provenance.json`. Raises UserError if it is missing or something else."""
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -111,7 +111,7 @@ class Provenance(Frozen):
 
 
 def gather(plan: Plan, run: Path, rows: int, victims: list[Victims]) -> Provenance:
-    """The provenance of what a finished run in a folder computed; raises UserError naming a job that left none."""
+    """The provenance of what a finished run in a folder computed. Raises UserError naming a job that left none."""
     environments: list[Environment] = []
     jobs: dict[str, dict[str, Job]] = {}
     for stage, names in jobs_of(plan).items():
@@ -156,7 +156,7 @@ def sum_up(
 
 
 def jobs_of(plan: Plan) -> dict[str, Collection[str]]:
-    """The ids of what a plan computes, by the stage that does."""
+    """The ids of what each stage of a plan computes."""
     return {name: stage.ids(plan) for name, stage in KEPT.items()}
 
 

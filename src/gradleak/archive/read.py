@@ -23,8 +23,8 @@ _HALF = (0.5, 0.5, 0.5)  # normalisation: no matter which
 class Run:
     """Cells that were attacked in one vectorised run: computed again together, they can be equal bit for bit.
 
-    `jobs`: stage and id of the jobs that the cells depend on; `seconds`: what it took; `held`: ids of the cells that
-    the results have, where not all.
+    `jobs`: stage and id of the jobs that the cells depend on. `seconds`: how long it took. `held`: ids of the cells
+    that the results have, or None for all.
     """
 
     cells: list[Cell]
@@ -39,7 +39,7 @@ class Run:
 
 
 class Archive:
-    """An archive's plan, provenance and results; raises UserError where a file is not what its manifest says."""
+    """An archive's plan, provenance and results. Raises UserError where a file is not what its manifest says."""
 
     def __init__(self, folder: Path) -> None:
         check_manifest(folder)
@@ -53,7 +53,7 @@ class Archive:
         return read_parquet(self._results)
 
     def environments(self, run: Run) -> list[Environment]:
-        """Where a run, and the trainings that it needs, were computed; each once."""
+        """The environments in which a run and the trainings that it needs were computed, each once."""
         found = [place for stage, name in run.jobs for place in self.provenance.places(stage, name)]
         return [place for index, place in enumerate(found) if place not in found[:index]]
 

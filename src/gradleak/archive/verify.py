@@ -62,7 +62,7 @@ class Comparison:
 def compare(ours: pd.DataFrame, archived: pd.DataFrame, exact: bool) -> list[Comparison]:
     """Compare the rows of one run's cells, as in results.parquet.
 
-    They must be equal bit for bit where `exact`; else the means of each cell and of the run must be within `TOLERANCE`.
+    If `exact`, they must be bit-identical. Otherwise the means of each cell and of the run must be within `TOLERANCE`.
     """
     theirs = archived[archived["cell_id"].isin(ours["cell_id"])]
     run_near = _near(ours, theirs)
@@ -94,7 +94,7 @@ def _mean(rows: pd.DataFrame, name: str) -> float:
 
 
 def check_data(archive: Archive, run: Run, config: Config, config_path: Path) -> list[str]:
-    """Check the victims of a run; returns how the data behind its trained models differ from the archived run's.
+    """Check the victims of a run. Returns how the data behind its trained models differ from the archived run's.
 
     Raises UserError for a data set that is not there, naming the config and the checksum, and for a victim with other
     pixels.
@@ -128,7 +128,7 @@ def _open(archive: Archive, spec: DatasetSpec, config: Config, config_path: Path
 
 
 def differences(archive: Archive, run: Run, config: Config, device: str) -> list[str]:
-    """What of device, CPU, torch and settings differs from where a run was computed; none: equal bits are expected."""
+    """Differences in device, CPU, torch and settings. If there are none, results must be bit-identical."""
     here = {**device_facts(device), "torch": version("torch"), "tf32": config.tf32}
     found = []
     for place in archive.environments(run):
@@ -147,7 +147,7 @@ def draw(
 ) -> list[tuple[str, Run]]:
     """Draw `count` cells of different runs at random, and the run of each.
 
-    Cells are looked at in an order that the seed decides; one is passed over where its run has been drawn, or would
+    Cells are looked at in an order that the seed decides. One is passed over where its run has been drawn, or would
     take, at the recorded pace, longer than is left of `minutes`. With `data`, only runs that need no other data sets
     count. Raises UserError where there are none, or none is cheap enough.
     """
@@ -172,7 +172,7 @@ def draw(
 
 
 def estimate(archive: Archive, run: Run, device: str) -> float:
-    """Seconds that a run takes here: what it took, scaled between kinds of devices by their recorded throughput."""
+    """Seconds that a run takes here: its recorded seconds, scaled by the throughput of the kinds of devices."""
     rates = recorded_throughput()
     then = kind_of(archive.environments(run)[0].device)
     return run.seconds * float(rates[then]["flops_per_s"]) / float(rates[kind_of(device)]["flops_per_s"])
@@ -183,7 +183,7 @@ _ONE_JOB = JobConfig(minutes=1e9)
 
 
 def plan_of(cells: list[Cell], config: Config) -> Plan:
-    """A plan of these cells alone, which agree in data set, model and attack, with one batch.
+    """A plan with one batch of these cells, which agree in data set, model and attack.
 
     Raises UserError where the data set lacks a victim or class.
     """
@@ -192,7 +192,7 @@ def plan_of(cells: list[Cell], config: Config) -> Plan:
 
 
 def recompute(plan: Plan, folder: Path, session: Session) -> pd.DataFrame:
-    """Run the stages of a plan with one batch in a folder; returns the batch's rows as `gradleak score` writes them.
+    """Run the stages of a plan with one batch in a folder. Returns the batch's rows as `gradleak score` writes them.
 
     What the folder holds already of checkpoints, trainings and auxiliary models is kept.
     """

@@ -38,7 +38,7 @@ def victim_checksums(cells: Iterable[Cell], images: pd.DataFrame) -> list[Victim
 
 
 def join_victims(first: Iterable[Victims], second: Iterable[Victims]) -> list[Victims]:
-    """The victims of both; raises UserError for one that has other pixels in each."""
+    """All victims of both. Raises UserError for one whose pixels differ."""
     found: dict[str, Victims] = {entry.dataset.model_dump_json(): entry for entry in first}
     for entry in second:
         key = entry.dataset.model_dump_json()
@@ -54,7 +54,7 @@ def join_victims(first: Iterable[Victims], second: Iterable[Victims]) -> list[Vi
 
 
 def check_victims(cell: Cell, dataset: ImageDataset, victims: Iterable[Victims]) -> None:
-    """Raises UserError if a victim of the cell has not the pixels that were attacked."""
+    """Raise UserError if a victim's pixels are not those that were attacked."""
     expected = next((entry.images for entry in victims if entry.dataset == cell.dataset), {})
     for index, image in zip(cell.victims, dataset.images("test", cell.victims), strict=True):
         found = _checksum(to_pil(image))

@@ -1,4 +1,4 @@
-"""Writing an archive: what of a finished run is kept, without images and without paths of the machine."""
+"""Writes an archive: the results of a finished run, without images and without paths of the machine."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -61,6 +61,9 @@ def _without_paths(config: Config, study: str) -> Config:
 def join_archives(plan: Plan, provenance: Provenance) -> tuple[Plan, Provenance]:
     """Plan and provenance of a run with those of the archives that it reuses.
 
+    Batches stay as they were computed, with all their cells, because `gradleak verify` computes whole runs again.
+    `Batch.held` says which of their cells the results have. Afterwards nothing refers to another archive.
+
     Raises UserError for an archive that is not the one that was planned with, for other data behind one name, and where
     two archives have parts of one batch.
     """
@@ -76,7 +79,7 @@ def join_archives(plan: Plan, provenance: Provenance) -> tuple[Plan, Provenance]
 
 
 def _kept(whole: Plan, taken: set[str]) -> Plan:
-    """Of an archive's plan the batches that taken cells came from, and what these need."""
+    """The part of an archive's plan that the reused cells need: their batches, trainings and auxiliary models."""
     batches = {}
     for name, batch in whole.batches.items():
         held = [cell for cell in (batch.cells if batch.held is None else batch.held) if cell in taken]
@@ -98,7 +101,7 @@ def _kept(whole: Plan, taken: set[str]) -> Plan:
 
 
 def _plans(first: Plan, second: Plan) -> Plan:
-    """What both plans have; titles, experiments and settings are the first's."""
+    """Both plans in one. Titles, experiments and settings are the first's."""
     checkpoints = first.checkpoints | second.checkpoints | first.checkpoints  # in order, and the first's counts
     cells = first.cells | second.cells
     trainings = {}
@@ -117,7 +120,7 @@ def _plans(first: Plan, second: Plan) -> Plan:
 
 
 def _provenances(plan: Plan, first: Provenance, second: Provenance, kept: Plan, where: str) -> Provenance:
-    """The first provenance with what the second says of a plan's jobs, data sets and victims."""
+    """The first provenance, with the jobs, data sets and victims of a plan that the second has."""
     environments = list(first.environments)
 
     def number(theirs: int) -> int:
@@ -139,7 +142,7 @@ def _provenances(plan: Plan, first: Provenance, second: Provenance, kept: Plan, 
 
 
 def _job(ours: Job | None, theirs: Job, number: Callable[[int], int]) -> Job:
-    """A job of an archive in the joined numbers of environments; or a training that was computed for ours too."""
+    """A job of an archive with its joined environment. A training that both computed is ours, and names both places."""
     places = [number(place) for place in (theirs.environment, *theirs.again)]
     if ours is None:
         return theirs.model_copy(update={"environment": places[0], "again": places[1:]})

@@ -42,7 +42,7 @@ class AuditImages:
         return torch.tensor([self.class_names.index(self.dataset.class_names[label]) for label in found])
 
     def draw(self, trials: int, samples: int, seed: int) -> list[tuple[int, ...]]:
-        """N different images for each trial, none twice; raises UserError where there are too few."""
+        """N different images for each trial, none twice. Raises UserError where there are too few."""
         if trials * samples > len(self):
             raise UserError(
                 f"trials: {trials} clients of {samples} images need {trials * samples} images, "

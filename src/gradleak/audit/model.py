@@ -31,7 +31,7 @@ def attackable(network: nn.Module, normalise: Normalisation | None, resolution: 
     """The model that the clients receive, with batch normalisation in their mode.
 
     The network's layers are tapped (the fast path) where that gives the same derivatives as calling it as a function of
-    its parameters; else, and for TorchScript, it is opaque. Raises UserError for a network that cannot be audited.
+    its parameters. Else, and for TorchScript, it is opaque. Raises UserError for a network that cannot be audited.
     """
     scripted = isinstance(network, torch.jit.ScriptModule)
     if not any(parameter.requires_grad for parameter in network.parameters()):
@@ -61,7 +61,7 @@ def path_of(model: Classifier) -> str:
 
 
 def _classes(network: nn.Module, resolution: int) -> int:
-    """The number of classes, by asking the network; raises UserError where it is no classifier of such images."""
+    """The number of classes, by asking the network. Raises UserError where it is no classifier of such images."""
     images = torch.rand(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in network.named_buffers()}
     with torch.no_grad():

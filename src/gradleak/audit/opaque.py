@@ -46,7 +46,7 @@ class Opaque(nn.Module):
 
 @contextmanager
 def _placed(script: torch.jit.ScriptModule, parameters: Mapping[str, Tensor]) -> Iterator[None]:
-    """Put tensors in the place of a script's parameters, and the parameters back."""
+    """Put tensors in the place of a script's parameters, and restore these at the end."""
     own = dict(script.named_parameters())
     _place(script, parameters)
     try:

@@ -19,7 +19,7 @@ _COLOURS = {"leaks": "leaks", "leaks in part": "part", "no leak found": "none"}
 
 
 def page(spec: AuditSpec, found: Found, table: Sequence[Entry], verdicts: Sequence[Verdict]) -> str:
-    """The page as HTML text; equal results give equal text."""
+    """The page as HTML text. Equal results give equal text."""
     text = resources.files("gradleak.resources.audit").joinpath("page.html.jinja").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
     size = spec.images.resolution
@@ -53,7 +53,7 @@ def _setup(spec: AuditSpec, found: Found) -> list[tuple[str, str]]:
 
 
 def _assumptions(spec: AuditSpec) -> list[dict[str, Any]]:
-    """What numbers assume, and the attacks whose numbers assume it."""
+    """Each assumption, with the attacks whose numbers rest on it."""
     found: dict[tuple[int, str], list[str]] = defaultdict(list)
     for attack in spec.attacks:
         found[attack.level, assumption(attack)].append(attack.title)
@@ -75,7 +75,7 @@ def _verdict(spec: AuditSpec, found: Found, verdict: Verdict) -> dict[str, str]:
 
 
 def _table(spec: AuditSpec, table: Sequence[Entry]) -> list[dict[str, Any]]:
-    """By post-processing: its attacks, each with a cell per round, or with the attack that stands in its place."""
+    """The attacks of each post-processing, each with a cell per round or with the attack that stands in its place."""
     by_key = {(entry.defense, entry.attack, entry.round): entry for entry in table}
     others = stand_ins(spec)
     result = []
@@ -114,7 +114,7 @@ def _cell(entry: Entry) -> dict[str, str]:
 
 
 def _pairs(pictures: pd.DataFrame, defense: str) -> list[dict[str, str]]:
-    """The images that came out closest, over all attacks and rounds; each image once."""
+    """The closest reconstructions over all attacks and rounds, each image once."""
     own = pictures[pictures["audit_defense"] == defense].sort_values("lpips", kind="stable")
     closest = own.drop_duplicates("image").head(_PAIRS)
     return [

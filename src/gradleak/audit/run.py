@@ -182,7 +182,7 @@ def _received(spec: AuditSpec, images: AuditImages) -> Iterator[Received]:
 
 
 def _runs(spec: AuditSpec, dataset: str, received: list[Received], victims: list[tuple[int, ...]]) -> Iterator[Run]:
-    """Yield all runs but those that another run with less knowledge stands in for."""
+    """All runs, without those that a run with less knowledge stands for."""
     for model in received:
         for chain in spec.defenses:
             for attack in spec.attacks:
@@ -232,7 +232,7 @@ class Kept:
         return read_parquet(self._rows), read_parquet(self._pictures)
 
     def write(self, rows: pd.DataFrame, pictures: pd.DataFrame) -> None:
-        """Keep them; the rows come last: where they are, the run is finished."""
+        """Keep them. The rows come last: if they are there, the run is finished."""
         write_parquet(pictures, self._pictures)
         write_parquet(rows, self._rows)
         shutil.rmtree(self.state, ignore_errors=True)

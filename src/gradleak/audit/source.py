@@ -20,7 +20,7 @@ from gradleak.models.base import MODELS, without_inplace
 
 @contextmanager
 def importable(folder: Path) -> Iterator[None]:
-    """While it is open, modules in a folder can be imported, before others of their name."""
+    """Make modules in a folder importable, before others of their name, while it is open."""
     sys.path.insert(0, str(folder.resolve()))
     importlib.invalidate_caches()
     try:
@@ -30,7 +30,7 @@ def importable(folder: Path) -> Iterator[None]:
 
 
 def open_network(source: ModelSource, checkpoint: Checkpoint, classes: int, resolution: int, seed: int) -> nn.Module:
-    """The network of a checkpoint, in float32 and evaluation mode; random initialisation is drawn from `seed`.
+    """The network of a checkpoint, in float32 and evaluation mode. Random initialisation is drawn from `seed`.
 
     `classes` and `resolution` are for models of this package. A TorchScript archive holds code, which is run when the
     model is called: read only those that you trust. Raises UserError where something is missing or does not fit.
@@ -72,7 +72,7 @@ def read_weights(path: Path, script: bool) -> Mapping[str, Tensor]:
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Put weights into a network; raises UserError that names the first parameter or buffer that does not fit."""
+    """Put weights into a network. Raises UserError that names the first parameter or buffer that does not fit."""
     own = network.state_dict()
     for name, value in own.items():
         if name not in weights:

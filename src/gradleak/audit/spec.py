@@ -30,7 +30,7 @@ class Normalisation(Frozen):
 class ModelSource(Frozen):
     """Where the network comes from: exactly one of an import path, a TorchScript file, a model of this package.
 
-    `import` is `module:factory`; the factory is called with `options` and returns a module that maps (n, 3, H, W) to
+    `import` is `module:factory`. The factory is called with `options` and returns a module that maps (n, 3, H, W) to
     logits (n, classes). Without `normalise` the network gets images in [0, 1] as they are (a model of this package:
     the normalisation of the data set).
     """
@@ -62,7 +62,7 @@ class ModelSource(Frozen):
 
 
 class Checkpoint(Frozen):
-    """One federated round: a label of the user's, and the weights; None are those that the source brings."""
+    """One federated round: its label and its weights. None stands for the weights that the source brings."""
 
     round: str | int
     weights: Path | None = None
@@ -115,7 +115,7 @@ class AuditAttack(Frozen):
 
 
 class AuditSpec(Frozen):
-    """All of an audit. Every trial is one client: `trials` times N images are drawn, none twice, by `seed`."""
+    """A whole audit. Every trial is one client: `trials` times N images are drawn, none twice, by `seed`."""
 
     title: str = Field("Audit", max_length=80)
     model: ModelSource
@@ -182,7 +182,7 @@ def defense_title(chain: tuple[Defense, ...]) -> str:
 
 
 def load_audit(path: Path) -> AuditSpec:
-    """Read AUDIT.yaml, whose paths are relative to its folder; raises UserError naming file, key, what is allowed."""
+    """Read AUDIT.yaml, whose paths are relative to its folder. Raises UserError naming file, key, what is allowed."""
     content = read_yaml(path)
     try:
         spec = AuditSpec.model_validate(content)

@@ -37,7 +37,7 @@ class Entry:
 
     @property
     def outcome(self) -> Outcome:
-        """By the rule of LPIPS 0.1: the mean below it; an image below it; no image below it."""
+        """It leaks if the mean LPIPS is below 0.1, in part if an image's is, and otherwise nothing was found."""
         if self.lpips < TAU_LPIPS:
             return "leaks"
         return "leaks in part" if self.recognised else "no leak found"
@@ -47,9 +47,9 @@ class Entry:
 class Verdict:
     """What the attacks found out in spite of a post-processing.
 
-    best: of all attacks and rounds the one with the lowest mean LPIPS; it leaks, or leaks in part where any image of
+    best: of all attacks and rounds the one with the lowest mean LPIPS. It leaks, or leaks in part where any image of
     any attack is below LPIPS 0.1. worst: the one with the lowest LPIPS of an image. gain: best LPIPS less that without
-    post-processing, paired by trials, with its 95 % interval; NaN where none was audited.
+    post-processing, paired by trials, with its 95 % interval. NaN where none was audited.
     """
 
     defense: str
@@ -86,7 +86,7 @@ def entries(rows: pd.DataFrame) -> list[Entry]:
 
 
 def stand_ins(spec: AuditSpec) -> dict[tuple[str, str], AuditAttack]:
-    """By post-processing and attack: the attack that stands in its place."""
+    """The attack that stands in the place of another, by post-processing and attack."""
     return {
         (defense_title(chain), attack.title): other
         for chain in spec.defenses

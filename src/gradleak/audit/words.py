@@ -44,7 +44,7 @@ def number(value: float) -> str:
 
 
 def interval(low: float, high: float, sign: str = "") -> str:
-    """`[0.012, 0.034]`; empty where there is none."""
+    """`[0.012, 0.034]`. Empty where there is none."""
     return "" if math.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]"
 
 

@@ -26,11 +26,11 @@ def write_audit(
     out: Path,
     session: Session,
 ) -> list[str]:
-    """Run an audit and write its files to `out`; returns a line per post-processing.
+    """Run an audit and write its files to `out`. Returns a line per post-processing.
 
     `folder` is where the user's own modules lie. `audit.html` is the page, `table.csv` its table, `audit.parquet` and
     `audit.csv` hold one row per reconstruction, `images.parquet` the pictures. Equal audits give equal bytes on one
-    kind of device; what differs is in `audit.html.provenance.json`. See `run_all` for errors and for what is kept.
+    kind of device. What differs is in `audit.html.provenance.json`. See `run_all` for errors and for what is kept.
     """
     started = time.time()
     with importable(folder):

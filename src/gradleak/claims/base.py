@@ -19,14 +19,14 @@ STATISTICS: Registry[type["Statistic"]] = Registry("kind of statistic", "gradlea
 
 
 class UntestedError(Exception):
-    """A study does not hold what a claim reads: why, as one sentence."""
+    """A study lacks what a claim reads. The message says why, in one sentence."""
 
 
 @dataclass(frozen=True)
 class ClaimData:
     """What claims read: a study's name, title, experiments and results.parquet, and the folder of CSV files.
 
-    folder: of files that `csv_column` names; None where the study comes without them.
+    folder: of files that `csv_column` names. None where the study comes without them.
     """
 
     study: str
@@ -60,7 +60,7 @@ class Sample:
         return float(self.values.mean() - (0.0 if self.baseline is None else self.baseline.mean()))
 
     def interval(self) -> tuple[float, float]:
-        """The effect's 95 % interval by bootstrap over the values; NaN for fewer than `LEAST`."""
+        """The effect's 95 % interval by bootstrap over the values. NaN for fewer than `LEAST`."""
         if self.baseline is None:
             return mean_interval(self.values)
         return difference_interval(self.baseline, self.values)

@@ -42,7 +42,7 @@ class Claim(Frozen):
 
     @property
     def rule(self) -> str:
-        """What the claim says of its statistic, as text."""
+        """The claimed side of the margin, as text."""
         return f"{self.claimed} {self.margin:g}"
 
 
@@ -68,7 +68,7 @@ def read_ledger(path: Path | None = None) -> list[Claim]:
 
 
 def parse_claim(content: object, where: str) -> Claim:
-    """Validate one entry; raises UserError that names `where`, the key and what is allowed."""
+    """Validate one entry. Raises UserError that names `where`, the key and what is allowed."""
     try:
         spec = ClaimSpec.model_validate(content)
     except ValidationError as error:

@@ -48,7 +48,7 @@ class Line:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether both verdicts are the same; None where there are not both."""
+        """Whether both verdicts are the same. None if one is missing."""
         return self.paper_verdict == self.our_verdict if self.paper_verdict and self.our_verdict else None
 
 
@@ -66,7 +66,7 @@ class Agreement:
 
     @property
     def rate(self) -> float:
-        """Share of verdicts that agree; NaN where there are none."""
+        """Share of verdicts that agree. NaN where there are none."""
         return self.agreed / self.judged if self.judged else math.nan
 
 
@@ -125,7 +125,7 @@ def _shows(data: ClaimData, name: str) -> Iterator[tuple[ShownExperiment, Table,
 def _ours(
     data: ClaimData, experiment: ShownExperiment, table: Table, paper: Published
 ) -> dict[tuple[str, ...] | None, list[_Ours]]:
-    """The study's entries of one table by what they have in common with the published ones."""
+    """The study's entries of one table, by the labels that they share with published ones."""
     keys = [*table.keys, *paper.beside(table.keys)]
     cells = cell_table(data.results, experiment, keys, list(table.values))
     own = [key for key in table.keys if key not in paper.sources.values()]
@@ -175,7 +175,7 @@ def _line(name: str, table: pd.DataFrame, printed: dict[str, object], ours: _Our
 
 
 def _verdict(table: str, metric: str, column: str, value: float, baseline: float) -> str:
-    """What is said of a number: of LPIPS only, nothing of a baseline itself, nothing of what is missing."""
+    """The verdict on a number of LPIPS. Other metrics, a baseline and a missing number have none (empty text)."""
     if metric != "lpips" or math.isnan(value):
         return ""
     if table not in BASELINES:

@@ -118,7 +118,7 @@ FILES = tuple(f"{name}.{ending}" for name in ("claims", "published") for ending 
 
 
 def write_claims(verdicts: list[Verdict], data: ClaimData, out: Path) -> list[Path]:
-    """Write all `FILES` into a folder; nothing is written unless all can be computed. Returns the paths."""
+    """Write all `FILES` into a folder, or nothing if one cannot be computed. Returns the paths."""
     lines = published_lines(data)
     texts = {
         "claims.csv": claims_csv(verdicts, data),

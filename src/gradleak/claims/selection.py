@@ -30,7 +30,7 @@ class Range(Frozen):
         return self
 
     def holds(self, value: object) -> bool:
-        """Whether a number is in the range; text never is."""
+        """Whether a number is in the range. Text never is."""
         return isinstance(value, int | float) and self.least <= value <= self.most
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ Choice = Annotated[
 
 
 def among(value: object, choice: tuple[str, ...] | Range) -> bool:
-    """Whether a value of a label or column is one of the choice; letter case of text does not matter."""
+    """Whether a value of a label or column is in the choice. Upper and lower case are the same."""
     if isinstance(choice, Range):
         return choice.holds(value)
     return as_text(value).casefold() in {item.casefold() for item in choice}
@@ -135,14 +135,14 @@ class Cells:
 
 
 def shown(name: str) -> str:
-    """What a metric or column is called in running text."""
+    """The name of a metric or column in running text."""
     return QUANTITIES[name].name if name in QUANTITIES else name.replace("_", " ")
 
 
 def _trials(rows: pd.DataFrame) -> pd.Series:
     """Number of each cell's trial, by cell_id: the rank of its first victim among those that it could have had.
 
-    Trial i of a study attacks the i-th batch of a data set; cells with the same first victim, data set (with its
+    Trial i of a study attacks the i-th batch of a data set. Cells with the same first victim, data set (with its
     classes) and number of samples attack the same images.
     """
     first = rows.sort_values("position", kind="stable").drop_duplicates("cell_id").set_index("cell_id")

@@ -18,7 +18,7 @@ Word = Literal["supported", "not supported", "undecided", "not tested"]
 class Verdict:
     """What a study says of a claim.
 
-    effect, low, high: of the statistic, with its 95 % interval; NaN where there is none. units: number of independent
+    effect, low, high: of the statistic, with its 95 % interval. NaN where there is none. units: number of independent
     values (in the smaller of two groups). share: of the values on the claimed side (NaN for two groups).
     reason: why the verdict is `undecided` or `not tested`, or which of several samples the numbers are of. scale: what
     was attacked.
@@ -37,7 +37,7 @@ class Verdict:
 
 def judge(claim: Claim, data: ClaimData) -> Verdict:
     """The verdict by the rule: an interval wholly on the claimed side of the margin supports a claim, one wholly on
-    the other side does not support it, any other leaves it undecided; so do fewer than `LEAST` values.
+    the other side does not support it, any other leaves it undecided. So do fewer than `LEAST` values.
 
     Of several samples, the one that speaks most against the claim decides. Raises UserError where results are
     incomplete.

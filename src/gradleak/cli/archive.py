@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("run", type=PATH)
 @click.option("--out", type=PATH, required=True, help="Folder that receives the files.")
 def archive(run: Path, out: Path) -> None:
-    """Keep of a finished run, the folder RUN, what can be committed: plan, results, provenance, checksums; no images.
+    """Keep what can be committed of a finished run, the folder RUN: plan, results, provenance, checksums, no images.
 
     Of archives that the run reuses, what belongs to the reused cells becomes part of the new one.
 

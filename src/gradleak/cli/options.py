@@ -42,7 +42,7 @@ def example_option(package: str, name: str) -> Callable[[Callable[..., Any]], Ca
 
 
 def chosen_config(context: click.Context, path: Path) -> "Config":
-    """The settings that `--config` names; without the option, those of its default, or ours if there is no such file.
+    """The settings that `--config` names, or by default those of config.yaml, or ours if there is no such file.
 
     Raises UserError for a file that was asked for and cannot be read.
     """
@@ -94,7 +94,7 @@ def session(config: "Config", stop: Callable[[], bool] = never) -> Iterator[Sess
 
 
 def prepare(config: "Config") -> str:
-    """Set up the process for a config's device and threads; returns the device.
+    """Set up the process for a config's device and threads. Returns the device.
 
     Of several GPUs it takes one that no other command has.
     """

@@ -100,7 +100,7 @@ def claims(results: Path, plan_path: Path, folder: Path | None, ledger: Path | N
 def theory(output: Path) -> None:
     """Measure what the paper's lemma and theorems state, and draw it as PDF and PNG with the numbers as CSV.
 
-    Needs no data, no plan and no GPU; takes seconds. docs/theory.md says what comes out.
+    Needs no data, no plan and no GPU. Takes seconds. docs/theory.md says what comes out.
 
     \b
     Example:

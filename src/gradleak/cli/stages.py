@@ -229,7 +229,7 @@ def collect(
     archives: tuple[Path, ...],
     shards: tuple[Path, ...],
 ) -> None:
-    """Join the shards of all batches; fails if a cell of the plan has no rows.
+    """Join the shards of all batches. Fails if a cell of the plan has no rows.
 
     \b
     Example:

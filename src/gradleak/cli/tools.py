@@ -50,7 +50,7 @@ def audit(context: click.Context, audit_path: Path | None, out: Path | None, con
     """Audit your own model: a page with what attacks make of its clients' updates, by round and by defense.
 
     The model's code is run (an import path, or a TorchScript file): audit only what you trust. Runs that are finished
-    are kept in the folder; the same command goes on from there. SIGTERM makes it save its state and exit with 143.
+    are kept in the folder. The same command goes on from there. SIGTERM makes it save its state and exit with 143.
 
     \b
     Examples:

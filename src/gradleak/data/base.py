@@ -31,7 +31,7 @@ class DataSource(Frozen):
 
     `embedded` and `torchvision` are the default sources of registered names (`path` replaces the folder under
     the cache); `parquet` and `folder` need a `path` and serve any name. `filter` keeps of a `parquet` source only
-    the rows whose columns equal these values as text, e.g. `{domain: sketch}`; the rest does not exist for the data
+    the rows whose columns equal these values as text, e.g. `{domain: sketch}`. The rest does not exist for the data
     set, so where the file comes in one split, what is kept is divided. Two names for overlapping rows of one file are
     two data sets: nothing keeps the train images of one apart from the test images of the other.
     """
@@ -45,7 +45,7 @@ class ImageDataset(ABC):
     """Labelled colour images of one data set at one resolution, in two disjoint splits.
 
     `mean` and `std` are the per-channel normalisation that belongs to the data set. The model's input step
-    applies it; the images that this class returns are never normalised. `class_names[k]` is the name of label
+    applies it. The images that this class returns are never normalised. `class_names[k]` is the name of label
     k.
     """
 
@@ -81,7 +81,7 @@ class ImageDataset(ABC):
         """SHA-256 (hexadecimal) of what the images are made from, independent of the resolution."""
 
     def fetch(self) -> None:
-        """Download what this data set needs; does nothing where nothing can be downloaded."""
+        """Download what this data set needs. Does nothing where nothing can be downloaded."""
         return None
 
     def size(self, split: Split) -> int:

@@ -1,4 +1,4 @@
-"""From encoded or decoded pictures to square tensors in [0, 1]."""
+"""Turns encoded or decoded pictures into square tensors in [0, 1]."""
 
 import io
 

@@ -81,7 +81,7 @@ class FolderImages(ImageDataset):
         return [decode(file.read_bytes(), self.resolution, str(file)) for file in files]
 
     def fingerprint(self) -> str:
-        """SHA-256 over all relative file names and contents; only names and sizes beyond 10,000 files."""
+        """SHA-256 over all relative file names and contents, or names and sizes if there are more than 10,000 files."""
         return self._fingerprint
 
     @cached_property

@@ -48,7 +48,7 @@ def open_dataset(
 
 
 def open_view(spec: DatasetSpec, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE) -> ImageDataset:
-    """Open the data set of a cell: the whole, or a view of its chosen classes.
+    """Open the data set of a cell, or a view of its chosen classes.
 
     Of a label space only the classes and normalisation are used; a registered one needs no files. Raises UserError as
     `open_dataset` and `chosen_labels` do.

@@ -28,7 +28,7 @@ class ParquetImages(ImageDataset):
     """Images from Parquet files: a struct column `img` or `image` with field `bytes`, and a label column.
 
     `path` is one file, or a folder with `train*.parquet` and `test*.parquet` (else `validation*.parquet`,
-    which then is the test split); shards of a split are taken in the order of their names. Where there is one
+    which then is the test split). Shards of a split are taken in the order of their names. Where there is one
     split only, it is divided by the fixed rule of `gradleak.data.splits.Splits`. The label column is `label`,
     else `fine_label`.
 
@@ -168,7 +168,7 @@ def _find(path: Path) -> dict[_Part, list[Path]]:
 
 @dataclass(frozen=True)
 class _File:
-    """One Parquet file; opened for each read, so that many shards do not hold as many handles.
+    """One Parquet file. It is opened for each read, so that many shards do not hold as many handles.
 
     Of its rows only those that have all values of `filter` count.
     """
@@ -198,7 +198,7 @@ class _File:
         return kept
 
     def column(self, name: str) -> list[Any]:
-        """All values of a column; raises UserError where there is no such column of plain values."""
+        """All values of a column. Raises UserError where there is no such column of plain values."""
         allowed = [field.name for field in self._footer[1] if not pa.types.is_nested(field.type)]
         if name not in allowed:
             raise UserError(f"{self.path}: filter names column '{name}'; columns to filter by: {', '.join(allowed)}")
@@ -245,7 +245,7 @@ class _File:
         return list(labels)
 
     def contents(self, rows: list[int]) -> list[bytes]:
-        """The encoded images of `rows`; each block of the file that holds one is read once."""
+        """The encoded images of `rows`. Each block of the file that holds one is read once."""
         metadata, _ = self._footer
         starts = [0]
         for group in range(metadata.num_row_groups):

@@ -63,7 +63,7 @@ class Box:
 
 
 class Photos10(ImageDataset):
-    """2,000 train and 500 test crops; the label says which of the ten photographs a crop comes from.
+    """2,000 train and 500 test crops. The label says which of the ten photographs a crop comes from.
 
     Image i has label i % 10, so any ten consecutive images have distinct labels. Each photograph is cut in
     two by a line (see `Photo`): train crops lie on one side, test crops on the other, so no pixel is in both.

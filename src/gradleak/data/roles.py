@@ -22,7 +22,7 @@ from gradleak.errors import UserError
 
 
 class _TrainPart:
-    """Some images of the split `train`, numbered from 0; no index leads to another image."""
+    """Some images of the split `train`, numbered from 0. No index leads to another image."""
 
     def __init__(self, role: str, dataset: ImageDataset, rows: list[int]) -> None:
         if not rows:
@@ -62,11 +62,11 @@ class _TrainPart:
         return len(self._rows)
 
     def images(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """Images as float32 (n, 3, resolution, resolution) in [0, 1]; raises UserError for an index out of range."""
+        """Images as float32 (n, 3, resolution, resolution) in [0, 1]. Raises UserError for an index out of range."""
         return self._dataset.images("train", self._checked(indices))
 
     def labels(self, indices: Sequence[int] | Tensor) -> Tensor:
-        """Labels as int64 (n,); raises UserError for an index out of range."""
+        """Labels as int64 (n,). Raises UserError for an index out of range."""
         return self._dataset.labels("train", self._checked(indices))
 
     def _checked(self, indices: Sequence[int] | Tensor) -> list[int]:

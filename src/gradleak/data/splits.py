@@ -31,7 +31,7 @@ class Splits(Generic[T]):
         self._sizes: dict[Split, int] = {}
 
     def size(self, split: Split) -> int:
-        """Number of images of `split`; raises UserError where the data has too few."""
+        """Number of images of `split`. Raises UserError where the data has too few."""
         if split not in self._sizes:
             self._load(split)
         return self._sizes[split]

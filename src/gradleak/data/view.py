@@ -14,7 +14,7 @@ _SHOWN = 20
 
 
 class ClassView(ImageDataset):
-    """The images of some classes of a data set, in their order; labels and normalisation stay those of the whole.
+    """The images of some classes of a data set, in their order. Labels and normalisation stay those of the whole.
 
     `whole` is the data set behind; `labels` are the labels whose images are in the view. Selecting reads the labels
     of a split once and decodes no image. A split may turn out empty.
@@ -62,7 +62,7 @@ class ClassView(ImageDataset):
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """What a model takes from the data set that it tells the classes of: their names and the normalisation."""
+    """The class names and the normalisation that a model takes from the data set whose classes it tells apart."""
 
     name: str
     class_names: tuple[str, ...]

@@ -122,7 +122,7 @@ CIFAR100_CLASSES = tuple(
 
 
 class CifarImages(ImageDataset):
-    """CIFAR images from a torchvision root; only `fetch` downloads them, never opening or reading."""
+    """CIFAR images from a torchvision root. Only `fetch` downloads them, never opening or reading."""
 
     def __init__(self, info: DatasetInfo, resolution: int, root: Path) -> None:
         super().__init__(info.name, resolution, info.mean, info.std)

@@ -125,7 +125,7 @@ def _tapped(layers: Sequence[Any], trials: int) -> Tapped:
 
 
 def _in_view(layers: Sequence[tuple[list[str], Tapped]], view: set[str]) -> list[tuple[list[str], Tapped]]:
-    """The layers whose parameters are in a gradient view; raises UserError for a layer that is in it in part."""
+    """The layers whose parameters are in a gradient view. Raises UserError for a layer that is in it in part."""
     found = []
     for names, layer in layers:
         if view.issuperset(names):

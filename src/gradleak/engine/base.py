@@ -19,7 +19,7 @@ Expectation = Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]
 
 
 def unprocessed(candidate: dict[str, Tensor], shared: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The candidate's update as it is: the adversary knows of no post-processing."""
+    """Return the candidate's update as it is: the adversary knows of no post-processing."""
     return candidate
 
 
@@ -36,7 +36,7 @@ class Matcher(Protocol):
     """Evaluates candidates (T, N, 3, H, W) in [0, 1] against T targets."""
 
     def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
-        """Objective, priors and gradient of every trial; trials do not influence each other."""
+        """Objective, priors and gradient of every trial. Trials do not influence each other."""
         ...
 
 

@@ -36,7 +36,7 @@ class DescentConfig(Frozen):
     patience: int | None = Field(None, ge=1)
 
     def shape(self) -> "DescentConfig":
-        """What trials of one descent have in common: the number of iterations."""
+        """The settings that trials of one descent share: the number of iterations."""
         return DescentConfig(iterations=self.iterations)
 
     def rate(self, iteration: int) -> float:
@@ -53,7 +53,7 @@ class SearchSpace(Protocol):
     """What is optimised (T, ...) and the candidates (T, N, 3, H, W) in [0, 1] that it stands for."""
 
     def decode(self, variables: Tensor) -> Tensor:
-        """Candidates of the variables; differentiable."""
+        """Candidates of the variables. Differentiable."""
         ...
 
     def project(self, variables: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Outcome:
 
 
 class Descent:
-    """T trials of Adam. Every tensor of its state has the trial as its first dimension; trials never mix."""
+    """T trials of Adam. Every tensor of its state has the trial as its first dimension. Trials never mix."""
 
     def __init__(
         self,

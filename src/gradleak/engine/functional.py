@@ -1,6 +1,6 @@
 """The general matcher: any model, any number of local steps, batched over trials by `torch.func.vmap`.
 
-The candidate's update is computed once with its vector-Jacobian product; the objective's derivative with respect to
+The candidate's update is computed once with its vector-Jacobian product. The objective's derivative with respect to
 the update has a closed form (see `objectives.base`), so autograd never sees the objective.
 """
 

@@ -1,4 +1,4 @@
-"""One of several GPUs for this process alone: on a workstation what a scheduler does on a cluster."""
+"""Claims one of several GPUs for this process alone, as a scheduler does on a cluster."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ def claim_gpu(say: Callable[[str], None]) -> None:
 
 
 def visible_gpus() -> list[str]:
-    """GPUs that CUDA would show this process, as CUDA_VISIBLE_DEVICES names them; does not initialise CUDA."""
+    """GPUs that CUDA would show this process, as CUDA_VISIBLE_DEVICES names them. Does not initialise CUDA."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return [str(index) for index in range(torch.cuda.device_count())]

@@ -113,7 +113,7 @@ class SharedWeight:
 
 
 class Pairing(Protocol):
-    """A tapped layer: its forward pass remembers input x and output y; both methods run outside autograd."""
+    """A tapped layer: its forward pass remembers input x and output y. Both methods run outside autograd."""
 
     x: Tensor
     y: Tensor

@@ -16,7 +16,7 @@ def train_client(model: nn.Module, pool: ImagePool, rows: Tensor, spec: Federate
     """Train `model`, the client's copy of the global model, in place, and return what the client shares.
 
     rows: int64 (n,), the client's images in the pool. FedAvg: E epochs, each in a new order; FedSGD: the gradient of
-    the first mini-batch. `seed` decides order, flips and dropout; global generators are restored.
+    the first mini-batch. `seed` decides order, flips and dropout. Global generators are restored.
     """
     model.train()
     device = next(model.parameters()).device

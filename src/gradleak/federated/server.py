@@ -42,7 +42,7 @@ def running_statistics(model: nn.Module) -> Parameters:
 class Average:
     """The mean of clients' updates weighted by their numbers of samples, summed as they arrive.
 
-    Updates and running statistics are averaged alike (FedAvg, McMahan et al. 2017); other buffers of the model are
+    Updates and running statistics are averaged alike (FedAvg, McMahan et al. 2017). Other buffers of the model are
     the server's own.
     """
 

@@ -2,7 +2,7 @@
 
 Convention, here and nowhere else: a shared update has the sign and scale of a *summed gradient*. FedSGD shares the
 gradient of the mean loss over the N samples; FedAvg's update is (W_0 - W_U) / eta, which equals the sum of the U
-local gradients. The paper writes (W_U - W_0) / eta (Sec. 4.1), the same up to sign; other frameworks share the
+local gradients. The paper writes (W_U - W_0) / eta (Sec. 4.1), the same up to sign. Other frameworks share the
 plain difference W_U - W_0, which differs by -eta.
 """
 

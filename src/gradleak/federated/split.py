@@ -10,7 +10,7 @@ Indices = NDArray[np.int64]
 
 
 def split_images(labels: Indices, spec: FederatedSpec, random: np.random.Generator) -> list[Indices]:
-    """Indices of each client's images, ascending, for images with labels (n,); raises UserError for too few images."""
+    """Indices of each client's images, ascending, for images with labels (n,). Raises UserError for too few images."""
     if len(labels) < spec.clients:
         raise UserError(f"model.training.clients is {spec.clients}, but there are only {len(labels)} training images")
     if spec.victim_images is None:

@@ -90,7 +90,7 @@ class FederatedTraining:
         return Accuracy(number, test.size, right / test.size, loss / test.size)
 
     def _post_processed(self, shared: ClientUpdate, number: int, client: int) -> ClientUpdate:
-        """What a client sends after post-processing; running statistics are sent as they are."""
+        """What a client sends after post-processing. Running statistics are sent as they are."""
         device = next(self.model.parameters()).device
         random = torch.Generator(device).manual_seed(self._seed("post-processing", number, client))
         return replace(shared, update=apply_chain(self._spec.post_processing, shared.update, random).update)

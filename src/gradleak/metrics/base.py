@@ -64,7 +64,7 @@ def one_column(
 
 
 def columns() -> dict[str, Column]:
-    """The columns of all registered metrics; raises ValueError where two metrics have one of the same name."""
+    """The columns of all registered metrics. Raises ValueError where two metrics have one of the same name."""
     found: dict[str, Column] = {}
     for metric in METRICS:
         twice = sorted(found.keys() & METRICS[metric].columns.keys())
@@ -80,7 +80,7 @@ def described() -> dict[str, dict[str, object]]:
 
 
 class Scorer:
-    """All registered metrics, loaded once; raises UserError where `cache` lacks the weights of one."""
+    """All registered metrics, loaded once. Raises UserError where `cache` lacks the weights of one."""
 
     def __init__(self, cache: Path) -> None:
         self._columns = columns()
@@ -98,7 +98,7 @@ class Scorer:
 
 
 def score(truth: "Tensor", reconstructed: "Tensor", cache: Path) -> "dict[str, Tensor]":
-    """Score once by the columns that measure whole images; see `Scorer`, which has all of them and is the choice for
+    """Score once by the columns that measure whole images. See `Scorer`, which has all of them and is the choice for
     more than one call.
     """
     known = columns()

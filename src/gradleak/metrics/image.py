@@ -34,7 +34,7 @@ def ssim(truth: Tensor, reconstructed: Tensor) -> Tensor:
     scikit-image with the original paper's settings: Gaussian weights of standard deviation 1.5 px (truncated
     at 5 px, hence an 11 x 11 window), no sample covariance, data range 1, averaged over channels and over the
     pixels whose window fits in the image. In images below 11 px the border left out of the average shrinks to
-    that of the largest odd window that fits; the weights stay.
+    that of the largest odd window that fits. The weights stay.
     """
     check_pair(truth, reconstructed)
     shortest = min(truth.shape[2:])

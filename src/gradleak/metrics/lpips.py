@@ -46,7 +46,7 @@ class Lpips:
 
     @torch.no_grad()
     def with_maps(self, truth: Tensor, reconstructed: Tensor) -> tuple[Tensor, Tensor]:
-        """Distances (n,) as from a call, and where they arise: maps (n, h, w), from one pass of the network.
+        """Distances (n,) as from a call, and maps (n, h, w) of where they arise, from one pass of the network.
 
         A map is the sum over layers of their distances, each interpolated bilinearly to h x w (`spatial=True` in
         the lpips package). Layers are coarse: of an image of 32 px they have 7 x 7, 3 x 3 and three times 1 x 1

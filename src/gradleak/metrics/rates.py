@@ -9,7 +9,7 @@ TAU_LPIPS = 0.1
 
 
 def leaked(psnr: pd.Series, lpips: pd.Series, tau1: float = TAU_PSNR, tau2: float = TAU_LPIPS) -> pd.Series:
-    """Whether each reconstruction compromises privacy: PSNR > `tau1` (dB) and LPIPS < `tau2`; booleans."""
+    """Whether each reconstruction compromises privacy: PSNR > `tau1` (dB) and LPIPS < `tau2`. Booleans."""
     return (psnr > tau1) & (lpips < tau2)
 
 

@@ -31,7 +31,7 @@ class Normalise(nn.Module):
 
 
 class Classifier(nn.Module):
-    """A network behind its input step; its parameter names are those of the network, prefixed by `network.`."""
+    """A network behind its input step. Its parameter names are those of the network, prefixed by `network.`."""
 
     def __init__(self, network: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoi
 class ConvNet(nn.Module):
     """Stages of convolutions, each stage ended by max-pooling, then dropout and one linear layer.
 
-    `channels` is the width of the first stage; every further stage doubles it. `layout` replaces `stages` and
+    `channels` is the width of the first stage. Every further stage doubles it. `layout` replaces `stages` and
     `layers` by a text such as "1 2 2 P3": a convolution with that multiple of `channels`, or max-pooling over windows
     of that size. `padding` None keeps the size for odd kernels. `norm` adds batch normalisation after each
     convolution. `bias` is that of the convolutions, `fc_bias` that of the linear layer, `pool` False leaves all

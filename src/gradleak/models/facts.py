@@ -1,4 +1,4 @@
-"""What a study's tables say of a model that is not in its name: parameters, skip connections, a view's share."""
+"""Facts of a model that its name does not say: parameters, skip connections, and the share of a gradient view."""
 
 from functools import cache
 

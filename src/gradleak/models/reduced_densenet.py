@@ -9,7 +9,7 @@ goes no further; layer l > 1 reads the concatenated outputs of layers
 * variant 2: l - 1 and l - 2; for odd l also l - 4, l - 8, l - 16, ... as far as they exist.
 
 What leaves the block is what a layer n + 1 would read. Our reading of the publication, with the connections of the
-models that its authors published; it gives the numbers of parameters that the publication prints (2.17,
+models that its authors published. It gives the numbers of parameters that the publication prints (2.17,
 1.59, 0.97 and 3.15, 2.16, 1.20 million).
 """
 
@@ -69,14 +69,14 @@ class ConnectedBlock(nn.Module):
 
     @property
     def skips(self) -> int:
-        """Connections between layers that are not neighbours; the layer after the block counts as one."""
+        """Connections between layers that are not neighbours. The layer after the block counts as one."""
         return sum(len(sources) - 1 for sources in self.sources)
 
 
 class ReducedDenseNet(nn.Module):
     """A 7x7 convolution, four blocks with transitions that halve the size, two linear layers without a ReLU between.
 
-    The first linear layer reads the flattened last feature map, 2x2 for a 32x32 image; its input grows with the image.
+    The first linear layer reads the flattened last feature map, 2x2 for a 32x32 image. Its input grows with the image.
     """
 
     def __init__(self, layers: tuple[int, ...], num_classes: int, resolution: int, width: float, variant: int) -> None:

@@ -26,7 +26,7 @@ def named_blocks(model: nn.Module) -> dict[str, list[str]]:
 
 
 def block_parameters(model: nn.Module, block: str) -> list[str]:
-    """Names of the parameters of one block, in the model's order; raises UserError for an unknown block."""
+    """Names of the parameters of one block, in the model's order. Raises UserError for an unknown block."""
     blocks = named_blocks(model)
     if block not in blocks:
         raise UserError(f"the model has no block '{block}'; it has: {', '.join(blocks)}")
@@ -67,7 +67,7 @@ def skip_connections(model: nn.Module) -> int:
     """How many connections between layers that are not neighbours the model has (Sec. 5.2.1, Figure 10).
 
     ResNet: one per residual block whose shortcut is not cut, identity or projection. DenseNet: within a dense block,
-    one per concatenated input of a layer beyond the output of the layer right before it; the transition (or the
+    one per concatenated input of a layer beyond the output of the layer right before it. The transition (or the
     classifier) that follows a dense block counts as a layer. Swin: two per block. Other models have none: the parallel
     branches of an inception block all leave from the same layer and skip nothing.
     """

@@ -2,7 +2,7 @@
 
 Blocks, patch merging and initial weights are torchvision's. What differs from its Swin-T: patches of 2x2 pixels instead
 of 4x4 and windows of 4x4 patches instead of 7x7, so that a 32x32 image has 16x16 patches and every map fills its
-windows; no fourth stage, whose 2x2 map would be smaller than a window; no stochastic depth; a plain mean as pooling,
+windows. No fourth stage, whose 2x2 map would be smaller than a window. No stochastic depth; a plain mean as pooling,
 because adaptive pooling has no deterministic backward pass on CUDA.
 """
 
@@ -23,7 +23,7 @@ _SMALLEST = _PATCH * _WINDOW * 2 ** (len(_DEPTHS) - 1)
 class Swin(nn.Module):
     """Patch embedding, three stages of windowed self-attention with patch merging between, mean, one linear layer.
 
-    `width` multiplies the channels of a head (32); the number of heads stays. Raises UserError for a resolution that
+    `width` multiplies the channels of a head (32). The number of heads stays. Raises UserError for a resolution that
     is no multiple of 32.
     """
 

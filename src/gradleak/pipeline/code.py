@@ -1,4 +1,4 @@
-"""Which files of this package a stage runs: Snakemake does not see the imports behind a command.
+"""The files of this package that a stage runs: Snakemake does not see the imports behind a command.
 
 Rules list these files as inputs, so that editing one reruns what it computed, and nothing else. Imports are read
 from the source, but for those under `if TYPE_CHECKING:`, which no job runs. Entries of registries, which nothing

@@ -1,4 +1,4 @@
-"""The jobs of a study as Snakemake runs them: how many of each rule, how long they take, and what that sums up to."""
+"""The jobs of a study as Snakemake runs them: their numbers by rule, their times, and the sums."""
 
 import math
 from collections.abc import Callable
@@ -54,7 +54,7 @@ _OPERATIONS: dict[str, Callable[[Plan, str], float]] = {
 
 
 def job_counts(plan: Plan) -> dict[str, int]:
-    """Number of jobs of each rule that a cluster runs for a study of which nothing is there yet; none that are 0."""
+    """Number of jobs of each rule that a cluster runs for a study that is not begun, without rules that have none."""
     counts = {stage.rule: len(stage.ids(plan)) for stage in STAGES if not stage.local}
     return {rule: count for rule, count in counts.items() if count}
 

@@ -13,11 +13,11 @@ _LOOK_AGAIN_S = 0.5
 
 
 def cancel_orphans(folder: Path, ids: Set[str]) -> list[str]:
-    """Cancel this user's SLURM jobs in a working folder whose comment names one of `ids`; returns the jobs' ids.
+    """Cancel this user's SLURM jobs in a working folder whose comment names one of `ids`. Returns the jobs' ids.
 
     Snakemake's plugin puts rule and wildcards into a job's comment and cannot follow a job that an earlier run
     submitted. A cancelled attack or training saves its state, and the job that the new run submits goes on from there.
-    Waits until the jobs are gone; does nothing where there is no SLURM. Raises UserError if they do not end.
+    Waits until the jobs are gone. Does nothing where there is no SLURM. Raises UserError if they do not end.
     """
     if shutil.which("squeue") is None:
         return []

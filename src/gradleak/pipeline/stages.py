@@ -42,8 +42,8 @@ class Stage:
     """A kind of job.
 
     name: of its command. rule: of Snakemake. title: what it does, in a few words. group: a key of `GROUPS`. ids: what
-    its jobs compute of a plan, a job each; the job of a whole study has the id `""`. needs: rules whose files it reads.
-    output: its file under `results/<study>`, with `{}` for the id; empty where it lies elsewhere or has more to its
+    its jobs compute of a plan, a job each. The job of a whole study has the id `""`. needs: rules whose files it reads.
+    output: its file under `results/<study>`, with `{}` for the id. Empty where it lies elsewhere or has more to its
     name. gpu: whether it asks for a GPU. local: whether Snakemake runs it itself instead of submitting it. kept:
     whether archives keep the provenance of its jobs. temporary: whether its file is removed once it was used.
     """

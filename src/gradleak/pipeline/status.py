@@ -1,4 +1,4 @@
-"""How far a study is: read from its plan, its files, and the records that Snakemake keeps in `.snakemake`."""
+"""The progress of a study, read from its plan, its files, and the records that Snakemake keeps in `.snakemake`."""
 
 import base64
 import binascii
@@ -21,8 +21,8 @@ _SHOWN = 5
 class RuleStatus:
     """The jobs of a rule by what is known of them, as ids in the plan.
 
-    `started`: Snakemake has submitted or begun it; it runs, waits in a scheduler's queue, or was cut off with its run.
-    `failed`: it wrote a log and no result, and nothing of it is under way; the next run takes it up again.
+    `started`: Snakemake has submitted or begun it. It runs, waits in a scheduler's queue, or was cut off with its run.
+    `failed`: it wrote a log and no result, and nothing of it is under way. The next run takes it up again.
     """
 
     rule: str
@@ -79,7 +79,7 @@ def status_summary(plan: Plan, results: Path, records: Path) -> Group:
 
 
 def _remaining(plan: Plan, results: Path, states: list[RuleStatus]) -> str:
-    """How long the jobs with a GPU will take, at the pace of those that are done."""
+    """The time that the jobs with a GPU will take, at the pace of those that are done."""
     estimated = measured = left = 0.0
     at_once = 0
     for state in states:
@@ -100,7 +100,7 @@ def _remaining(plan: Plan, results: Path, states: list[RuleStatus]) -> str:
 
 
 def _seconds(out: Path) -> float | None:
-    """What a result's provenance gives as the time it took; None where it tells nothing."""
+    """The seconds that a result took by its provenance, or None if it does not say."""
     try:
         content = json.loads(out.with_name(out.name + ".provenance.json").read_text(encoding="utf-8"))
         return float(content["seconds"])

@@ -28,7 +28,7 @@ class Prior(ABC):
 
     @abstractmethod
     def __call__(self, images: Tensor, moments: Moments) -> Tensor:
-        """Penalty per trial (T,) of candidates (T, N, 3, H, W) in [0, 1]; differentiable."""
+        """Penalty per trial (T,) of candidates (T, N, 3, H, W) in [0, 1]. Differentiable."""
 
 
 class WeightedPriors:

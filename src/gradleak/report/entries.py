@@ -68,7 +68,7 @@ def experiment_entry(
 ) -> Entry:
     """An experiment of a plan; content: its entry in plan.json. images: whether the study's folder has any of it.
 
-    Raises UserError for a missing or bad file; without images, galleries may be missing, as in an archive.
+    Raises UserError for a missing or bad file. Without images, galleries may be missing, as in an archive.
     """
     items: list[Item] = []
     shown: list[Path] = []

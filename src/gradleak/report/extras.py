@@ -40,7 +40,7 @@ _TABLE7 = (
 
 
 def theory_entries(folder: Path) -> list[Entry]:
-    """The lemma, the theorems and Figure 3; raises UserError for a missing file."""
+    """The lemma, the theorems and Figure 3. Raises UserError for a missing file."""
     entries = []
     for stem, title, paper, tables in _THEORY:
         files = tuple(f"{stem}{ending}" for ending in (".pdf", ".png", ".csv", ".txt"))
@@ -58,7 +58,7 @@ def theory_entries(folder: Path) -> list[Entry]:
 
 
 def survey_entries(folder: Path) -> list[Entry]:
-    """Figures 1, 2 and 8 and Table 7; raises UserError for a missing file."""
+    """Figures 1, 2 and 8 and Table 7. Raises UserError for a missing file."""
     entries = []
     for stem, title, paper in _SURVEY:
         files = tuple(f"{stem}{ending}" for ending in (".pdf", ".png", ".txt"))
@@ -102,7 +102,7 @@ def auxiliary_entries(plan: Outline, folder: Path, study: Path) -> list[Entry]:
 
 
 def first_noted(entries: list[Entry], note: Markup) -> list[Entry]:
-    """The entries, the first of them with a note that holds for all."""
+    """The entries. The first has a note that holds for all."""
     return [replace(entry, note=NOTHING if i else note) for i, entry in enumerate(entries)]
 
 

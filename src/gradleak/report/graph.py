@@ -23,7 +23,7 @@ class Rule:
 
 
 def rules_of(plan: Outline) -> list[Rule]:
-    """The rules that a study has jobs of, in the order of the table of stages; only needs that others do not imply."""
+    """The rules that a study has jobs of, in the order of the table of stages. Only needs that others do not imply."""
     jobs = _jobs(plan)
     kept = {rule: [need for need in stage.needs if jobs[need]] for rule, stage in RULES.items() if jobs[rule]}
     return [Rule(rule, RULES[rule].group, jobs[rule], _reduced(rule, kept)) for rule in kept]

@@ -27,7 +27,7 @@ _SCALE_COLUMNS = ["cell_id", "iterations"]
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a report reads: study (`results/<study>`), figures (`paper_figures/<study>`); the others may be absent."""
+    """The folders that a report reads: study (`results/<study>`), figures (`paper_figures/<study>`), others if any."""
 
     study: Path
     figures: Path

@@ -1,4 +1,4 @@
-"""The provenance of a study: what its jobs, or those of an archive, left beside the results."""
+"""The provenance of a study: the records that its jobs, or those of an archive, left beside the results."""
 
 import datetime
 from collections import Counter
@@ -16,7 +16,7 @@ FILE = "provenance.json"
 
 
 def archived_jobs(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What each job of an archive left, by rule; nothing where the folder is no archive."""
+    """The records of each job of an archive, by rule. Empty if the folder is no archive."""
     if not (folder / FILE).exists():
         return {}
     content = read_json(folder / FILE, "gradleak archive")
@@ -33,7 +33,7 @@ def _rule_of(stage: str) -> str:
 
 
 def archived_data(folder: Path) -> dict[str, dict[str, Any]]:
-    """The records of an archive's data sets by name; nothing where the folder is no archive."""
+    """The records of an archive's data sets, by name. Empty if the folder is no archive."""
     if not (folder / FILE).exists():
         return {}
     return dict(read_json(folder / FILE, "gradleak archive").get("data", {}))
@@ -70,8 +70,9 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Provenance:
-    """All that is known. files: number of provenance files. devices: as the header names them. problems: for readers.
+    """All that provenance files say.
 
+    files: number of provenance files. devices: as the header names them. problems: for readers.
     seeds: by what they belong to, as text. checksums: (file, SHA-256) of the files that the page is made from. reused:
     archives that cells come from, with the number of these cells and the SHA-256 of the archive's manifest.
     """
@@ -88,7 +89,7 @@ class Provenance:
 
 
 def read_provenance(folder: Path, plan: Outline, shown: Sequence[Path]) -> Provenance:
-    """Sum up the provenance files under a study's folder, or an archive's one; raises UserError if one is not JSON.
+    """Sum up the provenance files under a study's folder, or an archive's one. Raises UserError if one is not JSON.
 
     Of an archive that the study reuses, its jobs count as well, as far as it is there. shown: the files that the
     page is made from.
@@ -201,7 +202,7 @@ def _seeds(plan: Outline) -> Iterable[tuple[str, str]]:
 
 
 def _settings(config: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """Settings that decide results or times; of a data set's source its kind, not its place on a machine."""
+    """Settings that decide results or times. Of a data set's source, the kind counts and not its place on a machine."""
     for key in ("device", "threads", "tf32"):
         if key in config:
             yield key, str(config[key])

@@ -18,7 +18,7 @@ _NUMBERS = ("published", "ours", "std", "trials")
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The lines of `published.csv`; raises UserError for a bad file."""
+    """The lines of `published.csv`. Raises UserError for a bad file."""
     rows = read_csv(path, MADE_BY, [*_TEXTS, "paper_says", "we_say"], numbers=_NUMBERS)
     return [
         Line(
@@ -54,7 +54,7 @@ def all_numbers(lines: Sequence[Line], links: Mapping[str, str]) -> HtmlTable:
 
 
 def agreed(lines: Sequence[Line]) -> tuple[int, int]:
-    """How many verdicts agree, of how many that both the paper and the study give."""
+    """The number of verdicts that agree, and the number that both the paper and the study give."""
     both = [line.agrees for line in lines if line.agrees is not None]
     return sum(both), len(both)
 

@@ -15,7 +15,7 @@ from gradleak.errors import UserError
 
 
 def read_bytes(path: Path, made_by: str) -> bytes:
-    """Content of a file; raises UserError with the command that makes it."""
+    """Content of a file. Raises UserError with the command that makes it."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -23,7 +23,7 @@ def read_bytes(path: Path, made_by: str) -> bytes:
 
 
 def read_text(path: Path, made_by: str) -> str:
-    """Content of a UTF-8 file; raises UserError as `read_bytes`, and for another encoding."""
+    """Content of a UTF-8 file. Raises UserError as `read_bytes`, and for another encoding."""
     try:
         return read_bytes(path, made_by).decode("utf-8")
     except UnicodeDecodeError:
@@ -39,7 +39,7 @@ def is_number(text: str) -> bool:
 
 
 def number_of(text: str) -> float:
-    """The number of a CSV field; NaN where it is empty."""
+    """The number of a CSV field. NaN where it is empty."""
     return float(text) if text else math.nan
 
 
@@ -68,7 +68,7 @@ def read_csv(
 
 
 def read_json(path: Path, made_by: str) -> dict[str, Any]:
-    """A JSON object; raises UserError for anything else."""
+    """A JSON object. Raises UserError for anything else."""
     try:
         content = json.loads(read_text(path, made_by))
     except ValueError as error:
@@ -101,7 +101,7 @@ class Picture:
 
 
 def picture(path: Path, alt: str, made_by: str) -> Picture:
-    """Read a PNG; raises UserError for a missing file or another format."""
+    """Read a PNG. Raises UserError for a missing file or another format."""
     content = read_bytes(path, made_by)
     try:
         chunks = dict(_head(content))
@@ -114,7 +114,7 @@ def picture(path: Path, alt: str, made_by: str) -> Picture:
 
 
 def _head(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks before the pixels, by name; nothing where the content is no PNG."""
+    """The chunks before the pixels, by name. Nothing where the content is no PNG."""
     at = len(_SIGNATURE)
     while content.startswith(_SIGNATURE) and at < len(content):
         length, name = struct.unpack(">I4s", content[at : at + 8])
@@ -125,7 +125,7 @@ def _head(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _dpi(physical: bytes) -> float:
-    """Pixels per inch as the chunk `pHYs` says (pixels per metre); it may be missing or speak of no length."""
+    """Pixels per inch as the chunk `pHYs` says (pixels per metre). It may be missing or speak of no length."""
     if len(physical) != 9 or physical[8] != 1:
         return _UNKNOWN_DPI
     return float(struct.unpack(">I", physical[:4])[0]) * 0.0254 or _UNKNOWN_DPI

@@ -12,7 +12,7 @@ from gradleak.report.read import is_number, read_csv
 
 @dataclass(frozen=True)
 class RuleTime:
-    """What the jobs of a rule took: seconds of wall time and of CPU time, and the most memory of one (MiB).
+    """The cost of the jobs of a rule: seconds of wall time and of CPU time, and the most memory of one (MiB).
 
     memory, cpu: None where Snakemake could not measure any job. share: of all rules' wall time.
     """
@@ -32,7 +32,7 @@ class RuleTime:
 
 
 def run_times(study: Path) -> list[RuleTime]:
-    """One entry per folder of a study's `benchmarks/`, or rule of an archive, longest first; empty without either.
+    """One entry per folder of a study's `benchmarks/`, or rule of an archive, longest first. Empty without either.
 
     Raises UserError for a file that is no benchmark.
     """
@@ -75,7 +75,7 @@ def duration(seconds: float) -> str:
 
 
 def _jobs(folder: Path) -> Iterator[tuple[float, float | None, float | None]]:
-    """Wall seconds, CPU seconds and MiB of every job; the last two are not there for the shortest ones."""
+    """Wall seconds, CPU seconds and MiB of every job. The last two are not there for the shortest ones."""
     for path in sorted(folder.glob("*.tsv")):
         for row in read_csv(path, "make", ("s", "max_rss", "cpu_time"), delimiter="\t"):
             if not is_number(row["s"]):

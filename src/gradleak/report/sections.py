@@ -72,7 +72,7 @@ KINDS = ("table", "figure", "claims", "theory", "survey", "auxiliary")
 
 
 def read_captions(folder: Path | None, study: str) -> dict[str, Markup]:
-    """Caption of each of `KINDS`; empty without a folder. Raises UserError for a missing file or a bad template."""
+    """Caption of each of `KINDS`. Empty without a folder. Raises UserError for a missing file or a bad template."""
     if folder is None:
         return dict.fromkeys(KINDS, NOTHING)
     return {kind: _caption(folder / f"{kind}.rst", study) for kind in KINDS}

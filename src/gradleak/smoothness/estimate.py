@@ -101,7 +101,7 @@ Method = Callable[[Problem, Ball, LayerNorm], Draw]
 def estimate(
     method: Method, model: nn.Module, images: Tensor, labels: Tensor, settings: SmoothnessSettings
 ) -> Estimate:
-    """Draw norms by `method` and return the inverse of their mean; arguments and errors as in `igsa.igsa`."""
+    """Draw norms by `method` and return the inverse of their mean. Arguments and errors as in `igsa.igsa`."""
     problem = Problem(model, images, labels, settings.precision)
     norm = LayerNorm(problem.model, settings.order)
 

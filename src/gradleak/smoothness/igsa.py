@@ -1,4 +1,4 @@
-"""The paper's estimator of IGSA (Eq. 10): finite differences of the gradient at K random points of a small ball."""
+"""Two estimators of IGSA (Eq. 10): the paper's by finite differences of the gradient, and one by its derivatives."""
 
 from torch import Tensor, nn
 from torch.func import jvp, vmap
@@ -14,7 +14,7 @@ _TOLERANCE = 0.01
 
 
 def igsa(model: nn.Module, images: Tensor, labels: Tensor, settings: IgsaSettings) -> Estimate:
-    """IGSA of a client with images (N, 3, H, W) in [0, 1] and labels (N,): the higher, the smoother (Eq. 10).
+    """IGSA of images (N, 3, H, W) in [0, 1] with labels (N,), by finite differences: the higher, the smoother (Eq. 10).
 
         K / sum_k |(Phi(X) - Phi(X + Delta_k)) . omega|,   |g . omega| = 1/L sum_l omega_l |g_l|_2
 
@@ -25,7 +25,7 @@ def igsa(model: nn.Module, images: Tensor, labels: Tensor, settings: IgsaSetting
 
     In float32 the difference of two nearly equal gradients keeps few digits, and rounding may outweigh it: the first
     few points are then computed in float64, too, and more than 1 % between the two is an error.
-    Same seed, same draws, on every device; the result is the same up to the rounding of the device's arithmetic.
+    Same seed, same draws, on every device. The result is the same up to the rounding of the device's arithmetic.
     Raises UserError for images or labels of a wrong shape or range, for batch normalisation without running statistics,
     where the gradient is not finite or does not change, and where float32 is not enough.
     """
@@ -58,7 +58,17 @@ def _differences(problem: Problem, ball: Ball, norm: LayerNorm) -> Draw:
 
 
 def forward_igsa(model: nn.Module, images: Tensor, labels: Tensor, settings: ForwardSettings) -> Estimate:
-    """IGSA of a client with images (N, 3, H, W) in [0, 1] and labels (N,), to first order in r; see this module.
+    """IGSA of a client with images (N, 3, H, W) in [0, 1] and labels (N,), to first order in r.
+
+    To first order, Phi(X + Delta) - Phi(X) = J Delta. A point uniform in the ball is Delta = rho u, with a direction u
+    uniform on the unit sphere and an independent length rho of density d rho^(d-1) / r^d, hence E[rho] = r d / (d + 1)
+    with d the number of pixel values. The norm of Eq. 10 is absolutely homogeneous, |rho v| = rho |v|, so
+
+        E |J Delta| = E[rho] E |J u| = r d / (d + 1) E |J u|
+
+    and the mean of |J u| over random directions gives the expectation of Eq. 10. Its limit for r -> 0 is exact wherever
+    Phi is differentiable at X. At finite r the two differ by the terms of higher order, and, for networks with kinks
+    (ReLU, max-pooling), by the jumps of Phi at the kinks inside the ball, which no derivative sees.
 
     Readings and errors are those of `igsa.igsa`. The interval covers the sampling of directions, not the difference
     between the first order and r > 0. Where `samples` draws end before the target, the relative error is above it.
@@ -78,7 +88,7 @@ def _derivatives(problem: Problem, ball: Ball, norm: LayerNorm) -> Draw:
 
 
 def measure(model: nn.Module, images: Tensor, labels: Tensor, spec: SmoothnessSpec) -> Estimate:
-    """IGSA at images (N, 3, H, W) in [0, 1] with labels (N,); readings and errors as in `igsa.igsa`."""
+    """IGSA at images (N, 3, H, W) in [0, 1] with labels (N,). Readings and errors as in `igsa.igsa`."""
     if isinstance(spec, FiniteSpec):
         return igsa(model, images, labels, spec)
     return forward_igsa(model, images, labels, spec)

@@ -1,4 +1,4 @@
-"""Where IGSA is taken: the model with the client's images, its layers and their weights omega."""
+"""The problem whose IGSA is estimated: a model with a client's images, its layers and their weights omega."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ def layers_of(model: nn.Module) -> list[list[str]]:
     """The names of each layer's parameters, in the order of the model's modules (the input's side first).
 
     A layer is a module with parameters of its own: weight and bias of a convolution, of a linear layer or of a batch
-    normalisation are one layer. Parameters that do not train count, too; one that several modules share counts for the
+    normalisation are one layer. Parameters that do not train count, too. One that several modules share counts for the
     first of them.
     """
     layers: dict[str, list[str]] = {}
@@ -58,7 +58,7 @@ class LayerNorm:
 class Problem:
     """The input-gradient function Phi of a client: images (N, 3, H, W) -> gradient of its mean loss, by parameter.
 
-    The model is copied, to the precision asked for and into evaluation mode; the images follow it to its device.
+    The model is copied, to the precision asked for and into evaluation mode. The images follow it to its device.
     """
 
     def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, precision: Precision) -> None:

@@ -11,11 +11,11 @@ Precision = Literal["float64", "float32"]
 
 
 class SmoothnessSettings(Frozen):
-    """What both estimators share.
+    """The settings that both estimators share.
 
     `radius` r of the ball around the batch, in the units of images in [0, 1]. `samples` K, the number of draws, which
     ends earlier once the relative standard error of the estimate is at most `relative_error`; 0: never earlier.
-    `order`: see `layers.layer_weights`. `seed` of all draws. `precision` of the arithmetic.
+    `order`: see `problem.layer_weights`. `seed` of all draws. `precision` of the arithmetic.
     """
 
     radius: float = Field(1e-3, gt=0)
@@ -27,14 +27,14 @@ class SmoothnessSettings(Frozen):
 
 
 class IgsaSettings(SmoothnessSettings):
-    """Of the paper's estimator, `igsa.igsa`: by default exactly K = 10,000 points, in float64.
+    """Settings of the paper's estimator, `igsa.igsa`: 10,000 points in float64 by default.
 
     `float32` is faster and refused where its rounding shows.
     """
 
 
 class ForwardSettings(SmoothnessSettings):
-    """Of the forward-mode estimator, `forward.forward_igsa`: by default until 1 %, in float32 (nothing cancels)."""
+    """Settings of the estimator `igsa.forward_igsa`: by default until 1 %, in float32 (nothing cancels)."""
 
     relative_error: float = Field(0.01, ge=0, lt=1)
     precision: Precision = "float32"
@@ -47,7 +47,7 @@ class FiniteSpec(IgsaSettings):
 
 
 class ForwardSpec(ForwardSettings):
-    """`method: forward`: the estimator by forward-mode derivatives, `forward.forward_igsa`."""
+    """`method: forward`: the estimator by forward-mode derivatives, `igsa.forward_igsa`."""
 
     method: Literal["forward"]
 

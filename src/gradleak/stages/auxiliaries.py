@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_auxiliary(auxiliary: AuxiliaryConfig, config: "Config", folder: Path) -> nn.Module:
-    """A trained auxiliary model from a folder; raises UserError if its file is missing or does not fit."""
+    """A trained auxiliary model from a folder. Raises UserError if its file is missing or does not fit."""
     path = folder / f"{auxiliary_id(auxiliary, config)}.safetensors"
     dataset = open_view(auxiliary.dataset, config.data, config.cache)
     model = AUXILIARIES[auxiliary.name].build(auxiliary, dataset.num_classes)
@@ -33,7 +33,7 @@ def load_auxiliary(auxiliary: AuxiliaryConfig, config: "Config", folder: Path) -
 
 
 def auxiliary_loader(config: "Config", folder: Path) -> Callable[[AuxiliaryConfig], nn.Module]:
-    """What an attack gets its auxiliary models from: `load_auxiliary`, each model read once."""
+    """The function that gives an attack its auxiliary models: `load_auxiliary`, each model read once."""
     loaded: dict[str, nn.Module] = {}
 
     def load(auxiliary: AuxiliaryConfig) -> nn.Module:

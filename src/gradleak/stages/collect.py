@@ -26,7 +26,7 @@ def collect(
     From the folder `smoothness`, the columns of IGSA are joined to the rows of the cells that ask for it, from
     `trainings`, `model_accuracy`: the attacked checkpoint's on test images, as far as a training of the study measured
     it, or one of a study whose cells are reused. Other cells have NaN; a study without such cells does not have the
-    columns. With `archives`, the rows of reused cells come from there, as they are; without (pictures, which archives
+    columns. With `archives`, the rows of reused cells come from there, as they are. Without (pictures, which archives
     do not hold), reused cells are left out.
     Raises UserError if a cell of the plan has no rows, or lacks a measurement that it asks for: averages never run over
     survivors; for an archive that is not the one that was planned with; and for columns that do not fit together.
@@ -89,7 +89,7 @@ def _join_smoothness(frame: pd.DataFrame, outline: Outline, folder: Path) -> pd.
 
 
 def _accuracies(cells: pd.Series, outline: Outline, folder: Path) -> pd.Series:
-    """Accuracy of the model that each of the cells attacks; NaN where no training measured it."""
+    """Accuracy of the model that each of the cells attacks. NaN where no training measured it."""
     measured: dict[tuple[str, int], float] = {}
     for training in outline.trainings:
         rows = read_parquet(folder / f"{training}.parquet")

@@ -1,4 +1,4 @@
-"""What several stages need of a cell: its data set and its model at the checkpoint."""
+"""The parts of a cell that several stages need: its data set, and its model at the checkpoint."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ def initial_model(cell: "Cell", dataset: ImageDataset) -> Classifier:
 
 
 def checkpoint_path(folder: Path, cell: "Cell", config: "Config") -> Path:
-    """Where the checkpoint that a cell attacks lies."""
+    """The path of the checkpoint that a cell attacks."""
     return folder / f"{checkpoint_id(cell, config)}.safetensors"
 
 

@@ -39,7 +39,7 @@ def write_training(
 ) -> None:
     """Run the training of a cell's model and write the checkpoints of some rounds, and accuracies as Parquet to `out`.
 
-    `rounds` says which and where; the training ends with the last of them. Finished rounds are kept in `<out>.state/`,
+    `rounds` says which and where. The training ends with the last of them. Finished rounds are kept in `<out>.state/`,
     also afterwards: a killed training goes on from its last round, a longer one from where the shorter ended, and both
     write the same bytes as one that was never interrupted. What is kept is not used once code or data have changed.
     """
@@ -80,7 +80,7 @@ def write_training(
 
 
 def model_of(cell: "Cell", config: "Config", checkpoints: Path, session: Session) -> Classifier:
-    """The global model that the client received; a round that the folder lacks is trained first.
+    """The global model that the client received. A round that the folder lacks is trained first.
 
     Round 0 needs no folder. Accuracies go to the folder `trainings` beside it.
     """

@@ -29,7 +29,7 @@ def write_reconstructions(
     out: Path,
     session: Session,
 ) -> None:
-    """Attack every cell of a batch and write images, objectives, iterations and, as it was received, `update_bits`.
+    """Attack every cell of a batch and write images, objectives, iterations, and `update_bits` as it was received.
 
     A run is a family, or several that differ in the checkpoint's weights only where that is faster (`Attack.joins`).
 
@@ -69,7 +69,7 @@ def write_reconstructions(
 
 
 def runs(plan: Plan, batch: str, model_of: Callable[[Cell], nn.Module], device: str) -> Iterator[list[list[Cell]]]:
-    """The families of a batch, those together that are attacked in one run; of a model the architecture counts."""
+    """The families of a batch, grouped into runs: trials of one architecture may be attacked together."""
     for families in plan.joinable(batch):
         cell = families[0][0]
         images = max(len(family) for family in families) * cell.attack.restarts * cell.client.samples
@@ -80,7 +80,7 @@ def runs(plan: Plan, batch: str, model_of: Callable[[Cell], nn.Module], device: 
 
 
 def attack_family(family: list[Cell], shared: list[SharedUpdate], context: RunContext) -> Reconstruction:
-    """Attack the updates of one run's cells; every random draw is seeded by its cell's id."""
+    """Attack the updates of one run's cells. Every random draw is seeded by its cell's id."""
     trials = [Trial(cell.attack, update, int(cell.id, 16)) for cell, update in zip(family, shared, strict=True)]
     return family[0].attack.run(trials, context)
 

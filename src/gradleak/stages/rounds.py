@@ -31,7 +31,7 @@ class Rounds:
             write_text(mark, identity)
 
     def start(self, needed: Collection[int]) -> int:
-        """The last round to go on from so that none of the needed ones is passed over: 0 is the initialisation."""
+        """The last round from which training can go on without missing a needed one. 0 is the initialisation."""
         kept = [
             number for number in self._numbers() if self._readable(number) and len(self.accuracies(number)) > number
         ]
@@ -42,7 +42,7 @@ class Rounds:
         model.load_state_dict(load_file(self._path(number)))
 
     def accuracies(self, number: int) -> list[Accuracy]:
-        """Those of the rounds up to `number`, as far as they are known, round 0 first."""
+        """The accuracies of the rounds up to `number`, as far as they are known, round 0 first."""
         try:
             rows = json.loads((self._folder / "accuracy.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):

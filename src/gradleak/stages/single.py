@@ -34,7 +34,7 @@ def run_cell(
     out: Path,
     session: Session,
 ) -> str:
-    """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`; returns a line of metrics.
+    """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`. Returns a line of metrics.
 
     Auxiliary models and the federated round that the cache lacks are trained first. IGSA is measured where the cell
     asks for it.

@@ -62,7 +62,7 @@ def write_smoothness(plan: Plan, batch: str, checkpoints: Path, out: Path, sessi
 def smoothness_columns(
     cell: Cell, model: nn.Module, images: Tensor, labels: Tensor, device: str
 ) -> dict[str, float | int]:
-    """IGSA of a cell as columns; images (N, 3, H, W), labels (N,). The model is moved to the device.
+    """IGSA of a cell as columns. Images (N, 3, H, W), labels (N,). The model is moved to the device.
 
     Raises UserError naming the cell where IGSA is not defined.
     """

@@ -1,1 +1,1 @@
-"""What is to be computed: cells, studies and their plan. Runs no job and reads no results."""
+"""The work to be done: cells, studies and their plan. Runs no job and reads no results."""

@@ -33,7 +33,7 @@ class Cell(Frozen):
 
     `post_processing` is what the client does to its update: a chain of defenses (Sec. 6), `none` where it is empty.
     `knowledge_level` (Sec. 2.2) is what the study grants the adversary; an attack that needs more is refused.
-    `smoothness` asks for IGSA (Eq. 10) of the model at the victims' images; the attack knows nothing of it.
+    `smoothness` asks for IGSA (Eq. 10) of the model at the victims' images. The attack knows nothing of it.
     """
 
     dataset: DatasetSpec
@@ -62,7 +62,7 @@ class Cell(Frozen):
 
     @classmethod
     def parse(cls, content: object, where: str) -> "Cell":
-        """Validate parsed YAML or JSON; raises UserError naming `where`, the key, the value and what is allowed."""
+        """Validate parsed YAML or JSON. Raises UserError naming `where`, the key, the value and what is allowed."""
         try:
             return cls.model_validate(content)
         except ValidationError as error:

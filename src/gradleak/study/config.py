@@ -43,12 +43,12 @@ class Config(Frozen):
 
 
 def load_config(path: Path) -> Config:
-    """Read and validate a config file; raises UserError naming the file, the key and what is allowed."""
+    """Read and validate a config file. Raises UserError naming the file, the key and what is allowed."""
     return parse_config(read_yaml(path), str(path))
 
 
 def parse_config(content: object, where: str) -> Config:
-    """Validate parsed YAML; raises UserError naming `where`, the key and what is allowed."""
+    """Validate parsed YAML. Raises UserError naming `where`, the key and what is allowed."""
     try:
         return Config.model_validate(content)
     except ValidationError as error:
@@ -56,7 +56,7 @@ def parse_config(content: object, where: str) -> Config:
 
 
 def read_yaml(path: Path) -> Any:
-    """Parse a YAML file that holds a mapping; raises UserError if it cannot be read or is something else."""
+    """Parse a YAML file that holds a mapping. Raises UserError if it cannot be read or is something else."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What computing costs: floating-point operations of attacks and trainings, and the recorded operations per second."""
+"""The cost of computing: floating-point operations of attacks and trainings, and recorded operations per second."""
 
 from functools import cache
 from importlib import resources

@@ -1,4 +1,4 @@
-"""Ids of what cells share, checkpoints, trainings and auxiliary models: content, and where its images come from."""
+"""Ids of checkpoints, trainings and auxiliary models, which cells share: their content and their images' source."""
 
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,6 @@ def auxiliary_id(auxiliary: "AuxiliaryConfig", config: "Config") -> str:
 
 
 def source_of(name: str, config: "Config") -> object:
-    """Where the config has a data set's images from; None: its own source."""
+    """The source of a data set's images in the config, or None for its own source."""
     source = config.data.get(name)
     return None if source is None else source.model_dump(mode="json")

@@ -7,7 +7,7 @@ from gradleak.errors import UserError
 
 
 def assign(content: dict[str, Any], settings: Mapping[str, Any], where: str) -> None:
-    """Set values by dotted paths, in place; mappings on the way are made where they are missing.
+    """Set values by dotted paths, in place. Mappings on the way are made where they are missing.
 
     Raises UserError naming `where` for a path that goes through something else than a mapping.
     """
@@ -22,7 +22,7 @@ def assign(content: dict[str, Any], settings: Mapping[str, Any], where: str) -> 
 
 
 def find(content: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; raises KeyError where there is none."""
+    """The value at a dotted path. Raises KeyError where there is none."""
     node: Any = content
     for key in path.split("."):
         if not isinstance(node, Mapping):
@@ -32,7 +32,7 @@ def find(content: Mapping[str, Any], path: str) -> Any:
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """A new mapping with the keys of both, where `over` wins; nested mappings are merged likewise.
+    """A new mapping with the keys of both, where `over` wins. Nested mappings are merged likewise.
 
     An empty mapping in `over` stays empty: it says that there is nothing, not that nothing is said.
     """

@@ -44,7 +44,7 @@ class Outline:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read `plan.json`; raises UserError if it is missing or not a plan."""
+        """Read `plan.json`. Raises UserError if it is missing or not a plan."""
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -54,7 +54,7 @@ class Outline:
 
     @classmethod
     def parse(cls, text: str, where: str = "plan.json") -> Self:
-        """Parse the content of `plan.json`; raises UserError naming `where` if it is not a plan."""
+        """Parse the content of `plan.json`. Raises UserError naming `where` if it is not a plan."""
         try:
             plan = json.loads(text)
         except ValueError as error:
@@ -86,7 +86,7 @@ class Outline:
 
     @cached_property
     def measured(self) -> dict[str, list[str]]:
-        """By batch, the ids of its cells that ask for IGSA; batches without any are left out."""
+        """The ids of cells that ask for IGSA, by batch. Batches without any are left out."""
         asking = {name for name, cell in self.cells.items() if cell.get("smoothness") is not None}
         found = {name: [cell for cell in batch["cells"] if cell in asking] for name, batch in self.batches.items()}
         return {name: cells for name, cells in found.items() if cells}

@@ -22,10 +22,9 @@ from gradleak.study.reused import Reused, others, read_reused
 
 @dataclass(frozen=True)
 class Batch:
-    """Cells that one job computes, in order; `seconds` is the estimate on the plan's device.
+    """Cells that one job computes, in order. `seconds` is the estimate on the plan's device.
 
-    `held`: of a batch that was taken over from an archive, those of its cells whose rows the results have, where not
-    all.
+    `held` is None, or the ids of the cells whose rows the results have, if an archive's batch is held in part.
     """
 
     id: str
@@ -68,7 +67,7 @@ class Plan:
         return others(self.cells, self.reused)
 
     def batch_cells(self, batch: str) -> list[Cell]:
-        """The cells of a batch; raises UserError for an unknown id."""
+        """The cells of a batch. Raises UserError for an unknown id."""
         if batch not in self.batches:
             raise UserError(f"batch '{batch}' is not in the plan of study '{self.study}'; run `gradleak plan`")
         return [self.cells[cell] for cell in self.batches[batch].cells]
@@ -92,7 +91,7 @@ class Plan:
         return sorted({cell.dataset.name for cell in cells} | clients | learned)
 
     def training_cell(self, training: str) -> Cell:
-        """A cell that attacks the last needed round of a federated training; raises UserError for an unknown id."""
+        """A cell that attacks the last needed round of a federated training. Raises UserError for an unknown id."""
         if training not in self.trainings:
             raise UserError(f"training '{training}' is not in the plan of study '{self.study}'; run `gradleak plan`")
         return self.cells[self.checkpoints[self.trainings[training][-1]]]
@@ -103,7 +102,7 @@ class Plan:
         return {self.cells[self.checkpoints[name]].model.round: name for name in self.trainings[training]}
 
     def auxiliary(self, auxiliary: str) -> AuxiliaryConfig:
-        """The configuration of an auxiliary model; raises UserError for an unknown id."""
+        """The configuration of an auxiliary model. Raises UserError for an unknown id."""
         if auxiliary not in self.auxiliaries:
             raise UserError(f"auxiliary model '{auxiliary}' is not in the plan of study '{self.study}'")
         return self.auxiliaries[auxiliary]
@@ -123,7 +122,7 @@ class Plan:
         return list(groups.values())
 
     def accuracies(self) -> dict[str, tuple[str, int]]:
-        """By cell, the training that measures the accuracy of the checkpoint that it attacks, and the round.
+        """The training that measures the accuracy of the checkpoint that a cell attacks, and the round, by cell.
 
         Round 0 belongs to no training: it is the initialisation of all trainings of its model, and any of them will
         do, unless they measure it on different test images. A cell whose checkpoint no training measures is left out,
@@ -147,7 +146,7 @@ class Plan:
         return found
 
     def accuracies_before(self) -> dict[str, str]:
-        """By cell whose checkpoint no training here measures, a reused cell that attacks it: its rows may say.
+        """For cells whose checkpoint no training here measures, a reused cell that attacks it: its rows may say.
 
         Such a checkpoint is of round 0: a cell of a later round has its training here.
         """
@@ -178,12 +177,12 @@ class Plan:
         return json.dumps(content, indent=1) + "\n"
 
     def write(self, path: Path) -> None:
-        """Write `plan.json` atomically; the bytes depend on the content only."""
+        """Write `plan.json` atomically. The bytes depend on the content only."""
         write_text(path, self.text())
 
     @classmethod
     def read(cls, path: Path) -> "Plan":
-        """Read `plan.json`; raises UserError if it is missing or not a plan."""
+        """Read `plan.json`. Raises UserError if it is missing or not a plan."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             cells = {key: Cell.parse(value, f"{path}: cells.{key}") for key, value in content["cells"].items()}

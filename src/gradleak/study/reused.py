@@ -21,7 +21,7 @@ def manifest_text(contents: Mapping[str, bytes]) -> str:
 
 
 def check_manifest(folder: Path) -> list[str]:
-    """The names of an archive's files; raises UserError naming the first that is missing or is not what it was."""
+    """The names of an archive's files. Raises UserError naming the first that is missing or is not what it was."""
     path = folder / MANIFEST
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -63,12 +63,12 @@ class Reused:
     cells: Sequence[str]
 
     def only(self, wanted: Iterable[str]) -> Self:
-        """The same with only those of the wanted cells that it has, in their order."""
+        """The same archive with only the wanted cells that it has, in their order."""
         own = set(self.cells)
         return type(self)(self.archive, self.sha256, self.data, [cell for cell in wanted if cell in own])
 
     def folder(self) -> Path:
-        """The archive's folder; raises UserError where it does not hold what it held when the study was planned."""
+        """The archive's folder. Raises UserError if it has changed since the study was planned."""
         folder = Path(self.archive)
         check_manifest(folder)
         if sha256(folder / MANIFEST) != self.sha256:
@@ -79,12 +79,12 @@ class Reused:
 
 
 def read_reused(plan: Mapping[str, Any]) -> list[Reused]:
-    """The archives that a plan (content of plan.json) takes cells over from; raises TypeError if it is no plan."""
+    """The archives that a plan (content of plan.json) takes cells over from. Raises TypeError if it is no plan."""
     return [Reused(**entry) for entry in plan.get("reused", [])]
 
 
 def take_over(wanted: Mapping[str, object], archives: Iterable[Reused]) -> list[Reused]:
-    """What archives hold of the wanted cells, each from the first that has it; archives without any are left out."""
+    """The wanted cells that archives hold, each from the first that has it. Archives without any are left out."""
     taken: list[Reused] = []
     for archive in archives:
         found = archive.only(others(wanted, taken))
@@ -93,7 +93,7 @@ def take_over(wanted: Mapping[str, object], archives: Iterable[Reused]) -> list[
 
 
 def others(cells: Mapping[str, Content], entries: Iterable[Reused]) -> dict[str, Content]:
-    """Of cells by id, those that are not taken over."""
+    """The cells that this study computes itself, by id."""
     taken = reused_cells(entries)
     return {name: cell for name, cell in cells.items() if name not in taken}
 
@@ -104,7 +104,7 @@ def reused_cells(entries: Iterable[Reused]) -> frozenset[str]:
 
 
 def check_fingerprint(entries: Iterable[Reused], name: str, fingerprint: str) -> None:
-    """Raises UserError if an archive's cells were computed on another data set of this name."""
+    """Raise UserError if an archive's cells were computed on another data set of this name."""
     for entry in entries:
         if entry.data.get(name, fingerprint) != fingerprint:
             raise UserError(

@@ -43,7 +43,7 @@ class Assumption(Frozen):
 
 
 class Milestone(Frozen):
-    """What an attack was the first or is the paper's example for, and the section that says so."""
+    """The idea for which an attack was the first or is the paper's example, and the section that says so."""
 
     text: str = Field(min_length=1, max_length=26)
     where: str = Field(min_length=1)
@@ -102,7 +102,7 @@ class SurveyedAttack(Frozen):
 
 
 class Statement(Frozen):
-    """What the paper's text says of some references: that `field` of their rows contains `value`."""
+    """A statement of the paper's text on some references: `field` of their rows contains `value`."""
 
     says: str
     where: str
@@ -112,7 +112,7 @@ class Statement(Frozen):
 
 
 class Survey(Frozen):
-    """All of the file."""
+    """The whole survey file."""
 
     assumptions: dict[Level, Assumption]
     statements: tuple[Statement, ...] = ()
@@ -131,7 +131,7 @@ class Survey(Frozen):
 
 
 def load_survey(path: Path | None = None) -> Survey:
-    """Read a survey file, by default the package's; raises UserError with one line where it breaks the format."""
+    """Read a survey file, by default the package's. Raises UserError with one line where it breaks the format."""
     name = "survey.yaml" if path is None else str(path)
     try:
         text = (SURVEY if path is None else path).read_text(encoding="utf-8")

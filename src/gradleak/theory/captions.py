@@ -1,4 +1,4 @@
-"""Captions of the theory figures; every number in them is taken from what was measured or set."""
+"""Captions of the theory figures. Every number in them is taken from what was measured or set."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Grey photographs as vectors: what the theorems call x."""
+"""A small smooth convolutional network as an input-gradient function Phi, with its Jacobian (Theorem 4.3)."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from gradleak.data.opening import open_dataset
 
 
 def photographs(indices: list[int], side: int) -> Tensor:
-    """Test images of photos10 in grey: float64 (n, side * side) in [0, 1]."""
+    """Test images of photos10 in grey, as the vectors x of the theorems: float64 (n, side * side) in [0, 1]."""
     images = open_dataset("photos10", side, {}).images("test", indices)
     return images.mean(dim=1).flatten(1).to(torch.float64)
 
@@ -19,9 +19,9 @@ def photographs(indices: list[int], side: int) -> Tensor:
 class GradientMap:
     """Phi: images to the mean loss's gradient with respect to all p parameters, as one vector (p,).
 
-    The network: 3x3 convolution with stride 2, tanh, a second one, tanh, one linear output; all with biases; logistic
-    loss. It is smooth, so that Phi is differentiable everywhere. Inputs are vectors (B * D,) of B grey images with
-    D = side * side pixels in [0, 1]. labels: (B,) of -1 or 1. parameters: float64, ask for gradients.
+    The network: 3x3 convolution with stride 2, tanh, a second one, tanh, one linear output, all with biases, and the
+    logistic loss. It is smooth, so that Phi is differentiable everywhere. Inputs are vectors (B * D,) of B grey images
+    with D = side * side pixels in [0, 1]. labels: (B,) of -1 or 1. parameters: float64, ask for gradients.
     """
 
     parameters: tuple[Tensor, ...]
@@ -39,7 +39,7 @@ class GradientMap:
         return len(self.labels) * self.side**2
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Phi(x) (p,), by automatic differentiation; differentiable if x asks for gradients."""
+        """Phi(x) (p,), by automatic differentiation. Differentiable if x asks for gradients."""
         first, first_bias, second, second_bias, head, head_bias = self.parameters
         images = x.view(len(self.labels), 1, self.side, self.side) - 0.5
         hidden = torch.tanh(_convolve(torch.tanh(_convolve(images, first, first_bias)), second, second_bias))
@@ -97,7 +97,7 @@ def _convolve(images: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
 
 def _patches(images: Tensor) -> Tensor:
-    """What `_convolve` multiplies by its weights: (n, 9 channels, positions)."""
+    """The values that `_convolve` multiplies by its weights: (n, 9 channels, positions)."""
     return functional.unfold(images, 3, stride=2, padding=1)
 
 

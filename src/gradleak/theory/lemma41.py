@@ -31,7 +31,7 @@ NETWORKS = {
 
 
 def measure(trials: int = TRIALS) -> pd.DataFrame:
-    """Invert gradients at random networks and inputs; one row per network, trial, solution of Eq. (6) and route.
+    """Invert gradients at random networks and inputs. One row per network, trial, solution of Eq. (6) and route.
 
     Columns: `network` (see `NETWORKS`), `trial`, `mu` (the true logit; a batch's first), `solution` (`true` or `other`
     where two logits satisfy Eq. 6), `mu_found`, `route` (see `inversion`), `error` (length of the image's error over
@@ -69,7 +69,7 @@ def _case(name: str, trial: int) -> tuple[Network, Tensor, Tensor]:
 
 
 def _invert(network: Network, x: Tensor, y: Tensor) -> Iterator[dict[str, object]]:
-    """Apply every route to every logit that satisfies Eq. (6); of a batch, the routes can but return one image."""
+    """Apply every route to every logit that satisfies Eq. (6); of a batch, the routes can only return one image."""
     gradients = network.gradients(x, y)
     mu = float(network.logit(x, y)[0])
     found = logits(float((gradients[-1] * network.weights[-1]).sum()))

@@ -1,4 +1,4 @@
-"""What counts as rounding: it differs from run to run with the memory that a matrix lies in, so no file shows it."""
+"""The logit behind a last layer's gradient: G(mu) = -mu / (1 + e^mu) (Eq. 6), its inverses and derivative; rounding."""
 
 import math
 
@@ -7,7 +7,10 @@ import pandas as pd
 from scipy.special import lambertw
 
 ROUNDING = 1e-10
-"""Relative differences below this are rounding errors of float64 here; the tests bound those that occur."""
+"""Relative differences below this are rounding errors of float64 here. The tests bound those that occur.
+
+Rounding differs from run to run with the memory that a matrix lies in, so no file shows it.
+"""
 
 
 def settled(frame: pd.DataFrame) -> pd.DataFrame:

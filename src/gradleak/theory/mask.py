@@ -87,7 +87,7 @@ def _correct(phi: InputGradient, x: Tensor, start: Tensor, difference: Callable[
 def _shorten(
     delta: Tensor, move: Tensor, length: Tensor, left: float, difference: Callable[[Tensor], float]
 ) -> tuple[Tensor, float] | None:
-    """The mask after a move, or half of it and so on, scaled to a length; None where none has a smaller difference."""
+    """The mask after a move, or half of it and so on, scaled to a length. None where none has a smaller difference."""
     for halving in range(_HALVINGS):
         candidate = delta - move / 2**halving
         candidate = candidate * (length / candidate.norm())

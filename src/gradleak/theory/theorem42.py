@@ -68,7 +68,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def limits(trials: int = TRIALS) -> pd.DataFrame:
-    """Up to which U Eq. (16) has a solution, by logit and rate; one row per `mu`, `rate` and `trial`.
+    """The greatest U for which Eq. (16) has a solution, by logit and rate. One row per `mu`, `rate` and `trial`.
 
     `steps`: the greatest U (at most `MOST`) up to which the summed product stays at or above the least value of
     Eq. (6). `steps_slow`: the same in the limit of a rate of 0, where every step has the same gradient.
@@ -174,7 +174,7 @@ def draw(frame: pd.DataFrame, limits: pd.DataFrame) -> "Figure":
 
 
 def everywhere(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
-    """Median, least and greatest of a value per keys, where it was found in all trials; no average over survivors."""
+    """Median, least and greatest of a value per keys, only where all trials found it: no average over survivors."""
     groups = frame.groupby(keys, sort=True)
     found = groups[value].agg(["median", "min", "max"]).reset_index()
     return found[groups["solvable"].all().to_numpy()]

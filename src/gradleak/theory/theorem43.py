@@ -40,7 +40,7 @@ BATCH = list(range(8, 168, 10))
 
 
 def sweep() -> pd.DataFrame:
-    """Masks of one size across p / (B D); one row per series and case.
+    """Masks of one size across p / (B D). One row per series and case.
 
     Columns: `series` (see `SERIES`), `batch`, `side`, `channels`, `parameters` (p), `inputs` (B * D), `ratio` of
     both, `rank` of Phi'(x), `rms` of the mask, and the relative change of the gradient by the mask from the null space
@@ -73,7 +73,7 @@ def sweep() -> pd.DataFrame:
 
 
 def sizes() -> pd.DataFrame:
-    """How the gradient's difference grows with the mask, where p < B D; one row per `direction` and `rms`.
+    """How the gradient's difference grows with the mask, where p < B D. One row per `direction` and `rms`.
 
     `ratio` is p / (B D). Directions: `random`; `image`, multiples of x, to which the paper's proof restricts the mask;
     `null space`, the projection of another photograph; `corrected`, the same led to the level set.
@@ -118,7 +118,7 @@ class Pair:
 
 
 def pairs() -> tuple[Tensor, list[Pair]]:
-    """The photograph that masks lead to, and for each of `PAIRS` the image nearest to it with x's gradient."""
+    """The photograph that masks lead to, and for each of `PAIRS` the nearest image that has x's gradient."""
     found = []
     x, wish = photographs([FIRST, SECOND], PAIR_SIDE)
     shape = (PAIR_SIDE, PAIR_SIDE)
@@ -130,7 +130,7 @@ def pairs() -> tuple[Tensor, list[Pair]]:
 
 
 def exceptions() -> pd.DataFrame:
-    """Cases beside the theorem; one row each, columns `case`, `parameters`, `inputs`, `rms`, `difference`.
+    """Cases beside the theorem. One row each, columns `case`, `parameters`, `inputs`, `rms`, `difference`.
 
     `difference` is relative to the larger of both gradients. Masks although p >= B D: `exchange` swaps two images with
     one label, `brightness` scales an image to Eq. (6)'s other logit. No mask although p < B D: `singular`, the model

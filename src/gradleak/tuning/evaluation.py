@@ -1,4 +1,4 @@
-"""Attacks clients that have tuning images, and measures what comes back: LPIPS per image."""
+"""Attacks clients that have tuning images, and measures the LPIPS of each image."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class Evaluator:
         self._lpips = Lpips(config.cache)
 
     def __call__(self, attacks: Mapping[int, Attack], clients: Sequence[TuningClient], label: str) -> dict[int, Scores]:
-        """Scores of each candidate by its number; equal attacks are run once."""
+        """Scores of each candidate by its number. Equal attacks are run once."""
         groups: dict[str, dict[str, Attack]] = defaultdict(dict)
         for attack in attacks.values():
             groups[attack.batch_key()][attack.model_dump_json()] = attack

@@ -31,13 +31,13 @@ class Candidate:
 
     @property
     def final(self) -> float:
-        """Mean LPIPS with all iterations; infinite for one that was pruned or failed."""
+        """Mean LPIPS with all iterations. Infinite for one that was pruned or failed."""
         value = self.lpips[-1] if self.status == "complete" else None
         return float("inf") if value is None else value
 
 
 def run_search(search: Search, evaluate: Evaluate) -> list[Candidate]:
-    """All candidates of all generations; the first ones are the start settings.
+    """All candidates of all generations. The first ones are the start settings.
 
     The same search and scores give the same candidates. Raises UserError if none gets to the end.
     """
@@ -82,7 +82,7 @@ def run_search(search: Search, evaluate: Evaluate) -> list[Candidate]:
 def _tell(
     study: optuna.Study, running: dict[int, tuple[Candidate, optuna.Trial]], scores: dict[int, Scores], rung: int
 ) -> None:
-    """Record the scores of a rung; candidates that failed are no longer running."""
+    """Record the scores of a rung. Candidates that failed are no longer running."""
     for number, (candidate, trial) in list(running.items()):
         values = scores[number]
         candidate.lpips.append(None if values is None else fmean(values))

@@ -49,7 +49,7 @@ class SearchState:
 
     @property
     def seconds(self) -> float:
-        """How long all finished steps took together."""
+        """The time that all finished steps took, in seconds."""
         return float(self._content["seconds"])
 
     def step(self, name: str, compute: Callable[[], dict[int, Scores]]) -> dict[int, Scores]:
@@ -68,7 +68,7 @@ class SearchState:
 
 
 def tune(search: Search, config: Config, out: Path, auxiliaries: Path, session: Session) -> str:
-    """Run a search and its validation, write the settings that won to `out`; returns what they are in words.
+    """Run a search and its validation and write the settings that won to `out`. Returns them in words.
 
     State is kept in `<out>.state.json` while it runs. Auxiliary models that the folder lacks are trained first.
     """

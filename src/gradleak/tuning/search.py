@@ -36,7 +36,7 @@ class SearchSpec(Frozen):
 
     `cell`: keys of a cell but victims and seed. `space`: dotted paths under its `attack`. Each of `generations` has
     `candidates` settings; at each of `rungs`, a share of the iterations, the best share `keep` goes on. `start` lists
-    settings that the first generation tries for sure; what one leaves out is as in `cell`.
+    settings that the first generation tries for sure. What one leaves out is as in `cell`.
     """
 
     title: str
@@ -79,7 +79,7 @@ class Search:
     start: list[Settings]
 
     def attack(self, settings: Settings, share: float = 1.0) -> Attack:
-        """The attack of a candidate with a share of its iterations, at least one; raises UserError if not allowed."""
+        """The attack of a candidate with a share of its iterations, at least one. Raises UserError if not allowed."""
         content = copied(self.spec.cell)
         assign(content, {f"attack.{path}": value for path, value in settings.items()}, f"{self.where}: space")
         victims = {"victims": self.cell.victims, "seed": self.spec.seed}
@@ -87,12 +87,12 @@ class Search:
         return attack if share == 1 else _shortened(attack, share)
 
     def survivors(self, finished: int) -> int:
-        """How many of the candidates that finished a rung go on to the next: at least one."""
+        """The number of candidates that go on to the next rung, of those that finished one: at least one."""
         return max(1, math.ceil(self.spec.keep * finished - 1e-9))
 
 
 def load_search(path: Path) -> Search:
-    """Read and check a search file; raises UserError naming the file, the key, the value and what is allowed."""
+    """Read and check a search file. Raises UserError naming the file, the key, the value and what is allowed."""
     try:
         spec = SearchSpec.model_validate(read_yaml(path))
     except ValidationError as error:

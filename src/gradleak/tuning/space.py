@@ -18,11 +18,11 @@ class Choice(Frozen):
     choice: list[Any] = Field(min_length=1)
 
     def allows(self, value: object) -> bool:
-        """Whether a value is one of them."""
+        """Whether a value is one of the choices."""
         return any(value == known and isinstance(value, bool) == isinstance(known, bool) for known in self.choice)
 
     def ends(self) -> list[Any]:
-        """Values that stand for all: all."""
+        """All values."""
         return list(self.choice)
 
     def draw(self, trial: Trial, path: str) -> Any:
@@ -30,7 +30,7 @@ class Choice(Frozen):
         return self.choice[int(trial.suggest_categorical(path, list(range(len(self.choice)))))]
 
     def parameter(self, value: object) -> Any:
-        """What the sampler calls a value: its position."""
+        """The sampler's name of a value: its position."""
         return next(index for index, known in enumerate(self.choice) if Choice(choice=[known]).allows(value))
 
 
@@ -62,7 +62,7 @@ class Range(Frozen):
         return self.low <= value <= self.high and (not self.whole or float(value).is_integer())
 
     def ends(self) -> list[Any]:
-        """Values that stand for all: the two ends."""
+        """The two ends."""
         return [int(self.low), int(self.high)] if self.whole else [self.low, self.high]
 
     def draw(self, trial: Trial, path: str) -> float | int:
@@ -73,7 +73,7 @@ class Range(Frozen):
         return min(max(value, self.low), self.high)
 
     def parameter(self, value: object) -> Any:
-        """What the sampler calls a value: itself."""
+        """The sampler's name of a value: the value itself."""
         return value
 
 

@@ -13,7 +13,7 @@ class DefendedStatistic(CellStatistic):
 
     The score is the greatest utility, as a share of that under the technique `none`, among the strengths of a technique
     against which the adversary's best choice of attack and round (see `tradeoff_points`) leaves `privacy` at
-    `leak_line` or above; 0 where no strength does. A trial chooses strength and attack for itself; utility belongs to
+    `leak_line` or above; 0 where no strength does. A trial chooses strength and attack for itself. Utility belongs to
     the model and is the same for all.
     """
 
@@ -80,7 +80,7 @@ class DefendedUtility(DefendedStatistic):
         return f"share of accuracy kept by {', '.join(self.of)} where it defends"
 
     def samples(self, data: ClaimData) -> list[Sample]:
-        """One sample; raises UntestedError also where the study has no such technique."""
+        """One sample. Raises UntestedError also where the study has no such technique."""
         scores, cells = self.scores(data)
         names = [name for name in scores.columns if among(name, self.of)]
         if not names:
@@ -118,7 +118,7 @@ class DefendedLead(DefendedStatistic):
         return f"share of accuracy kept by {', '.join(self.of)} less that of the best other technique"
 
     def samples(self, data: ClaimData) -> list[Sample]:
-        """One sample; raises UntestedError also where the study has not both sides."""
+        """One sample. Raises UntestedError also if the study lacks a side."""
         scores, cells = self.scores(data)
         own = [name for name in scores.columns if among(name, self.of)]
         others = [name for name in scores.columns if name not in own]

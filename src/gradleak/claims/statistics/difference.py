@@ -16,7 +16,7 @@ class Difference(CellStatistic):
     """Mean of `value` where `key` has a value of `against` (default: any other), less where it has one of `baseline`.
 
     Differences are taken between cells of the same trial that agree in `match`, labels or columns (those that the
-    study does not have are left out), and averaged over the trial's; what only one side has is not compared.
+    study does not have are left out), and averaged over the trial's. What only one side has is not compared.
     """
 
     value: str = "lpips"
@@ -38,7 +38,7 @@ class Difference(CellStatistic):
         return f"{shown(self.value)}, {shown(self.key)} {against} less {', '.join(self.baseline)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
-        """One sample; raises UntestedError also where no trial has both sides."""
+        """One sample. Raises UntestedError also where no trial has both sides."""
         cells, first, second = self.sides(data)
         return [self.sample(cells, first, second, "")]
 
@@ -75,7 +75,7 @@ class EveryDifference(Difference):
         return f"{shown(self.value)}, each {shown(self.key)} less {', '.join(self.baseline)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
-        """A sample per value that the study has; raises UntestedError as `difference`."""
+        """A sample per value that the study has. Raises UntestedError as `difference`."""
         cells, first, second = self.sides(data)
         groups = second.groupby(self.key, sort=False)
         return [self.sample(cells, first, own, f"{shown(self.key)} {as_text(value)}") for value, own in groups]
@@ -124,7 +124,7 @@ class Halves(CellStatistic):
         return f"{shown(self.value)}, upper half by {shown(self.by)} less lower half"
 
     def samples(self, data: ClaimData) -> list[Sample]:
-        """One sample of two groups; raises UntestedError for a single trial."""
+        """One sample of two groups. Raises UntestedError for a single trial."""
         cells = self.cells(data, [], [self.value, self.by], ())
         units = cells.table.groupby(cells.unit)[[self.value, self.by]].mean().sort_values(self.by, kind="stable")
         if len(units) < 2:
@@ -172,7 +172,7 @@ class Signs(CellStatistic):
         return f"share of {shown(self.key)}s that move {shown(self.value)} as in the paper"
 
     def samples(self, data: ClaimData) -> list[Sample]:
-        """One sample; raises UntestedError also where the study has no baseline or none of the expected values."""
+        """One sample. Raises UntestedError also where the study has no baseline or none of the expected values."""
         cells = self.cells(data, [self.key], [self.value], ())
         table = cells.table
         base = table[table[self.key].map(lambda value: among(value, self.baseline)).astype(bool)]

@@ -9,7 +9,7 @@ from gradleak.claims.selection import Cells, CellStatistic, shown
 def course_sample(experiment: str, cells: Cells, over: str, x: str, y: str) -> Sample:
     """Spearman's correlation of `x` and `y` over the values of `over`, averaged over the series of each trial.
 
-    A series is a combination of the cells' optional columns; cells that it has several of at one value of `over` are
+    A series is a combination of the cells' optional columns. Cells that it has several of at one value of `over` are
     averaged. Values that are all the same have no trend: 0. Raises UntestedError for a factor that is not a number
     where it is `x`, and where no trial has a series of two values.
     """
@@ -54,7 +54,7 @@ class Trend(CellStatistic):
         return f"rank correlation of {shown(self.value)} with {shown(self.over)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
-        """One sample; raises UntestedError also where no series has two values of the factor."""
+        """One sample. Raises UntestedError also where no series has two values of the factor."""
         cells = self.cells(data, [self.over], [self.value], self.series)
         return [course_sample(self.experiment, cells, self.over, self.over, self.value)]
 
@@ -77,6 +77,6 @@ class ColumnCorrelation(CellStatistic):
         return f"rank correlation of {shown(self.x)} with {shown(self.y)} over {shown(self.over)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
-        """One sample; raises UntestedError also where no series has two values of the factor."""
+        """One sample. Raises UntestedError also where no series has two values of the factor."""
         cells = self.cells(data, [self.over], [self.x, self.y], self.series)
         return [course_sample(self.experiment, cells, self.over, self.x, self.y)]
