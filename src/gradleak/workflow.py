@@ -222,7 +222,7 @@ class Workflow:
 
 
 def take_former_names(settings: MutableMapping[str, Any]) -> None:
-    """Settings of rules that a profile gives under the names of version 0.1 become those of today's, and it says so."""
+    """Gives the settings that a profile has for rules under former names to the rules of today, and says so."""
     for former, rule in FORMER_RULES.items():
         if former in settings:
             settings[rule] = settings.pop(former)

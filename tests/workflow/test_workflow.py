@@ -75,6 +75,13 @@ def test_study_then_nothing_to_do_and_edits_rerun(checkout):
     again = place.snakemake()
     assert "Nothing to be done" in again.stdout + again.stderr
 
+    # What plans, estimates costs, or defends elsewhere: nothing is computed or drawn again.
+    for name in ("study/cost.py", "study/planning.py", "study/expand.py", "post_processing/noise.py"):
+        unused = place.folder / "src/gradleak" / name
+        unused.write_text(unused.read_text() + "\n# edited\n")
+    planned = place.snakemake("--dry-run")
+    assert "Nothing to be done" in planned.stdout + planned.stderr
+
     # A figure kind: nothing but figures is drawn again.
     figure = place.folder / "src/gradleak/presentations/line.py"
     figure.write_text(figure.read_text() + "\n# edited\n")

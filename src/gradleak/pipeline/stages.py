@@ -194,7 +194,7 @@ TITLES = {name: next(stage.title for stage in STAGES if stage.name == name) for 
 RULES = {stage.rule: stage for stage in STAGES}
 KEPT = {stage.name: stage for stage in STAGES if stage.kept}
 
-# What version 0.1 called them. Commands and settings of rules are still taken under these names, archives read.
+# Former names, until version 0.2: commands and settings of rules are taken under them, and archives are read.
 FORMER_COMMANDS = {"train": "checkpoint"}
 FORMER_RULES = {
     "train_checkpoint": "write_checkpoint",

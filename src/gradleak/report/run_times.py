@@ -38,7 +38,7 @@ def run_times(study: Path) -> list[RuleTime]:
     """
     found = {path.name: list(_jobs(path)) for path in sorted((study / "benchmarks").glob("*")) if path.is_dir()}
     for former, rule in FORMER_RULES.items():
-        if former in found:  # of a run by version 0.1
+        if former in found:  # of a run when the rule had another name
             found[rule] = found.get(rule) or found[former]
             del found[former]
     if not found:
