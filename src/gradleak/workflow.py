@@ -217,8 +217,8 @@ class Workflow:
         return sorted({name for cell in self.plan.batch_cells(batch) for name in origins(cell.post_processing)})
 
     def _kinds(self, stage: str) -> list[str]:
-        kinds = {spec.kind for experiment in self._experiments for spec in experiment.show}
-        return sorted(PRESENTATIONS.origin(kind) for kind in kinds if PRESENTATIONS[kind].stage == stage)
+        kinds = {entry.kind for experiment in self._experiments for entry in experiment.show if entry.stage == stage}
+        return sorted(map(PRESENTATIONS.origin, kinds))
 
 
 def take_former_names(settings: MutableMapping[str, Any]) -> None:

@@ -40,18 +40,18 @@ class Bars(Presentation):
     ylabel: str | None = None
     width: Literal["column", "page"] = "column"
 
-    def columns_used(self) -> list[str]:
+    @property
+    def keys(self) -> list[str]:
         """The panels, where there are any, x, and the note."""
         return [key for key in (self.panels, self.x, self.note) if key]
 
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All four files; raises UserError for an unknown column or a cell without results."""
-        keys = self.columns_used()
-        cells = cell_table(data.results, experiment, keys, [self.y])
-        means = summarise(cells, keys, [self.y])
+        cells = cell_table(data.results, experiment, self.keys, [self.y])
+        means = summarise(cells, self.keys, [self.y])
         with style.theme():
             files = style.image_files(self.draw(cells, means), "_bars")
-        files["_bars.csv"] = markup.points_csv(keys, ["value", "std", "low", "high"], means).encode()
+        files["_bars.csv"] = markup.points_csv(self.keys, ["value", "std", "low", "high"], means).encode()
         files["_bars.txt"] = markup.caption(experiment.title, self._sentences(means), data.study).encode()
         return files
 

@@ -140,10 +140,6 @@ class Presentation(Wording, ABC):
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """Content of every file, keyed by its ending; raises UserError where the data lack what this entry names."""
 
-    def columns_used(self) -> list[str]:
-        """Labels or columns that this presentation groups by: what a plan can check before anything runs."""
-        return []
-
     def stem(self, experiment: str) -> str:
         """What the names of all its files begin with, for the name of an experiment."""
         return f"{experiment}_{self.suffix}" if self.suffix else experiment

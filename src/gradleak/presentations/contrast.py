@@ -1,4 +1,4 @@
-"""The presentation `contrast`: pairs compared, with an interval and a rank test."""
+"""The presentation `contrast`: images compared in pairs or groups, with an interval and a rank test."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -117,12 +117,13 @@ class ContrastTable(Presentation):
             raise ValueError("published needs between")
         if self.published_as and not self.published:
             raise ValueError("published_as needs published")
-        used = self.columns_used()
+        used = self.keys
         if len(set(used)) != len(used) or len(set(self.values)) != len(self.values):
             raise ValueError("rows, between.label, pair_by and values must not repeat a name")
         return self
 
-    def columns_used(self) -> list[str]:
+    @property
+    def keys(self) -> list[str]:
         """Row labels, the label that is compared, and those that pair."""
         return [*self.rows, *([self.between.label] if self.between else []), *self.pair_by]
 
@@ -147,7 +148,7 @@ class ContrastTable(Presentation):
         """
         compared = [name for pair in self.metrics for name in (pair.baseline, pair.against)] or list(self.values)
         values = [*dict.fromkeys([*compared, *([self.halves] if self.halves else [])])]
-        table = image_table(data.results, experiment, self.columns_used(), values)
+        table = image_table(data.results, experiment, self.keys, values)
         groups = table.groupby(list(self.rows), sort=False) if self.rows else [((), table)]
         found: list[Contrast] = []
         for row, images in groups:
@@ -240,7 +241,6 @@ class ContrastTable(Presentation):
         for entry in found:
             labels = [*map(self.shown, entry.row)]
             labels += [self.quantity(entry.metric).title] if names_metric else []
-            # Labels that the line above has, too, are not repeated.
             same = markup.same(labels, above)
             above = labels
             texts = [*([""] * same), *labels[same:], self._pair(entry), *self._numbers(entry)]

@@ -38,13 +38,14 @@ class CorrelationTable(Presentation):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(set(self.columns_used())) <= len(self.rows):
+        if len(set(self.keys)) <= len(self.rows):
             raise ValueError("rows and over must not repeat a name")
         if self.x == self.y:
             raise ValueError(f"x and y are both '{self.x}', must differ")
         return self
 
-    def columns_used(self) -> list[str]:
+    @property
+    def keys(self) -> list[str]:
         """Rows and `over`."""
         return [*self.rows, self.over]
 
@@ -58,7 +59,7 @@ class CorrelationTable(Presentation):
 
     def _correlations(self, experiment: Experiment, data: StudyData) -> Found:
         """One correlation per combination of `rows`, in the plan's order."""
-        cells = cell_table(data.results, experiment, self.columns_used(), [self.x, self.y])
+        cells = cell_table(data.results, experiment, self.keys, [self.x, self.y])
         groups = cells.groupby(list(self.rows), sort=False) if self.rows else [((), cells)]
         found = []
         for key, group in groups:

@@ -67,10 +67,6 @@ class Gallery(Presentation):
         """Panel, row labels and column together."""
         return [*self.groups, self.columns]
 
-    def columns_used(self) -> list[str]:
-        """Panel, row labels and column, and the caption."""
-        return list(dict.fromkeys([*self.keys, *([self.caption] if self.caption else [])]))
-
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All three files; raises UserError for an unknown column, or a cell without results or images."""
         pairs = self.pairs(experiment, data)
@@ -101,7 +97,8 @@ class Gallery(Presentation):
         where = f"experiment '{experiment.name}'"
         if data.images is None:
             raise UserError(f"{where}: a gallery needs images.parquet (--images)")
-        cells = cell_table(data.results, experiment, self.columns_used(), [])
+        columns = list(dict.fromkeys([*self.keys, *([self.caption] if self.caption else [])]))
+        cells = cell_table(data.results, experiment, columns, [])
         cells = cells[~cells["cell_id"].isin(data.reused)]
         if cells.empty:
             raise UserError(f"{where}: a gallery needs pictures, and all cells come from archives, which hold none")

@@ -47,19 +47,19 @@ class Line(Presentation):
     spread: Literal["trials", "interval", "none"] = "trials"
     width: Literal["column", "page"] = "column"
 
-    def columns_used(self) -> list[str]:
+    @property
+    def keys(self) -> list[str]:
         """The hue, where there is one, and x."""
         return [self.hue, self.x] if self.hue else [self.x]
 
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All four files; raises UserError for an unknown column or a cell without results."""
-        keys = self.columns_used()
-        cells = cell_table(data.results, experiment, keys, [self.y])
+        cells = cell_table(data.results, experiment, self.keys, [self.y])
         points = self.points(cells)
         with style.theme():
             files = style.image_files(self.draw(cells, points))
         numbers = ["value", "std", "low", "high", "lower", "upper"]
-        files[".csv"] = markup.points_csv(keys, numbers, points).encode()
+        files[".csv"] = markup.points_csv(self.keys, numbers, points).encode()
         files[".txt"] = markup.caption(experiment.title, self._sentences(points), data.study).encode()
         return files
 
@@ -67,7 +67,7 @@ class Line(Presentation):
         """The drawn numbers, one row per hue and x: those of `summarise`, and the band's `lower` and `upper`
         (NaN for none).
         """
-        points = summarise(cells, self.columns_used(), [self.y])
+        points = summarise(cells, self.keys, [self.y])
         if self.spread == "trials":
             return points.assign(lower=points["low"], upper=points["high"])
         if self.spread == "none":

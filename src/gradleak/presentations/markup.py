@@ -95,7 +95,7 @@ def line(cells: list[str]) -> str:
 
 
 def same(labels: Sequence[str], above: Sequence[str]) -> int:
-    """How many labels of a line are those of the line above, and need not be repeated."""
+    """How many labels a line shares with the line above, from the left: these are not repeated."""
     pairs = zip(labels, above, strict=False)
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 

@@ -55,13 +55,14 @@ class Rounds(Presentation):
         """The three columns that are drawn."""
         return [self.accuracy, self.quality, self.smoothness]
 
-    def columns_used(self) -> list[str]:
+    @property
+    def keys(self) -> list[str]:
         """Panel and x."""
         return [self.panel, self.x]
 
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All four files; raises UserError for an unknown column or a cell without results."""
-        points = self.windows(cell_table(data.results, experiment, self.columns_used(), self.values))
+        points = self.windows(cell_table(data.results, experiment, self.keys, self.values))
         with style.theme():
             files = style.image_files(self.draw(points))
         files[".csv"] = self._csv(points).encode()

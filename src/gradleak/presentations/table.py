@@ -89,10 +89,6 @@ class Table(Presentation):
         """Row labels and column together."""
         return [*self.rows, self.columns]
 
-    def columns_used(self) -> list[str]:
-        """Row labels and column together."""
-        return self.keys
-
     @property
     def names_metric(self) -> bool:
         """Whether rows say which metric they show: where there are several, or no other labels."""

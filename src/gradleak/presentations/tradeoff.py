@@ -74,14 +74,15 @@ class Tradeoff(Presentation):
         """What tells points apart."""
         return [self.panels, self.technique, self.strength]
 
-    def columns_used(self) -> list[str]:
+    @property
+    def keys(self) -> list[str]:
         """The point's columns, what the adversary chooses, and the round."""
         return [*self.point, *self.chooses, self.round]
 
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All five files; raises UserError for an unknown column or a cell without results."""
         values = [self.privacy, self.utility, *([self.size] if self.size else [])]
-        cells = cell_table(data.results, experiment, self.columns_used(), values)
+        cells = cell_table(data.results, experiment, self.keys, values)
         points = self.judged(cells.assign(**{EPSILON: _epsilons(data.results, cells, experiment)}))
         with style.theme():
             files = style.image_files(self.draw(points), "_tradeoff")

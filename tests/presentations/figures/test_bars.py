@@ -21,9 +21,9 @@ BARS = {"kind": "bars", "x": "dataset_resolution", "panels": "variant", "baselin
 
 def draw_bars(data: StudyData, experiment: Experiment, **keys: object) -> Figure:
     bars = Bars.model_validate(BARS | keys)
-    cells = cell_table(data.results, experiment, bars.columns_used(), [bars.y])
+    cells = cell_table(data.results, experiment, bars.keys, [bars.y])
     with style.theme():
-        return bars.draw(cells, summarise(cells, bars.columns_used(), [bars.y]))
+        return bars.draw(cells, summarise(cells, bars.keys, [bars.y]))
 
 
 def test_drawn_numbers(data: StudyData, make_experiment: Make) -> None:

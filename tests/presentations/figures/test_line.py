@@ -22,7 +22,7 @@ LINE = {"kind": "line", "x": "dataset_resolution", "hue": "variant", "leak_line"
 
 def draw_line(data: StudyData, experiment: Experiment, **keys: object) -> Figure:
     line = Line(**(LINE | keys))
-    cells = cell_table(data.results, experiment, line.columns_used(), [line.y])
+    cells = cell_table(data.results, experiment, line.keys, [line.y])
     return line.draw(cells, line.points(cells))
 
 

@@ -36,7 +36,7 @@ def points_of(**keys: object) -> pd.DataFrame:
     experiment, data = made(**keys)
     (rounds,) = experiment.show
     assert isinstance(rounds, Rounds)
-    return rounds.windows(cell_table(data.results, experiment, rounds.columns_used(), rounds.values))
+    return rounds.windows(cell_table(data.results, experiment, rounds.keys, rounds.values))
 
 
 def test_windows_are_means_of_rounds_and_trials() -> None:

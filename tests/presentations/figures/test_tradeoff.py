@@ -50,7 +50,7 @@ def points_of(study: tuple[StudyData, Experiment], **keys: object) -> tuple[Trad
     data, experiment = study
     tradeoff = Tradeoff.model_validate(SHOW | keys)
     values = ["lpips", "model_accuracy", "update_bytes"]
-    return tradeoff, tradeoff.judged(cell_table(data.results, experiment, tradeoff.columns_used(), values))
+    return tradeoff, tradeoff.judged(cell_table(data.results, experiment, tradeoff.keys, values))
 
 
 def test_privacy_is_against_the_best_attack_and_utility_is_the_latest(study: tuple[StudyData, Experiment]) -> None:
