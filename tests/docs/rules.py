@@ -242,6 +242,7 @@ RULES: dict[str, Callable[..., None]] = {
     r"python tests/benchmarks/rounds\.py.*": small(
         "--device cpu --models convnet --checkpoints 2 --ways vmap --iterations 1 --pairs 1"
     ),
+    r"python tests/benchmarks/gpu\.py.*": small("--device cpu --small --steps capture"),
     r"python tests/benchmarks/against_breaching\.py": peer,
     r'eval "\$\(.*\)"': lambda place, text: run(place, Command("eval", text[2:-1])),
     r"apt-get install .*": installed_by_ci,
