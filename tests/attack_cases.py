@@ -5,7 +5,7 @@ from auxiliary_cases import SIZE
 from core_cases import CLASSES
 
 from gradleak.attacks.base import RunContext, Trial
-from gradleak.auxiliary.base import AUXILIARIES, parse_auxiliary
+from gradleak.auxiliary.base import parse_auxiliary
 from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import build_model
@@ -39,7 +39,7 @@ def share_images(photos, images, labels, resolution=SIZE, **client):
 def trained(name, seed=0, **settings):
     """A configuration and its model with every weight a little off: as after some training, for no cost."""
     config = parse_auxiliary({"name": name, **{"dataset": DATASET, **settings}})
-    model = AUXILIARIES[name].build(config, CLASSES)
+    model = config.build(CLASSES)
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -9,7 +9,7 @@ from gradleak.attacks import latent_search
 from gradleak.attacks.base import ATTACKS, RunContext, Trial
 from gradleak.attacks.latent_search import LatentDescent
 from gradleak.attacks.matching import Problem
-from gradleak.auxiliary.base import AUXILIARIES, TrainContext
+from gradleak.auxiliary.base import TrainContext
 from gradleak.data.roles import PublicImages
 from gradleak.errors import UserError
 
@@ -162,7 +162,7 @@ def test_of_several_starts_the_one_with_the_best_objective_goes_on(updates):
 def test_a_trained_generator_is_searched_too(photos, updates):
     given = DCGAN[0].model_copy(update={"steps": 3, "batch_size": 8})
     few = Pictures(photos.images("train", range(40)), [row % 10 for row in range(40)], classes=10)
-    generator = AUXILIARIES["dcgan"].train(given, PublicImages(few), TrainContext())
+    generator = given.train(PublicImages(few), TrainContext())
     start, end = (
         attack(config(*stages, generator=(given, generator)), updates, context_of(generator))
         for stages in ((first(BY_GRADIENT),), (BY_GRADIENT, WEIGHTS))
@@ -173,7 +173,7 @@ def test_a_trained_generator_is_searched_too(photos, updates):
 @pytest.mark.parametrize("latent", [BY_GRADIENT, BY_EVOLUTION])
 def test_a_biggan_is_searched_in_both_stages(photos, updates, tmp_path, latent):
     given = biggan_config(biggan_file(tmp_path, 10), DATASET, 10, truncation=0.5)
-    generator = AUXILIARIES["biggan"].train(given, PublicImages(photos), TrainContext())
+    generator = given.train(PublicImages(photos), TrainContext())
     start, one, two = (
         attack(config(*stages, generator=(given, generator)), updates, context_of(generator))
         for stages in ((first(latent),), (latent,), (latent, WEIGHTS | {"iterations": 8}))

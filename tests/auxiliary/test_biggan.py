@@ -8,13 +8,12 @@ from auxiliary_cases import SIZE, biggan_config, biggan_network, plain, same_wei
 from pydantic import ValidationError
 from torch.func import functional_call, vmap
 
-from gradleak.auxiliary.base import AUXILIARIES, TrainContext, draw, parse_auxiliary
+from gradleak.auxiliary.base import TrainContext, draw, parse_auxiliary
 from gradleak.auxiliary.biggan import Architecture, BigganGenerator
 from gradleak.data.roles import PublicImages
 from gradleak.errors import UserError
 from gradleak.files import sha256
 
-BIGGAN = AUXILIARIES["biggan"]
 LABELS = torch.tensor([0, 1, 0])
 
 
@@ -36,7 +35,7 @@ def config(path, **settings):
 
 
 def load(parsed, dataset=None):
-    return BIGGAN.train(parsed, PublicImages(dataset or plain()), TrainContext())
+    return parsed.train(PublicImages(dataset or plain()), TrainContext())
 
 
 def latents(count=3):
@@ -91,9 +90,9 @@ def test_weights_are_plain_so_that_every_trial_may_have_its_own(file):
 
 def test_what_was_loaded_can_be_saved_and_loaded_again(file):
     parsed = config(file)
-    model, other = load(parsed), BIGGAN.build(parsed, 2)
+    model, other = load(parsed), parsed.build(2)
     assert not same_weights(model, other)
-    assert same_weights(other, BIGGAN.build(parsed, 2))
+    assert same_weights(other, parsed.build(2))
     other.load_state_dict(model.state_dict())
     assert torch.equal(model(latents(), LABELS), other(latents(), LABELS))
 
@@ -155,7 +154,7 @@ def test_a_data_set_of_other_classes_is_refused(file):
     other = type(images)(images.pictures, images.answers, classes=3)
     assert "data set 'photos10' has 3 classes, the generator 2" in error(config(file), other)
     with pytest.raises(UserError, match="has 3 classes"):
-        BIGGAN.build(config(file), 3)
+        config(file).build(3)
 
 
 def test_a_missing_package_is_one_line_that_says_what_to_install(file, monkeypatch):

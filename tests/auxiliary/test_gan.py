@@ -8,9 +8,8 @@ import torch
 from auxiliary_cases import COLOURS, SIZE, Killed, Pictures, kept, killing, plain, same_weights
 from pydantic import ValidationError
 
-from gradleak.auxiliary.base import AUXILIARIES, TrainContext, draw, parse_auxiliary
+from gradleak.auxiliary.base import TrainContext, draw, parse_auxiliary
 from gradleak.auxiliary.dcgan import DcganCritic
-from gradleak.auxiliary.gan import train_gan
 from gradleak.data.roles import PublicImages
 from gradleak.stopping import Stopped
 
@@ -24,11 +23,11 @@ def config(name, **settings):
 
 
 def train(parsed, context=None):
-    return AUXILIARIES[parsed.name].train(parsed, PUBLIC, context or TrainContext())
+    return parsed.train(PUBLIC, context or TrainContext())
 
 
 def build(parsed, classes=2):
-    return AUXILIARIES[parsed.name].build(parsed, classes)
+    return parsed.build(classes)
 
 
 def latents(count, size=6, seed=0):
@@ -107,7 +106,7 @@ def test_what_is_returned_is_the_moving_average_of_the_generator():
     expected = copy.deepcopy(generator).state_dict()
     states = []
     context = TrainContext(progress=lambda steps: states.append(copy.deepcopy(generator.state_dict())))
-    average = train_gan(parsed, generator, DcganCritic(4, SIZE), "logistic", PUBLIC, context).state_dict()
+    average = parsed.fit(generator, DcganCritic(4, SIZE), "logistic", PUBLIC, context).state_dict()
     for step, state in enumerate(states[1:]):
         keep = min(0.3, (step + 1) / (step + 10))
         for name, value in state.items():
@@ -129,7 +128,7 @@ def test_training_moves_samples_towards_the_data():
             samples = model(latents(32), torch.zeros(32, dtype=torch.int64))
         return float((samples.mean(dim=(0, 2, 3)) - COLOURS[0]).norm())
 
-    start, end = distance(build(parsed)), distance(AUXILIARIES["dcgan"].train(parsed, red, TrainContext()))
+    start, end = distance(build(parsed)), distance(parsed.train(red, TrainContext()))
     assert start > 0.5
     assert end < 0.4 * start
 
@@ -148,11 +147,11 @@ def test_the_conditional_generator_learns_what_belongs_to_a_label():
 def test_samples_are_seeded_and_take_classes_in_turn():
     for name in KINDS:
         parsed = config(name)
-        model, kind = build(parsed), AUXILIARIES[name]
-        shown = kind.samples(parsed, model, PUBLIC, 70)
+        model = build(parsed)
+        shown = parsed.samples(model, PUBLIC, 70)
         assert shown.images.shape == (70, 3, SIZE, SIZE)
         assert len(shown.captions) == 70
-        assert torch.equal(shown.images, kind.samples(parsed, model, PUBLIC, 70).images)
+        assert torch.equal(shown.images, parsed.samples(model, PUBLIC, 70).images)
         if name == "dcgan":
             assert (shown.labels, shown.captions[0]) == (None, "")
         else:

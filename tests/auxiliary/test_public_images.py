@@ -4,7 +4,7 @@ import pytest
 import torch
 from auxiliary_cases import SIZE
 
-from gradleak.auxiliary.base import AUXILIARIES, TrainContext, parse_auxiliary
+from gradleak.auxiliary.base import TrainContext, parse_auxiliary
 from gradleak.data.opening import open_view
 from gradleak.data.photos10 import Photos10
 from gradleak.data.roles import PublicImages, TuningImages
@@ -52,7 +52,7 @@ def test_every_image_that_a_training_reads_is_public(reads, name, classes):
     tuning, allowed = of(TuningImages(whole), reads), of(PublicImages(view), reads)
     public = PublicImages(view)
     reads.clear()
-    AUXILIARIES[name].train(parsed, public, TrainContext())
+    parsed.train(public, TrainContext())
     assert len(reads) > 200
     assert {split for split, _ in reads} == {"train"}
     assert not reads & tuning

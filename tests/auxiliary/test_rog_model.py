@@ -6,11 +6,10 @@ import torch.nn.functional as F
 from auxiliary_cases import SIZE, Killed, blocks, kept, killing, same_weights
 from pydantic import ValidationError
 
-from gradleak.auxiliary.base import AUXILIARIES, TrainContext, parse_auxiliary
+from gradleak.auxiliary.base import TrainContext, parse_auxiliary
 from gradleak.auxiliary.rog import Bicubic
 from gradleak.data.roles import PublicImages, TuningImages
 
-ROG = AUXILIARIES["rog"]
 DATASET = blocks()
 PUBLIC, TUNING = PublicImages(DATASET), TuningImages(DATASET)
 LEARNED = {"space": "autoencoder", "code_channels": 5}
@@ -22,7 +21,7 @@ def config(**settings):
 
 
 def train(parsed, context=None):
-    return ROG.train(parsed, PUBLIC, context or TrainContext())
+    return parsed.train(PUBLIC, context or TrainContext())
 
 
 def error(parsed, model, enhanced=True):
@@ -44,7 +43,7 @@ def test_bicubic_is_pytorchs_interpolation(factor):
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize("space", [{}, LEARNED])
 def test_codes_and_images_have_the_announced_shapes(space, factor):
-    model = ROG.build(config(**space, factor=factor), 2)
+    model = config(**space, factor=factor).build(2)
     images = TUNING.images([0, 1])
     codes = model.encode(images)
     assert tuple(codes.shape[1:]) == model.code_shape == (5 if space else 3, SIZE // factor, SIZE // factor)
@@ -56,21 +55,21 @@ def test_codes_and_images_have_the_announced_shapes(space, factor):
 
 
 def test_the_enhancement_starts_as_the_identity():
-    model = ROG.build(config(), 2)
+    model = config().build(2)
     images = TUNING.images([0, 1])
     assert torch.equal(model.enhance(images), images)
 
 
 def test_the_enhancement_lowers_the_error_on_held_out_images():
     parsed = config(channels=16, steps=150, noise=0.02, lr=3e-3)
-    start, end = (error(parsed, model) for model in (ROG.build(parsed, 2), train(parsed)))
+    start, end = (error(parsed, model) for model in (parsed.build(2), train(parsed)))
     assert start > 0.05
     assert end < 0.95 * start  # measured: 0.91
 
 
 def test_the_autoencoder_learns_to_reconstruct():
     parsed = config(**LEARNED, steps=100, lr=5e-3)
-    start, end = (error(parsed, model, enhanced=False) for model in (ROG.build(parsed, 2), train(parsed)))
+    start, end = (error(parsed, model, enhanced=False) for model in (parsed.build(2), train(parsed)))
     assert end < 0.75 * start  # measured: 0.61
 
 
@@ -113,14 +112,14 @@ def test_a_training_repeats_exactly_and_resumes_where_it_was_killed(space, tmp_p
             train(parsed, kept(tmp_path / str(killed_after), killing(killed_after)))
         counted = []
         resumed = train(parsed, kept(tmp_path / str(killed_after), counted.append))
-        assert sum(counted) == ROG.steps(parsed) == (6 if space else 3)
+        assert sum(counted) == parsed.total_steps == (6 if space else 3)
         assert max(counted) == (1 if killed_after == 2 else 3)
         assert same_weights(whole, resumed)
 
 
 def test_samples_show_image_decoded_and_enhanced_in_turn():
     parsed = config()
-    shown = ROG.samples(parsed, ROG.build(parsed, 2), PUBLIC, 7)
+    shown = parsed.samples(parsed.build(2), PUBLIC, 7)
     assert shown.captions == ["image", "decoded", "enhanced"] * 3
     assert torch.equal(shown.images[3], PUBLIC.images([1])[0])
     assert torch.equal(shown.images[4], shown.images[5])  # untrained: the identity
@@ -134,7 +133,7 @@ def test_quality_judges_held_out_images():
 
     asked = []
     parsed = config(channels=16, steps=150, noise=0.02, lr=3e-3)
-    quality = ROG.quality(parsed, train(parsed), PUBLIC, TUNING, distance)
+    quality = parsed.quality(train(parsed), PUBLIC, TUNING, distance)
     assert quality["lpips_enhanced"] < quality["lpips_decoded"]
     assert all(torch.equal(images, TUNING.images(range(TUNING.size))) for images in asked)
 

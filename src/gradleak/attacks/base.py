@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from gradleak.auxiliary.base import AuxiliaryConfig
+    from gradleak.auxiliary.base import Auxiliary
     from gradleak.federated.shared_update import SharedUpdate
 
 ATTACKS: Registry[type["Attack"]] = Registry("attack", "gradleak.attacks")
@@ -48,8 +48,8 @@ class Reconstruction:
     iterations: "torch.Tensor"
 
 
-def _no_auxiliary(config: "AuxiliaryConfig") -> "nn.Module":
-    raise UserError(f"auxiliary model '{config.title}' is not there; run `gradleak pretrain`")
+def _no_auxiliary(auxiliary: "Auxiliary") -> "nn.Module":
+    raise UserError(f"auxiliary model '{auxiliary.title}' is not there; run `gradleak pretrain`")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class RunContext:
     save_every_s: float = 60.0
     progress: Callable[[int], None] | None = None
     stop: Callable[[], bool] = never
-    auxiliary: "Callable[[AuxiliaryConfig], nn.Module]" = _no_auxiliary
+    auxiliary: "Callable[[Auxiliary], nn.Module]" = _no_auxiliary
 
 
 class Attack(Frozen, ABC):
@@ -118,7 +118,7 @@ class Attack(Frozen, ABC):
         """The gradient view: blocks, modules or parameters that the attack uses; None is the whole update."""
         return None
 
-    def auxiliaries(self) -> "list[AuxiliaryConfig]":
+    def auxiliaries(self) -> "list[Auxiliary]":
         """Models that the adversary trains on public images beforehand."""
         return []
 

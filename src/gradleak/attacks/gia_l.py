@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 from gradleak.attacks.base import ATTACKS, RunContext
 from gradleak.attacks.latent_search import LatentDescent, LatentEvolution, LatentSpace
 from gradleak.attacks.matching import Found, MatchingAttack, Problem
-from gradleak.auxiliary.base import AUXILIARY_LEVEL, AnyAuxiliary, AuxiliaryConfig, Generator
+from gradleak.auxiliary.base import AUXILIARY_LEVEL, AnyAuxiliary, Auxiliary, Generator
 from gradleak.engine.descent import DescentConfig
 from gradleak.errors import UserError
 
@@ -50,7 +50,7 @@ class GiaL(MatchingAttack):
         """Modules of the attack, the objective, the priors and the generator."""
         return [*super().origins(), type(self.generator).__module__]
 
-    def auxiliaries(self) -> list[AuxiliaryConfig]:
+    def auxiliaries(self) -> list[Auxiliary]:
         """The generator."""
         return [self.generator]
 

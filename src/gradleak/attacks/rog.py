@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradleak.attacks.base import ATTACKS
 from gradleak.attacks.matching import Found, MatchingAttack, Problem
-from gradleak.auxiliary.base import AUXILIARY_LEVEL, AnyAuxiliary, AuxiliaryConfig
+from gradleak.auxiliary.base import AUXILIARY_LEVEL, AnyAuxiliary, Auxiliary
 from gradleak.auxiliary.rog import RogModel
 from gradleak.engine.descent import DescentConfig
 from gradleak.errors import UserError
@@ -58,7 +58,7 @@ class Rog(MatchingAttack):
         """Modules of the attack, the objective, the priors and the auxiliary model."""
         return [*super().origins(), type(self.space).__module__]
 
-    def auxiliaries(self) -> list[AuxiliaryConfig]:
+    def auxiliaries(self) -> list[Auxiliary]:
         """The space and its enhancement network."""
         return [self.space]
 

@@ -1,16 +1,16 @@
-"""What an auxiliary model declares: its configuration, its training on public images, and how it is built."""
+"""What an auxiliary model is: its settings, how it is built, trained on public images, shown and judged."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor, nn
 
-from gradleak.frozen import digest
+from gradleak.frozen import Frozen, digest
 from gradleak.registry import Registry
 from gradleak.specs import DatasetSpec
 from gradleak.stopping import never
@@ -27,33 +27,6 @@ PerImage = Callable[[Tensor, Tensor], Tensor]
 AUXILIARY_LEVEL = 2
 
 
-class AuxiliaryConfig(BaseModel):
-    """What decides the weights of an auxiliary model; a kind adds its own keys in a subclass named `Config`.
-
-    `dataset` are the public images: those of its `train` split that are not set aside for tuning, never a victim.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: str
-    dataset: DatasetSpec
-    seed: int = Field(0, ge=0)
-
-    @property
-    def id(self) -> str:
-        """Hash of the whole content (16 hexadecimal digits)."""
-        return digest(self.model_dump(mode="json"))
-
-    @property
-    def title(self) -> str:
-        """A short name for files: kind, data set and resolution."""
-        return f"{self.name}-{self.dataset.name}-{self.dataset.resolution}"
-
-    def training_cost(self) -> float:
-        """Estimated floating-point operations of the training (0 where there is none)."""
-        return 0.0
-
-
 @dataclass(frozen=True)
 class TrainContext:
     """Where and how to train.
@@ -66,44 +39,6 @@ class TrainContext:
     save_every_s: float = 60.0
     progress: Callable[[int], None] | None = None
     stop: Callable[[], bool] = never
-
-
-class Auxiliary(ABC):
-    """One kind of auxiliary model."""
-
-    Config: ClassVar[type[AuxiliaryConfig]]
-
-    @classmethod
-    @abstractmethod
-    def build(cls, config: AuxiliaryConfig, num_classes: int) -> nn.Module:
-        """The model without learned weights, in evaluation mode."""
-
-    @classmethod
-    @abstractmethod
-    def train(cls, config: AuxiliaryConfig, public: "PublicImages", context: TrainContext) -> nn.Module:
-        """Train on public images and return the model, in evaluation mode, on the CPU."""
-
-    @classmethod
-    @abstractmethod
-    def samples(cls, config: AuxiliaryConfig, model: nn.Module, public: "PublicImages", count: int) -> "Samples":
-        """Pictures that show what the model has learned."""
-
-    @classmethod
-    @abstractmethod
-    def quality(
-        cls,
-        config: AuxiliaryConfig,
-        model: nn.Module,
-        public: "PublicImages",
-        tuning: "TuningImages",
-        lpips: PerImage,
-    ) -> dict[str, float]:
-        """How good the model is, in numbers that a reader can judge, against images that it was not trained on."""
-
-    @classmethod
-    @abstractmethod
-    def steps(cls, config: AuxiliaryConfig) -> int:
-        """Training steps, for the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +61,55 @@ class Generator(nn.Module, ABC):
         """Images (n, 3, H, W) in [0, 1] of latents (n, latent_size) and labels int64 (n,), which it may ignore."""
 
 
+class Auxiliary(Frozen, ABC):
+    """One kind of auxiliary model: the settings that decide its weights, and its training.
+
+    A kind adds its own settings as fields. `dataset` are the public images: those of its `train` split that are not set
+    aside for tuning, never a victim.
+    """
+
+    name: str
+    dataset: DatasetSpec
+    seed: int = Field(0, ge=0)
+
+    @property
+    def id(self) -> str:
+        """Hash of the whole content (16 hexadecimal digits)."""
+        return digest(self.model_dump(mode="json"))
+
+    @property
+    def title(self) -> str:
+        """A short name for files: kind, data set and resolution."""
+        return f"{self.name}-{self.dataset.name}-{self.dataset.resolution}"
+
+    @property
+    def total_steps(self) -> int:
+        """Training steps, for the progress bar (0 where nothing is trained)."""
+        return 0
+
+    def training_cost(self) -> float:
+        """Estimated floating-point operations of the training (0 where nothing is trained)."""
+        return 0.0
+
+    @abstractmethod
+    def build(self, num_classes: int) -> nn.Module:
+        """The model without learned weights, in evaluation mode."""
+
+    @abstractmethod
+    def train(self, public: "PublicImages", context: TrainContext) -> nn.Module:
+        """Train on public images and return the model, in evaluation mode, on the CPU."""
+
+    @abstractmethod
+    def samples(self, model: nn.Module, public: "PublicImages", count: int) -> Samples:
+        """Pictures that show what the model has learned."""
+
+    @abstractmethod
+    def quality(
+        self, model: nn.Module, public: "PublicImages", tuning: "TuningImages", lpips: PerImage
+    ) -> dict[str, float]:
+        """How good the model is, in numbers that a reader can judge, against images that it was not trained on."""
+
+
 def draw(generator: torch.Generator, *shape: int) -> Tensor:
     """Standard normal numbers from a CPU generator, the same on every device."""
     return torch.randn(shape, generator=generator)
@@ -137,19 +121,19 @@ def some(count: int, size: int) -> list[int]:
 
 
 def _parse(value: object) -> object:
-    if isinstance(value, AuxiliaryConfig):
+    if isinstance(value, Auxiliary):
         return value
     if not isinstance(value, Mapping) or "name" not in value:
         raise ValueError("needs a 'name'; known: " + ", ".join(AUXILIARIES.names()))
-    return AUXILIARIES[str(value["name"])].Config.model_validate(dict(value))
+    return AUXILIARIES[str(value["name"])].model_validate(dict(value))
 
 
-#: A pydantic field that holds the configuration of any registered kind.
-AnyAuxiliary = Annotated[SerializeAsAny[AuxiliaryConfig], BeforeValidator(_parse)]
+#: A pydantic field that holds an auxiliary model of any registered kind.
+AnyAuxiliary = Annotated[SerializeAsAny[Auxiliary], BeforeValidator(_parse)]
 
 
-def parse_auxiliary(content: Any) -> AuxiliaryConfig:
-    """A configuration from its JSON form; raises pydantic's ValidationError or UserError."""
+def parse_auxiliary(content: Any) -> Auxiliary:
+    """An auxiliary model from its JSON form; raises pydantic's ValidationError or UserError."""
     parsed = _parse(content)
-    assert isinstance(parsed, AuxiliaryConfig)
+    assert isinstance(parsed, Auxiliary)
     return parsed

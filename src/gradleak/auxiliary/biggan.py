@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.utils import remove_spectral_norm
 
-from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, Generator, TrainContext
+from gradleak.auxiliary.base import AUXILIARIES, Generator, TrainContext
 from gradleak.auxiliary.gan import GeneratorAuxiliary
 from gradleak.data.roles import PublicImages
 from gradleak.errors import UserError
@@ -71,36 +71,6 @@ class Architecture(Frozen):
         return cls(output_dim=resolution, layers=tuple(_LAYERS[resolution]))
 
 
-class BigganConfig(AuxiliaryConfig):
-    """`weights` is the file of a state dict, `sha256` its checksum: there is no other way to get a generator.
-
-    `truncation` multiplies the latent vectors and chooses the statistics of the normalisation (Brock et al. 2018,
-    Sec. 3.1). Without `architecture` it is the published one of the data set's resolution.
-    """
-
-    name: Literal["biggan"] = "biggan"
-    weights: Path
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    truncation: float = Field(1.0, gt=0, le=1)
-    architecture: Architecture | None = None
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        resolution = self.dataset.resolution
-        if self.architecture is None and resolution not in _LAYERS:
-            raise ValueError(f"dataset.resolution is {resolution}; published for 128, 256 or 512 pixels")
-        if self.architecture is not None and self.architecture.output_dim != resolution:
-            raise ValueError(
-                f"dataset.resolution is {resolution}, but architecture.output_dim is {self.architecture.output_dim}"
-            )
-        return self
-
-    @property
-    def built(self) -> Architecture:
-        """The architecture, after defaulting to the published one."""
-        return self.architecture or Architecture.published(self.dataset.resolution)
-
-
 class BigganGenerator(Generator):
     """The package's network with plain weights: spectral normalisation and the truncation's statistics folded in.
 
@@ -128,55 +98,69 @@ class BigganGenerator(Generator):
 
 @AUXILIARIES.register("biggan")
 class Biggan(GeneratorAuxiliary):
-    """Conditional generator that others trained on the whole training split of ImageNet, tuning images included."""
+    """Conditional generator that others trained on the whole training split of ImageNet, tuning images included.
 
-    Config = BigganConfig
+    `weights` is the file of a state dict, `sha256` its checksum: there is no other way to get a generator. `truncation`
+    multiplies the latent vectors and chooses the statistics of the normalisation (Brock et al. 2018, Sec. 3.1). Without
+    `architecture` it is the published one of the data set's resolution.
+    """
 
-    @classmethod
-    def build(cls, config: AuxiliaryConfig, num_classes: int) -> BigganGenerator:
+    name: Literal["biggan"] = "biggan"
+    weights: Path
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    truncation: float = Field(1.0, gt=0, le=1)
+    architecture: Architecture | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        resolution = self.dataset.resolution
+        if self.architecture is None and resolution not in _LAYERS:
+            raise ValueError(f"dataset.resolution is {resolution}; published for 128, 256 or 512 pixels")
+        if self.architecture is not None and self.architecture.output_dim != resolution:
+            raise ValueError(
+                f"dataset.resolution is {resolution}, but architecture.output_dim is {self.architecture.output_dim}"
+            )
+        return self
+
+    @property
+    def built(self) -> Architecture:
+        """The architecture, after defaulting to the published one."""
+        return self.architecture or Architecture.published(self.dataset.resolution)
+
+    def build(self, num_classes: int) -> BigganGenerator:
         """Random weights, seeded; raises UserError where the data set has other classes than the generator."""
-        assert isinstance(config, BigganConfig)
-        _check_classes(config, num_classes)
+        self._check_classes(num_classes)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            return BigganGenerator(config.built, config.truncation).eval()
+            torch.manual_seed(self.seed)
+            return BigganGenerator(self.built, self.truncation).eval()
 
-    @classmethod
-    def train(cls, config: AuxiliaryConfig, public: PublicImages, context: TrainContext) -> Generator:
+    def train(self, public: PublicImages, context: TrainContext) -> Generator:
         """Read the published weights; raises UserError for a file that is missing, another, or does not fit."""
-        assert isinstance(config, BigganConfig)
-        _check_classes(config, public.num_classes)
-        return BigganGenerator(config.built, config.truncation, _read(config)).eval()
+        self._check_classes(public.num_classes)
+        return BigganGenerator(self.built, self.truncation, self._read()).eval()
 
-    @classmethod
-    def steps(cls, config: AuxiliaryConfig) -> int:
-        """None: nothing is trained."""
-        return 0
+    def _check_classes(self, num_classes: int) -> None:
+        known = self.built.num_classes
+        if num_classes != known:
+            raise UserError(
+                f"biggan: data set '{self.dataset.labels_of}' has {num_classes} classes, the generator {known}; use "
+                "the data set that it was trained on, or map classes to it with dataset.label_space"
+            )
 
-
-def _check_classes(config: BigganConfig, num_classes: int) -> None:
-    known = config.built.num_classes
-    if num_classes != known:
-        raise UserError(
-            f"biggan: data set '{config.dataset.labels_of}' has {num_classes} classes, the generator {known}; use the "
-            "data set that it was trained on, or map classes to it with dataset.label_space"
-        )
-
-
-def _read(config: BigganConfig) -> dict[str, Tensor]:
-    path = config.weights
-    if not path.is_file():
-        raise UserError(f"biggan: weights '{path}' are missing; docs/generators.md says where to get them")
-    found = sha256(path)
-    if found != config.sha256:
-        raise UserError(f"biggan: SHA-256 of weights '{path}' is {found}, must be {config.sha256}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"biggan: weights '{path}' are no state dict ({str(error).splitlines()[0]})") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UserError(f"biggan: weights '{path}' are no state dict (a {type(state).__name__})")
-    return state
+    def _read(self) -> dict[str, Tensor]:
+        path = self.weights
+        if not path.is_file():
+            raise UserError(f"biggan: weights '{path}' are missing; docs/generators.md says where to get them")
+        found = sha256(path)
+        if found != self.sha256:
+            raise UserError(f"biggan: SHA-256 of weights '{path}' is {found}, must be {self.sha256}")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise UserError(f"biggan: weights '{path}' are no state dict ({str(error).splitlines()[0]})") from None
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise UserError(f"biggan: weights '{path}' are no state dict (a {type(state).__name__})")
+        return state
 
 
 def _network(architecture: Architecture) -> Any:

@@ -7,23 +7,10 @@ import torch
 from pydantic import field_validator
 from torch import Tensor, nn
 
-from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, Generator, Samples, TrainContext
-from gradleak.auxiliary.gan import GanConfig, GeneratorAuxiliary, train_gan
+from gradleak.auxiliary.base import AUXILIARIES, Generator, Samples, TrainContext
+from gradleak.auxiliary.gan import Gan
 from gradleak.data.roles import PublicImages
 from gradleak.specs import DatasetSpec
-
-
-class DcganConfig(GanConfig):
-    """`channels` are those of the layer before the image; they double with every halving of the resolution."""
-
-    name: Literal["dcgan"] = "dcgan"
-
-    @field_validator("dataset")
-    @classmethod
-    def _power_of_two(cls, dataset: DatasetSpec) -> DatasetSpec:
-        if dataset.resolution not in (16, 32, 64, 128):
-            raise ValueError(f"resolution is {dataset.resolution}; a DCGAN makes 16, 32, 64 or 128 pixels")
-        return dataset
 
 
 class DcganGenerator(Generator):
@@ -68,35 +55,40 @@ def _widths(channels: int, resolution: int) -> list[int]:
 
 
 @AUXILIARIES.register("dcgan")
-class Dcgan(GeneratorAuxiliary):
-    """Unconditional generator trained with the non-saturating logistic loss."""
+class Dcgan(Gan):
+    """Unconditional generator trained with the non-saturating logistic loss.
 
-    Config = DcganConfig
+    `channels` are those of the layer before the image; they double with every halving of the resolution.
+    """
 
+    name: Literal["dcgan"] = "dcgan"
+
+    @field_validator("dataset")
     @classmethod
-    def build(cls, config: AuxiliaryConfig, num_classes: int) -> DcganGenerator:
+    def _power_of_two(cls, dataset: DatasetSpec) -> DatasetSpec:
+        if dataset.resolution not in (16, 32, 64, 128):
+            raise ValueError(f"resolution is {dataset.resolution}; a DCGAN makes 16, 32, 64 or 128 pixels")
+        return dataset
+
+    def build(self, num_classes: int) -> DcganGenerator:
         """Weights drawn from N(0, 0.02) as in the publication."""
-        assert isinstance(config, DcganConfig)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            generator = DcganGenerator(config.latent_size, config.channels, config.dataset.resolution)
+            torch.manual_seed(self.seed)
+            generator = DcganGenerator(self.latent_size, self.channels, self.dataset.resolution)
             generator.apply(_initialise)
         return generator.eval()
 
-    @classmethod
-    def samples(cls, config: AuxiliaryConfig, model: nn.Module, public: PublicImages, count: int) -> Samples:
-        """Unconditional: without captions and labels."""
-        return Samples(super().samples(config, model, public, count).images, [""] * count)
-
-    @classmethod
-    def train(cls, config: AuxiliaryConfig, public: PublicImages, context: TrainContext) -> Generator:
+    def train(self, public: PublicImages, context: TrainContext) -> Generator:
         """See `Auxiliary.train`."""
-        assert isinstance(config, DcganConfig)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed + 1)
-            critic = DcganCritic(config.channels, config.dataset.resolution)
+            torch.manual_seed(self.seed + 1)
+            critic = DcganCritic(self.channels, self.dataset.resolution)
             critic.apply(_initialise)
-        return train_gan(config, cls.build(config, public.num_classes), critic, "logistic", public, context)
+        return self.fit(self.build(public.num_classes), critic, "logistic", public, context)
+
+    def samples(self, model: nn.Module, public: PublicImages, count: int) -> Samples:
+        """Unconditional: without captions and labels."""
+        return Samples(super().samples(model, public, count).images, [""] * count)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -8,33 +8,12 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, Generator, TrainContext
-from gradleak.auxiliary.gan import GanConfig, GeneratorAuxiliary, train_gan
+from gradleak.auxiliary.base import AUXILIARIES, Generator, TrainContext
+from gradleak.auxiliary.gan import Gan
 from gradleak.data.roles import PublicImages
 from gradleak.specs import DatasetSpec
 
 _START = 4
-
-
-class ResganConfig(GanConfig):
-    """`channels` are those next to the image; they double with every halving, up to `most_channels`."""
-
-    name: Literal["resgan"] = "resgan"
-    beta1: float = Field(0.0, ge=0, lt=1)
-    most_channels: int = Field(256, ge=4)
-
-    @field_validator("dataset")
-    @classmethod
-    def _power_of_two(cls, dataset: DatasetSpec) -> DatasetSpec:
-        if dataset.resolution not in (16, 32, 64, 128, 256):
-            raise ValueError(f"resolution is {dataset.resolution}; this generator makes 16, 32, 64, 128 or 256 pixels")
-        return dataset
-
-    @property
-    def widths(self) -> list[int]:
-        """Channels from the layer at 4 x 4 to the one next to the image."""
-        doublings = self.dataset.resolution.bit_length() - 3
-        return [min(self.most_channels, self.channels * 2**i) for i in range(doublings)][::-1]
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -134,24 +113,38 @@ def _doubled(x: Tensor) -> Tensor:
 
 
 @AUXILIARIES.register("resgan")
-class Resgan(GeneratorAuxiliary):
-    """Conditional generator trained with the hinge loss."""
+class Resgan(Gan):
+    """Conditional generator trained with the hinge loss.
 
-    Config = ResganConfig
+    `channels` are those next to the image; they double with every halving, up to `most_channels`.
+    """
 
+    name: Literal["resgan"] = "resgan"
+    beta1: float = Field(0.0, ge=0, lt=1)
+    most_channels: int = Field(256, ge=4)
+
+    @field_validator("dataset")
     @classmethod
-    def build(cls, config: AuxiliaryConfig, num_classes: int) -> ResganGenerator:
+    def _power_of_two(cls, dataset: DatasetSpec) -> DatasetSpec:
+        if dataset.resolution not in (16, 32, 64, 128, 256):
+            raise ValueError(f"resolution is {dataset.resolution}; this generator makes 16, 32, 64, 128 or 256 pixels")
+        return dataset
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels from the layer at 4 x 4 to the one next to the image."""
+        doublings = self.dataset.resolution.bit_length() - 3
+        return [min(self.most_channels, self.channels * 2**i) for i in range(doublings)][::-1]
+
+    def build(self, num_classes: int) -> ResganGenerator:
         """PyTorch's default initialisation, seeded."""
-        assert isinstance(config, ResganConfig)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            return ResganGenerator(config.latent_size, config.widths, num_classes).eval()
+            torch.manual_seed(self.seed)
+            return ResganGenerator(self.latent_size, self.widths, num_classes).eval()
 
-    @classmethod
-    def train(cls, config: AuxiliaryConfig, public: PublicImages, context: TrainContext) -> Generator:
+    def train(self, public: PublicImages, context: TrainContext) -> Generator:
         """See `Auxiliary.train`."""
-        assert isinstance(config, ResganConfig)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed + 1)
-            critic = ResganCritic(config.widths, public.num_classes)
-        return train_gan(config, cls.build(config, public.num_classes), critic, "hinge", public, context)
+            torch.manual_seed(self.seed + 1)
+            critic = ResganCritic(self.widths, public.num_classes)
+        return self.fit(self.build(public.num_classes), critic, "hinge", public, context)

@@ -1,14 +1,14 @@
 """What ROG (Yue et al. 2023) learns on public images: a low-dimensional space of images, and an enhancement network."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from gradleak.auxiliary.base import AUXILIARIES, Auxiliary, AuxiliaryConfig, PerImage, Samples, TrainContext, some
+from gradleak.auxiliary.base import AUXILIARIES, Auxiliary, PerImage, Samples, TrainContext, some
 from gradleak.auxiliary.training import training_steps
 from gradleak.data.roles import PublicImages, TuningImages
 from gradleak.resume import training_tensors
@@ -16,48 +16,17 @@ from gradleak.resume import training_tensors
 _JUDGED = 100
 
 
-class RogConfig(AuxiliaryConfig):
-    """`space`: images are represented by bicubic down-sampling, or by a learned autoencoder, `factor` times smaller.
-
-    The enhancement network sees decoded codes with noise of standard deviation up to `noise` and learns the image.
-    """
-
-    name: Literal["rog"] = "rog"
-    space: Literal["bicubic", "autoencoder"] = "bicubic"
-    factor: Literal[2, 4] = 2
-    code_channels: int = Field(3, ge=1)
-    channels: int = Field(32, ge=4)
-    blocks: int = Field(4, ge=1)
-    noise: float = Field(0.2, ge=0)
-    steps: int = Field(5000, ge=1)
-    batch_size: int = Field(32, ge=1)
-    lr: float = Field(1e-3, gt=0)
-
-    @model_validator(mode="after")
-    def _fits(self) -> "RogConfig":
-        if self.dataset.resolution % self.factor:
-            raise ValueError(f"resolution {self.dataset.resolution} is not a multiple of factor {self.factor}")
-        if self.space == "bicubic" and self.code_channels != 3:
-            raise ValueError("code_channels must be 3 where space is bicubic")
-        return self
-
-    def training_cost(self) -> float:
-        """Operations: three passes of all convolutions at full resolution."""
-        layers = 2 * self.blocks + 2 + (4 if self.space == "autoencoder" else 0)
-        return 3 * 18 * self.channels**2 * layers * self.dataset.resolution**2 * self.batch_size * self.steps
-
-
 class RogModel(nn.Module):
     """Codes (n, c, H/f, W/f) to images and back, and the enhancement of images (n, 3, H, W) in [0, 1]."""
 
-    def __init__(self, config: RogConfig) -> None:
+    def __init__(self, rog: "Rog") -> None:
         super().__init__()
-        learned = config.space == "autoencoder"
-        self.code_shape = (config.code_channels, *(2 * [config.dataset.resolution // config.factor]))
-        self.resolution = config.dataset.resolution
-        self.encoder: nn.Module = _encoder(config) if learned else Bicubic(self.resolution, 1 / config.factor)
-        self.decoder: nn.Module = _decoder(config) if learned else Bicubic(self.code_shape[-1], config.factor)
-        self.enhancer = Enhancer(config.channels, config.blocks)
+        learned = rog.space == "autoencoder"
+        self.code_shape = (rog.code_channels, *(2 * [rog.dataset.resolution // rog.factor]))
+        self.resolution = rog.dataset.resolution
+        self.encoder: nn.Module = _encoder(rog) if learned else Bicubic(self.resolution, 1 / rog.factor)
+        self.decoder: nn.Module = _decoder(rog) if learned else Bicubic(self.code_shape[-1], rog.factor)
+        self.enhancer = Enhancer(rog.channels, rog.blocks)
 
     def encode(self, images: Tensor) -> Tensor:
         """Codes (n, c, H/f, W/f) of images (n, 3, H, W) in [0, 1]."""
@@ -122,17 +91,17 @@ class _Block(nn.Module):
         return x + self.layers(x)
 
 
-def _encoder(config: RogConfig) -> nn.Module:
-    c, halvings = config.channels, config.factor.bit_length() - 1
+def _encoder(rog: "Rog") -> nn.Module:
+    c, halvings = rog.channels, rog.factor.bit_length() - 1
     parts: list[nn.Module] = [nn.Conv2d(3, c, 3, padding=1), nn.ReLU()]
     for _ in range(halvings):
         parts += [nn.Conv2d(c, c, 4, stride=2, padding=1), nn.ReLU()]
-    return nn.Sequential(*parts, nn.Conv2d(c, config.code_channels, 3, padding=1), nn.Tanh())
+    return nn.Sequential(*parts, nn.Conv2d(c, rog.code_channels, 3, padding=1), nn.Tanh())
 
 
-def _decoder(config: RogConfig) -> nn.Module:
-    c, doublings = config.channels, config.factor.bit_length() - 1
-    parts: list[nn.Module] = [nn.Conv2d(config.code_channels, c, 3, padding=1), nn.ReLU()]
+def _decoder(rog: "Rog") -> nn.Module:
+    c, doublings = rog.channels, rog.factor.bit_length() - 1
+    parts: list[nn.Module] = [nn.Conv2d(rog.code_channels, c, 3, padding=1), nn.ReLU()]
     for _ in range(doublings):
         parts += [nn.ConvTranspose2d(c, c, 4, stride=2, padding=1), nn.ReLU()]
     return nn.Sequential(*parts, nn.Conv2d(c, 3, 3, padding=1), nn.Tanh())
@@ -140,29 +109,56 @@ def _decoder(config: RogConfig) -> nn.Module:
 
 @AUXILIARIES.register("rog")
 class Rog(Auxiliary):
-    """Trains the autoencoder, if there is one, then the enhancement network, on the L1 distance."""
+    """Trains the autoencoder, if there is one, then the enhancement network, on the L1 distance.
 
-    Config = RogConfig
+    `space`: images are represented by bicubic down-sampling, or by a learned autoencoder, `factor` times smaller. The
+    enhancement network sees decoded codes with noise of standard deviation up to `noise` and learns the image.
+    """
 
-    @classmethod
-    def build(cls, config: AuxiliaryConfig, num_classes: int) -> RogModel:
+    name: Literal["rog"] = "rog"
+    space: Literal["bicubic", "autoencoder"] = "bicubic"
+    factor: Literal[2, 4] = 2
+    code_channels: int = Field(3, ge=1)
+    channels: int = Field(32, ge=4)
+    blocks: int = Field(4, ge=1)
+    noise: float = Field(0.2, ge=0)
+    steps: int = Field(5000, ge=1)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(1e-3, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.dataset.resolution % self.factor:
+            raise ValueError(f"resolution {self.dataset.resolution} is not a multiple of factor {self.factor}")
+        if self.space == "bicubic" and self.code_channels != 3:
+            raise ValueError("code_channels must be 3 where space is bicubic")
+        return self
+
+    @property
+    def total_steps(self) -> int:
+        """Training steps of both networks."""
+        return self.steps * (2 if self.space == "autoencoder" else 1)
+
+    def training_cost(self) -> float:
+        """Operations: three passes of all convolutions at full resolution."""
+        layers = 2 * self.blocks + 2 + (4 if self.space == "autoencoder" else 0)
+        return 3 * 18 * self.channels**2 * layers * self.dataset.resolution**2 * self.batch_size * self.steps
+
+    def build(self, num_classes: int) -> RogModel:
         """PyTorch's default initialisation, seeded; the enhancement network starts as the identity."""
-        assert isinstance(config, RogConfig)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            model = RogModel(config)
+            torch.manual_seed(self.seed)
+            model = RogModel(self)
         nn.init.zeros_(model.enhancer.last.weight)
         nn.init.zeros_(model.enhancer.last.bias)  # type: ignore[arg-type]
         return model.eval()
 
-    @classmethod
-    def train(cls, config: AuxiliaryConfig, public: PublicImages, context: TrainContext) -> RogModel:
+    def train(self, public: PublicImages, context: TrainContext) -> RogModel:
         """See `Auxiliary.train`."""
-        assert isinstance(config, RogConfig)
-        model = cls.build(config, public.num_classes).to(context.device).train()
-        if config.space == "autoencoder":
+        model = self.build(public.num_classes).to(context.device).train()
+        if self.space == "autoencoder":
             parts = [*model.encoder.parameters(), *model.decoder.parameters()]
-            _fit(config, "autoencoder", model, parts, public, context, lambda x, noise: model.decode(model.encode(x)))
+            self._fit("autoencoder", model, parts, public, context, lambda x, noise: model.decode(model.encode(x)))
 
         def enhanced(x: Tensor, noise: Tensor) -> Tensor:
             with torch.no_grad():
@@ -170,32 +166,24 @@ class Rog(Auxiliary):
                 coarse = model.decode(codes + noise)
             return model.enhancer(coarse.clamp(0, 1))
 
-        _fit(config, "enhancer", model, list(model.enhancer.parameters()), public, context, enhanced)
+        self._fit("enhancer", model, list(model.enhancer.parameters()), public, context, enhanced)
         return model.eval().cpu()
 
-    @classmethod
-    def samples(cls, config: AuxiliaryConfig, model: nn.Module, public: PublicImages, count: int) -> Samples:
+    def samples(self, model: nn.Module, public: PublicImages, count: int) -> Samples:
         """Public images beside their decoded noisy codes and the enhanced picture, in turn."""
-        assert isinstance(config, RogConfig)
         assert isinstance(model, RogModel)
         chosen = range(min(public.size, -(-count // 3)))
         images = public.images(chosen)
-        random = torch.Generator().manual_seed(config.seed)
+        random = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             codes = model.encode(images)
-            coarse = model.decode(codes + config.noise * torch.randn(codes.shape, generator=random)).clamp(0, 1)
+            coarse = model.decode(codes + self.noise * torch.randn(codes.shape, generator=random)).clamp(0, 1)
             fine = model.enhance(coarse)
         rows = torch.stack([images, coarse, fine], dim=1).flatten(0, 1)
         return Samples(rows, ["image", "decoded", "enhanced"] * len(images))
 
-    @classmethod
     def quality(
-        cls,
-        config: AuxiliaryConfig,
-        model: nn.Module,
-        public: PublicImages,
-        tuning: TuningImages,
-        lpips: PerImage,
+        self, model: nn.Module, public: PublicImages, tuning: TuningImages, lpips: PerImage
     ) -> dict[str, float]:
         """Mean LPIPS of held-out images to themselves decoded, and decoded and enhanced (no noise)."""
         assert isinstance(model, RogModel)
@@ -208,30 +196,23 @@ class Rog(Auxiliary):
             "lpips_enhanced": float(lpips(images, fine).mean()),
         }
 
-    @classmethod
-    def steps(cls, config: AuxiliaryConfig) -> int:
-        """Training steps of both networks."""
-        assert isinstance(config, RogConfig)
-        return config.steps * (2 if config.space == "autoencoder" else 1)
-
-
-def _fit(
-    config: RogConfig,
-    stage: str,
-    model: RogModel,
-    parameters: list[nn.Parameter],
-    public: PublicImages,
-    context: TrainContext,
-    output: Callable[[Tensor, Tensor], Tensor],
-) -> None:
-    """Minimise the L1 distance of `output(images, noise for their codes)` to the images over the given parameters."""
-    optimizer = torch.optim.Adam(parameters, lr=config.lr)
-    tensors = training_tensors({"model": model}, {"optimizer": optimizer})
-    for step, random in training_steps(config, config.steps, tensors, context, stage):
-        images = public.images(torch.randint(public.size, (config.batch_size,), generator=random)).to(context.device)
-        level = config.noise * torch.rand(len(images), 1, 1, 1, generator=random)
-        noise = level * torch.randn(len(images), *model.code_shape, generator=random)
-        optimizer.param_groups[0]["lr"] = config.lr * (1 - step / config.steps)
-        optimizer.zero_grad()
-        (output(images, noise.to(context.device)) - images).abs().mean().backward()
-        optimizer.step()
+    def _fit(
+        self,
+        stage: str,
+        model: RogModel,
+        parameters: list[nn.Parameter],
+        public: PublicImages,
+        context: TrainContext,
+        output: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        """Minimise the L1 distance of `output(images, noise for their codes)` to the images over some parameters."""
+        optimizer = torch.optim.Adam(parameters, lr=self.lr)
+        tensors = training_tensors({"model": model}, {"optimizer": optimizer})
+        for step, random in training_steps(self, self.steps, tensors, context, stage):
+            images = public.images(torch.randint(public.size, (self.batch_size,), generator=random)).to(context.device)
+            level = self.noise * torch.rand(len(images), 1, 1, 1, generator=random)
+            noise = level * torch.randn(len(images), *model.code_shape, generator=random)
+            optimizer.param_groups[0]["lr"] = self.lr * (1 - step / self.steps)
+            optimizer.zero_grad()
+            (output(images, noise.to(context.device)) - images).abs().mean().backward()
+            optimizer.step()

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig
+from gradleak.auxiliary.base import Auxiliary
 from gradleak.data.opening import open_view
 from gradleak.errors import UserError
 from gradleak.study.ids import auxiliary_id
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from gradleak.study.config import Config
 
 
-def load_auxiliary(auxiliary: AuxiliaryConfig, config: "Config", folder: Path) -> nn.Module:
+def load_auxiliary(auxiliary: Auxiliary, config: "Config", folder: Path) -> nn.Module:
     """A trained auxiliary model from a folder. Raises UserError if its file is missing or does not fit."""
     path = folder / f"{auxiliary_id(auxiliary, config)}.safetensors"
     dataset = open_view(auxiliary.dataset, config.data, config.cache)
-    model = AUXILIARIES[auxiliary.name].build(auxiliary, dataset.num_classes)
+    model = auxiliary.build(dataset.num_classes)
     try:
         model.load_state_dict(load_file(path))
     except FileNotFoundError:
@@ -32,11 +32,11 @@ def load_auxiliary(auxiliary: AuxiliaryConfig, config: "Config", folder: Path) -
     return model.eval()
 
 
-def auxiliary_loader(config: "Config", folder: Path) -> Callable[[AuxiliaryConfig], nn.Module]:
+def auxiliary_loader(config: "Config", folder: Path) -> Callable[[Auxiliary], nn.Module]:
     """The function that gives an attack its auxiliary models: `load_auxiliary`, each model read once."""
     loaded: dict[str, nn.Module] = {}
 
-    def load(auxiliary: AuxiliaryConfig) -> nn.Module:
+    def load(auxiliary: Auxiliary) -> nn.Module:
         if auxiliary.id not in loaded:
             loaded[auxiliary.id] = load_auxiliary(auxiliary, config, folder)
         return loaded[auxiliary.id]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import save_file
 
-from gradleak.auxiliary.base import AUXILIARIES, AuxiliaryConfig, TrainContext
+from gradleak.auxiliary.base import Auxiliary, TrainContext
 from gradleak.data.opening import open_view
 from gradleak.data.pictures import contact_sheet
 from gradleak.data.roles import PublicImages, TuningImages
@@ -25,7 +25,7 @@ _SHOWN = 60
 
 
 def write_auxiliary(
-    auxiliary: AuxiliaryConfig,
+    auxiliary: Auxiliary,
     config: "Config",
     out: Path,
     session: Session,
@@ -36,17 +36,16 @@ def write_auxiliary(
     Raises Stopped, with its state saved, once `session.stop()` is true.
     """
     started = time.time()
-    kind = AUXILIARIES[auxiliary.name]
     state = out.with_name(out.name + ".state")
     context = TrainContext(
         device=session.device,
         state=state / "training.safetensors",
         save_every_s=config.jobs.save_every_s,
-        progress=session.progress(auxiliary.title, kind.steps(auxiliary)),
+        progress=session.progress(auxiliary.title, auxiliary.total_steps),
         stop=session.stop,
     )
     dataset = open_view(auxiliary.dataset, config.data, config.cache)
-    model = kind.train(auxiliary, PublicImages(dataset), context)
+    model = auxiliary.train(PublicImages(dataset), context)
     with atomic(out) as temporary:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
     write_provenance(
@@ -62,13 +61,12 @@ def write_auxiliary(
         state.rmdir()
 
 
-def write_quality(auxiliary: AuxiliaryConfig, config: "Config", folder: Path, out: Path, sheet: Path) -> None:
+def write_quality(auxiliary: Auxiliary, config: "Config", folder: Path, out: Path, sheet: Path) -> None:
     """Write how good a trained model is as JSON, and pictures of what it has learned as PNG."""
-    kind = AUXILIARIES[auxiliary.name]
     dataset = open_view(auxiliary.dataset, config.data, config.cache)
     public, tuning = PublicImages(dataset), TuningImages(dataset)
     model = load_auxiliary(auxiliary, config, folder)
-    numbers = kind.quality(auxiliary, model, public, tuning, Lpips(config.cache))
+    numbers = auxiliary.quality(model, public, tuning, Lpips(config.cache))
     rounded = {name: round(value, 6) for name, value in numbers.items()}
     content: dict[str, Any] = {
         "auxiliary": auxiliary.model_dump(mode="json"),
@@ -76,10 +74,10 @@ def write_quality(auxiliary: AuxiliaryConfig, config: "Config", folder: Path, ou
         "quality": rounded,
     }
     write_text(out, json.dumps(content, indent=1) + "\n")
-    shown = kind.samples(auxiliary, model, public, _SHOWN)
+    shown = auxiliary.samples(model, public, _SHOWN)
     picture = contact_sheet(shown.images, shown.captions, columns=12)
     facts = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in rounded.items())
-    steps = kind.steps(auxiliary)
+    steps = auxiliary.total_steps
     origin = f"{public.size} public images, {steps} steps" if steps else "weights that others published"
     title = f"{auxiliary.title}: {origin}"
     with atomic(sheet) as temporary:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from gradleak.frozen import digest
 
 if TYPE_CHECKING:
-    from gradleak.auxiliary.base import AuxiliaryConfig
+    from gradleak.auxiliary.base import Auxiliary
     from gradleak.study.cell import Cell
     from gradleak.study.config import Config
 
@@ -20,7 +20,7 @@ def training_id(cell: "Cell", config: "Config") -> str:
     return digest([cell.training, source_of(cell.training_data.name, config)])
 
 
-def auxiliary_id(auxiliary: "AuxiliaryConfig", config: "Config") -> str:
+def auxiliary_id(auxiliary: "Auxiliary", config: "Config") -> str:
     """Id of an auxiliary model: its content and where its public images come from."""
     names = sorted({auxiliary.dataset.name, auxiliary.dataset.labels_of})
     return digest([auxiliary.id, [source_of(name, config) for name in names]])

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from gradleak.auxiliary.base import AuxiliaryConfig, parse_auxiliary
+from gradleak.auxiliary.base import Auxiliary, parse_auxiliary
 from gradleak.errors import UserError
 from gradleak.files import write_text
 from gradleak.specs import ModelSpec
@@ -54,7 +54,7 @@ class Plan:
     batches: dict[str, Batch]
     checkpoints: dict[str, str]
     trainings: dict[str, list[str]]
-    auxiliaries: dict[str, AuxiliaryConfig]
+    auxiliaries: dict[str, Auxiliary]
     experiments: dict[str, Any]
     title: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
@@ -101,8 +101,8 @@ class Plan:
         self.training_cell(training)
         return {self.cells[self.checkpoints[name]].model.round: name for name in self.trainings[training]}
 
-    def auxiliary(self, auxiliary: str) -> AuxiliaryConfig:
-        """The configuration of an auxiliary model. Raises UserError for an unknown id."""
+    def auxiliary(self, auxiliary: str) -> Auxiliary:
+        """An auxiliary model. Raises UserError for an unknown id."""
         if auxiliary not in self.auxiliaries:
             raise UserError(f"auxiliary model '{auxiliary}' is not in the plan of study '{self.study}'")
         return self.auxiliaries[auxiliary]
