@@ -35,7 +35,7 @@ def test_one_job_makes_all_rounds_and_goes_on_for_more(checkout):  # noqa: F811
     log = place.folder / f"{RESULTS}/logs/federate_training/{training}.log"
     untrained = next(name for name in plan.checkpoints if name not in plan.trainings[training])
     ran = snakemake(place, accuracy, f"{RESULTS}/checkpoints/{untrained}.safetensors")
-    assert sorted(ran) == ["fetch_data", "write_checkpoint", rule]
+    assert sorted(ran) == sorted(["fetch_data", "write_checkpoint", rule])
     assert "1 of 4\n" in log.read_text()
     names = plan.rounds(training).values()
     made = {name: (place.folder / f"{RESULTS}/checkpoints/{name}.safetensors").read_bytes() for name in names}
@@ -73,10 +73,10 @@ def test_only_batches_with_cells_that_ask_for_it_are_measured(tmp_path):
     assert asking != text
     (tmp_path / "asking.yaml").write_text(asking)
     workflow = Workflow(plan_of(tmp_path / "asking.yaml"))
-    assert workflow.measured == list(workflow.plan.batches)
-    assert Workflow(plan_of(ROOT / STUDY)).measured == []
-    files = workflow.smoothness_code(workflow.measured[0])
+    assert workflow.plan.smoothness_batches == list(workflow.plan.batches)
+    assert plan_of(ROOT / STUDY).smoothness_batches == []
+    files = workflow.smoothness_code(workflow.plan.smoothness_batches[0])
     for part in ("smoothness/igsa", "smoothness/estimate", "stages/smoothness", "models/convnet", "data/photos10"):
         assert any(file.endswith(f"src/gradleak/{part}.py") for file in files), part
     assert not any("gia_o" in file or "federated/training" in file for file in files)
-    assert workflow.minutes("measure_smoothness", workflow.measured[0]) == 11
+    assert workflow.minutes("measure_smoothness", workflow.plan.smoothness_batches[0]) == 11

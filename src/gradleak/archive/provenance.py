@@ -132,6 +132,8 @@ def sum_up(
     jobs: Mapping[str, dict[str, Job]],
 ) -> Provenance:
     """The provenance that these jobs give for the results of a plan's cells."""
+    jobs = {stage: jobs[stage] for stage in KEPT if jobs.get(stage)}
+    jobs, environments = _numbered(jobs, environments)
     ended = [job.finished for found in jobs.values() for job in found.values()]
     iterations: dict[str, set[int]] = {}
     for cell in plan.cells.values():
@@ -151,8 +153,23 @@ def sum_up(
         data=data,
         victims=victims,
         environments=environments,
-        jobs={stage: found for stage, found in jobs.items() if found},
+        jobs=jobs,
     )
+
+
+def _numbered(
+    jobs: dict[str, dict[str, Job]], environments: list[Environment]
+) -> tuple[dict[str, dict[str, Job]], list[Environment]]:
+    """Numbers environments in the order of the jobs that ran there, so that equal jobs give equal text."""
+    ran = [number for found in jobs.values() for job in found.values() for number in (job.environment, *job.again)]
+    new = {number: index for index, number in enumerate(dict.fromkeys(ran))}
+
+    def renamed(job: Job) -> Job:
+        again = [new[number] for number in job.again]
+        return job.model_copy(update={"environment": new[job.environment], "again": again})
+
+    renumbered = {stage: {name: renamed(job) for name, job in found.items()} for stage, found in jobs.items()}
+    return renumbered, [environments[number] for number in new]
 
 
 def jobs_of(plan: Plan) -> dict[str, Collection[str]]:
