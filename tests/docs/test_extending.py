@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
 BLOCK = r"`((?:src|workflow)/[a-z_/]+\.(?:py|yaml))`[^\n]*:\n\n```(?:python|yaml)\n(.*?)```"
 FILES = dict(re.findall(BLOCK, PAGE, re.DOTALL))
 STUDY = "workflow/studies/mine.yaml"
-FOLDERS = ("priors", "objectives", "attacks", "models", "post_processing", "data", "metrics")
+FOLDERS = ("priors", "objectives", "attacks", "models", "post_processing", "data", "metrics", "presentations")
 CELL = """
 dataset: {name: photos10, resolution: 16}
 model: {name: convnet, options: {channels: 4, stages: 1, layers: 1}}
@@ -56,7 +56,7 @@ for training in plan.trainings:
     out = ("--checkpoints", "checkpoints", "--out", f"trainings/{training}.parquet")
     run("federate", *given, "--training", training, *out)
 workflow = Workflow(plan)
-code = {"score": workflow.score_code(), "tables": workflow.table_code()}
+code = {"score": workflow.score_code(), "tables": workflow.table_code(), "figures": workflow.figure_code()}
 for checkpoint, cell in plan.checkpoints.items():
     if plan.cells[cell].model.round == 0:
         run("train", *given, "--checkpoint", checkpoint, "--out", f"checkpoints/{checkpoint}.safetensors")
@@ -64,7 +64,8 @@ for checkpoint, cell in plan.checkpoints.items():
 for batch in plan.batches:
     cells = plan.batch_cells(batch)
     name = f"{cells[0].model.name} {cells[0].attack.name}"
-    code[f"update {name}"], code[f"attack {name}"] = workflow.update_code(batch), workflow.reconstruct_code(batch)
+    for stage, files in (("update", workflow.update_code(batch)), ("attack", workflow.reconstruct_code(batch))):
+        code[f"{stage} {name}"] = sorted({*code.get(f"{stage} {name}", []), *files})
     places = ("--batch", batch, "--checkpoints", "checkpoints")
     run("update", *given, *places, "--out", f"updates/{batch}")
     run("reconstruct", *given, *places, "--updates", f"updates/{batch}", "--out", f"reconstructions/{batch}")
@@ -86,6 +87,7 @@ USED = {
     "post_processing/drop.py": {"update convnet gia-o", "attack convnet gia-o"},
     "data/stripes.py": MLP,
     "metrics/mae.py": {"score"},
+    "presentations/scatter.py": {"figures"},
 }
 
 
@@ -116,13 +118,19 @@ def place(tmp_path_factory, cache):
     return folder
 
 
+def rows(place, experiment):
+    """The rows of an experiment's cells, and the labels of these, in the plan's order."""
+    plan = json.loads((place / "plan.json").read_text())
+    cells = plan["experiments"][experiment]["cells"]
+    results = pd.read_parquet(place / "results.parquet").set_index("cell_id", drop=False)
+    return results.loc[[cell["cell_id"] for cell in cells]], [cell["labels"] for cell in cells]
+
+
 @pytest.fixture(scope="module")
 def own(place):
     """The rows of the experiment `own`, by its label `attack`."""
-    plan = json.loads((place / "plan.json").read_text())
-    labels = {cell["cell_id"]: cell["labels"]["attack"] for cell in plan["experiments"]["own"]["cells"]}
-    results = pd.read_parquet(place / "results.parquet").set_index("cell_id", drop=False)
-    return results.loc[list(labels)].set_index(pd.Index(labels.values()))
+    results, labels = rows(place, "own")
+    return results.set_index(pd.Index([own["attack"] for own in labels]))
 
 
 def pictures(place, cell):
@@ -204,8 +212,27 @@ def test_the_metric_is_in_results_tables_and_figures_under_its_label(place, own)
 
 
 def test_the_figures_show_them(place):
-    for name in ("own_bars", "own_gallery", "fig11_tradeoff"):
+    for name in ("own_bars", "own_gallery", "fig11_tradeoff", "metrics_scatter"):
         assert (place / f"shown/{name}.png").stat().st_size > 5_000
+
+
+def test_the_figure_has_a_point_per_trial_in_picture_numbers_and_caption(place):
+    results, _ = rows(place, "metrics")
+    points = pd.read_csv(place / "shown/metrics_scatter.csv")
+    assert list(points) == ["attack_descent_iterations", "mae", "lpips"]
+    assert points.to_numpy() == pytest.approx(results[list(points)].to_numpy(), abs=1e-6)
+    assert points.groupby("attack_descent_iterations").size().to_dict() == {10: 16, 30: 16, 100: 16}
+    means = points.groupby("attack_descent_iterations").mean()
+    assert (means.loc[100] < means.loc[30]).all()
+    assert (means.loc[30] < means.loc[10]).all()
+    assert (place / "shown/metrics_scatter.txt").read_text() == (
+        "Two metrics of the same reconstructions. Every point is one of 48 trials. All values come from study mine.\n"
+    )
+    with Image.open(place / "shown/metrics_scatter.png") as picture:
+        assert picture.size == (round(300 * 3.35), round(300 * 2.3))
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(2**16)}
+    assert {(0, 114, 178), (230, 159, 0), (0, 158, 115)} <= colours  # one for each number of iterations
+    assert (place / "shown/metrics_scatter.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_an_attack_on_one_cell_has_the_defense_in_its_columns(place):
@@ -220,8 +247,7 @@ def test_figure_11_shows_the_defense_with_the_accuracy_of_a_training_under_it(pl
     points = pd.read_csv(place / "shown/fig11_tradeoff.csv", keep_default_na=False).set_index("technique")
     assert list(points.index) == ["None", "Quantization", "Dropping"]
     assert points["strength"].tolist() == ["-", "2-bit", "0.5"]
-    results = pd.read_parquet(place / "results.parquet")
-    results = results[results["model_name"] == "convnet"].set_index("technique")
+    results = rows(place, "fig11")[0].set_index("technique")
     assert results["model_training_post_processing"].tolist() == ["none", "qsgd", "drop"]
     losses = [pd.read_parquet(path)["loss"].iloc[-1] for path in (place / "trainings").glob("*.parquet")]
     assert len(set(losses)) == 3
