@@ -33,6 +33,7 @@ from gradleak.models.base import build_model
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
 from gradleak.specs import ClientSpec, ModelSpec
+from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
 from gradleak.study.config import load_config
 from gradleak.study.cost import forward_flops, operations
@@ -245,7 +246,7 @@ def strength(run: Run) -> None:
             continue
         begun = time.perf_counter()
         with run.case(name), tempfile.TemporaryDirectory() as folder:
-            frames.append(recompute(plan_of(cells, config), Path(folder), run.device, lambda *_: lambda done: None))
+            frames.append(recompute(plan_of(cells, config), Path(folder), Session(run.device)))
             seconds = time.perf_counter() - begun
             slowest = max(slowest, seconds)
             run.note(name, {**_closeness(frames[-1]), "seconds": round(seconds, 1)})
