@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from gradleak.errors import UserError
+from gradleak.pipeline.stages import RULES
 from gradleak.workflow import Workflow, take_former_names
 
 try:
@@ -34,21 +35,24 @@ wildcard_constraints:
     title="[^_/]+",
 
 
+def result(rule, name):
+    """The file that a rule's job writes of what has this name, as the table of stages says."""
+    return f"{RESULTS}/{RULES[rule].output.format(name)}"
+
+
 def checkpoints(wildcards):
     """The checkpoints that a batch attacks."""
-    folder = f"{RESULTS}/checkpoints"
-    return [f"{folder}/{name}.safetensors" for name in STUDY.plan.batches[wildcards.batch].checkpoints]
+    return [result("write_checkpoint", name) for name in STUDY.plan.batches[wildcards.batch].checkpoints]
 
 
 def datasets(wildcards):
     """The data sets whose images a batch attacks."""
-    return [f"{RESULTS}/data/{name}.json" for name in STUDY.datasets(wildcards.batch)]
+    return [result("fetch_data", name) for name in STUDY.datasets(wildcards.batch)]
 
 
 def auxiliaries(wildcards):
     """The models trained on public images that the attacks of a batch use."""
-    folder = f"{RESULTS}/auxiliary"
-    return [f"{folder}/{name}.safetensors" for name in STUDY.plan.batches[wildcards.batch].auxiliaries]
+    return [result("pretrain_auxiliary", name) for name in STUDY.plan.batches[wildcards.batch].auxiliaries]
 
 
 def grown(value):

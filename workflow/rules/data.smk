@@ -21,7 +21,7 @@ rule fetch_data:
         plan=ancient(PLAN),
         code=STUDY.data_code(),
     output:
-        f"{RESULTS}/data/{{dataset}}.json",
+        result("fetch_data", "{dataset}"),
     log:
         f"{RESULTS}/logs/fetch_data/{{dataset}}.log",
     conda:

@@ -5,10 +5,10 @@ rule write_checkpoint:
     """Write the untrained global model, round 0."""
     input:
         plan=ancient(PLAN),
-        data=lambda wildcards: f"{RESULTS}/data/{STUDY.checkpoint_cell(wildcards.checkpoint).dataset.name}.json",
+        data=lambda wildcards: result("fetch_data", STUDY.checkpoint_cell(wildcards.checkpoint).dataset.name),
         code=lambda wildcards: STUDY.checkpoint_code(wildcards.checkpoint),
     output:
-        f"{RESULTS}/checkpoints/{{checkpoint}}.safetensors",
+        result("write_checkpoint", "{checkpoint}"),
     log:
         f"{RESULTS}/logs/write_checkpoint/{{checkpoint}}.log",
     benchmark:
@@ -33,11 +33,11 @@ for _training in STUDY.plan.trainings:
             f"federate_training_{_training}"
         input:
             plan=ancient(PLAN),
-            data=f"{RESULTS}/data/{STUDY.plan.training_cell(_training).training_data.name}.json",
+            data=result("fetch_data", STUDY.plan.training_cell(_training).training_data.name),
             code=STUDY.federate_code(_training),
         output:
-            accuracy=f"{RESULTS}/trainings/{_training}.parquet",
-            checkpoints=[f"{RESULTS}/checkpoints/{name}.safetensors" for name in STUDY.plan.trainings[_training]],
+            accuracy=result("federate_training", _training),
+            checkpoints=[result("write_checkpoint", name) for name in STUDY.plan.trainings[_training]],
         log:
             f"{RESULTS}/logs/federate_training/{_training}.log",
         benchmark:

@@ -7,10 +7,10 @@ rule collect_results:
         plan=PLAN,
         shards=expand(rules.score_batch.output.shard, batch=STUDY.plan.batches),
         smoothness=expand(rules.measure_smoothness.output[0], batch=STUDY.plan.smoothness_batches),
-        trainings=expand(f"{RESULTS}/trainings/{{training}}.parquet", training=STUDY.plan.trainings),
+        trainings=[result("federate_training", name) for name in STUDY.plan.trainings],
         code=STUDY.collect_code(),
     output:
-        f"{RESULTS}/results.parquet",
+        result("collect_results", ""),
     log:
         f"{RESULTS}/logs/collect_results.log",
     conda:
@@ -32,7 +32,7 @@ rule collect_images:
         shards=expand(rules.score_batch.output.images, batch=STUDY.plan.batches),
         code=STUDY.collect_code(),
     output:
-        f"{RESULTS}/images.parquet",
+        result("collect_images", ""),
     log:
         f"{RESULTS}/logs/collect_images.log",
     conda:

@@ -5,10 +5,10 @@ rule pretrain_auxiliary:
     """Train a generator or an enhancement network; a killed job goes on from its last saved state."""
     input:
         plan=ancient(PLAN),
-        data=lambda wildcards: f"{RESULTS}/data/{STUDY.plan.auxiliaries[wildcards.auxiliary].dataset.name}.json",
+        data=lambda wildcards: result("fetch_data", STUDY.plan.auxiliaries[wildcards.auxiliary].dataset.name),
         code=lambda wildcards: STUDY.pretrain_code(wildcards.auxiliary),
     output:
-        f"{RESULTS}/auxiliary/{{auxiliary}}.safetensors",
+        result("pretrain_auxiliary", "{auxiliary}"),
     log:
         f"{RESULTS}/logs/pretrain_auxiliary/{{auxiliary}}.log",
     benchmark:

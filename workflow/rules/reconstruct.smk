@@ -10,7 +10,7 @@ rule reconstruct_batch:
         auxiliaries=auxiliaries,
         code=lambda wildcards: STUDY.reconstruct_code(wildcards.batch),
     output:
-        f"{RESULTS}/reconstructions/{{batch}}.safetensors",
+        result("reconstruct_batch", "{batch}"),
     log:
         f"{RESULTS}/logs/reconstruct_batch/{{batch}}.log",
     benchmark:
@@ -38,7 +38,7 @@ rule score_batch:
         backbone=rules.fetch_lpips.output[0],
         code=STUDY.score_code(),
     output:
-        shard=f"{RESULTS}/shards/{{batch}}.parquet",
+        shard=result("score_batch", "{batch}"),
         images=f"{RESULTS}/images/{{batch}}.parquet",
     log:
         f"{RESULTS}/logs/score_batch/{{batch}}.log",

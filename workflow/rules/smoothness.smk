@@ -9,7 +9,7 @@ rule measure_smoothness:
         checkpoints=checkpoints,
         code=lambda wildcards: STUDY.smoothness_code(wildcards.batch),
     output:
-        f"{RESULTS}/smoothness/{{batch}}.parquet",
+        result("measure_smoothness", "{batch}"),
     log:
         f"{RESULTS}/logs/measure_smoothness/{{batch}}.log",
     benchmark:

@@ -9,7 +9,7 @@ rule compute_updates:
         checkpoints=checkpoints,
         code=lambda wildcards: STUDY.update_code(wildcards.batch),
     output:
-        temp(f"{RESULTS}/updates/{{batch}}.safetensors"),
+        temp(result("compute_updates", "{batch}")),
     log:
         f"{RESULTS}/logs/compute_updates/{{batch}}.log",
     benchmark:
