@@ -19,22 +19,26 @@ the interval is little more than their range."""
 class Comparison:
     """A baseline compared with something else.
 
-    count_baseline, count_against: number of images (pairs: the same). baseline, against: means. difference:
-    against - baseline. low, high: its 95 % interval, NaN below `LEAST` values. p: two-sided, of `test`.
+    count_baseline, count_against: number of images (pairs: the same). baseline, against: means. low, high:
+    the 95 % interval of their difference, NaN below `LEAST` values. p: two-sided, of `test`.
     """
 
     count_baseline: int
     count_against: int
     baseline: float
     against: float
-    difference: float
     low: float
     high: float
     p: float
     test: Literal["wilcoxon", "mann-whitney"]
 
     @property
-    def sign(self) -> "Side":
+    def difference(self) -> float:
+        """The mean of `against` less that of the baseline."""
+        return self.against - self.baseline
+
+    @property
+    def sign(self) -> Side:
         """Whether `against` is higher or lower than the baseline: only where the interval excludes 0."""
         return side(self.low, self.high)
 
@@ -47,23 +51,23 @@ def compare_pairs(baseline: ArrayLike, against: ArrayLike) -> Comparison:
     """
     from scipy.stats import wilcoxon
 
-    first, second = _arrays(baseline, against)
+    first, second = _samples(baseline, against)
     if len(first) != len(second):
         raise ValueError(f"pairs: {len(first)} and {len(second)} values, must be as many")
     differences = second - first
     p = float(wilcoxon(differences).pvalue) if differences.any() else 1.0
-    low, high = mean_interval(differences)
-    return _comparison(first, second, low, high, p, "wilcoxon")
+    means = float(first.mean()), float(second.mean())
+    return Comparison(len(first), len(second), *means, *mean_interval(differences), p, "wilcoxon")
 
 
 def compare_groups(baseline: ArrayLike, against: ArrayLike) -> Comparison:
     """Compare two independent samples; p from the Mann-Whitney U test. Raises ValueError for an empty one."""
     from scipy.stats import mannwhitneyu
 
-    first, second = _arrays(baseline, against)
+    first, second = _samples(baseline, against)
     p = float(mannwhitneyu(second, first, alternative="two-sided").pvalue)
-    low, high = difference_interval(first, second)
-    return _comparison(first, second, low, high, p, "mann-whitney")
+    means = float(first.mean()), float(second.mean())
+    return Comparison(len(first), len(second), *means, *difference_interval(first, second), p, "mann-whitney")
 
 
 def side(low: float, high: float) -> Side:
@@ -73,7 +77,7 @@ def side(low: float, high: float) -> Side:
 
 def mean_interval(values: ArrayLike) -> tuple[float, float]:
     """The 95 % interval of the mean of values (n,). NaN below `LEAST`."""
-    return _interval((np.asarray(values, dtype=float),), _mean)
+    return _interval((np.asarray(values, dtype=float),), np.mean)
 
 
 def difference_interval(baseline: ArrayLike, against: ArrayLike) -> tuple[float, float]:
@@ -81,15 +85,11 @@ def difference_interval(baseline: ArrayLike, against: ArrayLike) -> tuple[float,
     return _interval((np.asarray(against, dtype=float), np.asarray(baseline, dtype=float)), _mean_difference)
 
 
-def _arrays(baseline: ArrayLike, against: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _samples(baseline: ArrayLike, against: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     first, second = np.asarray(baseline, dtype=float), np.asarray(against, dtype=float)
     if not len(first) or not len(second):
         raise ValueError("a sample is empty")
     return first, second
-
-
-def _mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    return values.mean(axis=axis)
 
 
 def _mean_difference(against: np.ndarray, baseline: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -119,17 +119,8 @@ def _interval(samples: tuple[np.ndarray, ...], statistic: object) -> tuple[float
     return float(found.low), float(found.high)
 
 
-def _comparison(
-    first: np.ndarray, second: np.ndarray, low: float, high: float, p: float, test: Literal["wilcoxon", "mann-whitney"]
-) -> Comparison:
-    means = float(first.mean()), float(second.mean())
-    return Comparison(len(first), len(second), *means, means[1] - means[0], low, high, p, test)
-
-
 LEAST_POINTS = 4
 """Fewest points with a correlation: the interval's standard error divides by the root of n - 3."""
-
-RESAMPLES = 9999
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from gradleak.errors import UserError
 from gradleak.metrics.rates import batch_reconstruction_rate, worst_sample_reconstruction_rate
 
 #: Metrics computed from all restarts of a cell.
-RATES = ("brr", "wsrr")
+RATES = {"brr": batch_reconstruction_rate, "wsrr": worst_sample_reconstruction_rate}
 
 
 def select(results: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
@@ -125,12 +125,12 @@ def _key(rows: pd.DataFrame, experiment: Experiment, key: str) -> pd.Series:
 def _value(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
     cells = experiment.cells["cell_id"]
     if name in RATES:
-        return cells.map(_rate(rows, experiment, name)).astype(float)
-    if name in experiment.labels:
         try:
-            return experiment.cells[name].astype(float)
-        except (TypeError, ValueError):
-            raise UserError(f"experiment '{experiment.name}': label '{name}' is not numeric") from None
+            return cells.map(RATES[name](rows)).astype(float)
+        except (KeyError, ValueError) as error:
+            raise UserError(f"experiment '{experiment.name}': '{name}' cannot be computed ({error})") from None
+    if name in experiment.labels:
+        return _numbers(experiment.cells[name], f"experiment '{experiment.name}': label '{name}'")
     if name not in rows.columns:
         raise unknown_column(rows, experiment, name)
     if not pd.api.types.is_numeric_dtype(rows[name]) or pd.api.types.is_bool_dtype(rows[name]):
@@ -139,14 +139,6 @@ def _value(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
     # skipna=False: an image without a value must show, not be averaged away.
     means = chosen.groupby("cell_id")[name].agg(lambda values: values.mean(skipna=False))
     return cells.map(means).astype(float)
-
-
-def _rate(rows: pd.DataFrame, experiment: Experiment, name: str) -> pd.Series:
-    rate = batch_reconstruction_rate if name == "brr" else worst_sample_reconstruction_rate
-    try:
-        return rate(rows)
-    except (KeyError, ValueError) as error:
-        raise UserError(f"experiment '{experiment.name}': '{name}' cannot be computed ({error})") from None
 
 
 def unknown_column(rows: pd.DataFrame, experiment: Experiment, name: str) -> UserError:
@@ -175,15 +167,16 @@ def image_table(results: pd.DataFrame, experiment: Experiment, keys: list[str], 
     chosen = rows[rows["chosen"].astype(bool)].copy()
     source = [c for c in chosen.columns if c.startswith("dataset_") and c != "dataset_resolution"]
     chosen[UNIT] = chosen.groupby([*source, "image"], sort=False, dropna=False).ngroup()
-    for name in [*keys, *values]:
+    names = list(dict.fromkeys([*keys, *values]))
+    for name in names:
         if name in RATES:
             raise UserError(f"{where}: '{name}' is a rate of a cell, not a value of an image")
         if name not in experiment.labels and (name not in chosen.columns or name in ("cell_id", UNIT)):
             raise unknown_column(rows, experiment, name)
     own = chosen.drop(columns=[label for label in experiment.labels if label in chosen.columns])
     table = experiment.cells.astype({"cell_id": str}).merge(own.astype({"cell_id": str}), on="cell_id", how="left")
-    table = table[["cell_id", UNIT, *dict.fromkeys([*keys, *values])]].copy()
-    for name in dict.fromkeys([*keys, *values]):
+    table = table[["cell_id", UNIT, *names]].copy()
+    for name in names:
         empty = table["cell_id"][table[name].isna()]
         if len(empty):
             raise UserError(f"{where}: cell {empty.iloc[0]} has no value for '{name}'")
