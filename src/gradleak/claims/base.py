@@ -45,14 +45,14 @@ class ClaimData:
 class Sample:
     """The values of a statistic: one per unit (as a rule, per trial), which are taken as independent.
 
-    name: what tells it from a statistic's other samples, or nothing. values: (n,). baseline: (m,), where the effect is
-    the difference of two independent groups' means, else None. cells: ids of the cells that were read.
+    values: (n,). cells: ids of the cells that were read. baseline: (m,), where the effect is the difference of two
+    independent groups' means, else None. name: what tells it from a statistic's other samples, or nothing.
     """
 
-    name: str
     values: np.ndarray
-    baseline: np.ndarray | None = None
     cells: tuple[str, ...] = ()
+    baseline: np.ndarray | None = None
+    name: str = ""
 
     @property
     def effect(self) -> float:

@@ -1,8 +1,9 @@
 """Every number that the paper published (Tables 1 to 6) beside the study's: difference and verdict of either."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -74,7 +75,9 @@ class Agreement:
 class _Ours:
     experiment: str
     setting: str
-    row: dict[str, object]
+    value: float
+    std: float
+    trials: int
     baseline: float
 
 
@@ -87,15 +90,14 @@ def published_lines(data: ClaimData) -> list[Line]:
     lines: list[Line] = []
     for name in published_names():
         table = published(name)
-        shows = list(_shows(data, name))
-        ours = [(paper, _ours(data, experiment, shown, paper)) for experiment, shown, paper in shows]
+        ours = [(paper, _ours(data, experiment, shown, paper)) for experiment, shown, paper in _shows(data, name)]
         for row in table.to_dict("records"):
-            printed = {str(key): value for key, value in row.items()}
-            found: list[_Ours | None] = []
+            line = _line(table, row)
+            found = []
             for paper, entries in ours:
-                known = {source: printed[label] for label, source in paper.sources.items()}
-                found += entries.get(paper.key(known, str(printed["metric"])), [])
-            lines += [_line(name, table, printed, entry) for entry in found or [None]]
+                known = {source: row[label] for label, source in paper.sources.items()}
+                found += [_beside(line, entry) for entry in entries.get(paper.key(known, line.metric), [])]
+            lines += found or [line]
     return lines
 
 
@@ -129,7 +131,8 @@ def _ours(
     keys = [*table.keys, *paper.beside(table.keys)]
     cells = cell_table(data.results, experiment, keys, list(table.values))
     own = [key for key in table.keys if key not in paper.sources.values()]
-    rows = summarise(cells, keys, list(table.values)).to_dict("records")
+    entries = summarise(cells, keys, list(table.values)).to_dict("records")
+    rows = [{str(key): value for key, value in entry.items()} for entry in entries]
     rest = [key for key in keys if key != table.columns]
     reference = BASELINES.get(paper.name)
     baselines = {
@@ -139,38 +142,35 @@ def _ours(
     }
     found: dict[tuple[str, ...] | None, list[_Ours]] = {}
     for row in rows:
-        known = {str(key): value for key, value in row.items()}
-        setting = ", ".join(f"{table.heading(key)} {table.shown(known[key])}" for key in own)
+        setting = ", ".join(f"{table.heading(key)} {table.shown(row[key])}" for key in own)
         base = baselines.get((*(row[key] for key in rest), row["metric"]), math.nan)
-        key = paper.key(known, str(row["metric"]))
-        found.setdefault(key, []).append(_Ours(experiment.name, setting, known, base))
+        ours = _Ours(experiment.name, setting, float(row["value"]), float(row["std"]), int(row["trials"]), base)
+        found.setdefault(paper.key(row, row["metric"]), []).append(ours)
     return found
 
 
-def _line(name: str, table: pd.DataFrame, printed: dict[str, object], ours: _Ours | None) -> Line:
-    labels = ", ".join(str(printed[label]) for label in published_labels(table))
-    metric, column, value = str(printed["metric"]), str(printed["column"]), _number(printed["value"])
+def _line(table: pd.DataFrame, row: Mapping[Hashable, Any]) -> Line:
+    """The line of a published number, by itself."""
+    name, metric = row["table"], row["metric"]
     baseline = math.nan
     if name in BASELINES:
         same = (table["column"] == BASELINES[name]) & (table["metric"] == metric)
         baseline = float(table["value"][same].iloc[0])
-    verdict = _verdict(name, metric, column, value, baseline)
-    if ours is None:
-        return Line(name, labels, column, metric, value, paper_verdict=verdict)
-    found = _number(ours.row["value"])
-    return Line(
-        name,
-        labels,
-        column,
-        metric,
-        value,
-        ours.experiment,
-        ours.setting,
-        found,
-        _number(ours.row["std"]),
-        int(_number(ours.row["trials"])),
-        verdict,
-        _verdict(name, metric, column, found, ours.baseline),
+    labels = ", ".join(row[label] for label in published_labels(table))
+    verdict = _verdict(name, metric, row["column"], row["value"], baseline)
+    return Line(name, labels, row["column"], metric, row["value"], paper_verdict=verdict)
+
+
+def _beside(line: Line, ours: _Ours) -> Line:
+    """The line with an entry of the study beside the published number."""
+    return replace(
+        line,
+        experiment=ours.experiment,
+        setting=ours.setting,
+        value=ours.value,
+        std=ours.std,
+        trials=ours.trials,
+        our_verdict=_verdict(line.table, line.metric, line.column, ours.value, ours.baseline),
     )
 
 
@@ -183,8 +183,3 @@ def _verdict(table: str, metric: str, column: str, value: float, baseline: float
     if column == BASELINES[table] or math.isnan(baseline):
         return ""
     return "better" if value < baseline else "worse" if value > baseline else "same"
-
-
-def _number(value: object) -> float:
-    assert isinstance(value, int | float)
-    return float(value)

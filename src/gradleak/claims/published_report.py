@@ -30,23 +30,13 @@ def published_csv(lines: list[Line], data: ClaimData) -> str:
 
 def published_md(lines: list[Line], data: ClaimData) -> str:
     """Agreement per table, then all numbers."""
-    heading = [
-        "table",
-        "metric",
-        "published",
-        "of these here",
-        "verdicts",
-        "agree",
-        "rank correlation",
-        "interval",
-        "p",
-    ]
-    rows = [[*_agreement(found)] for found in agreements(lines)]
+    titles = ["table", "metric", "published", "of these here", "verdicts", "agree", "rank correlation", "interval", "p"]
+    rows = [_agreement(found) for found in agreements(lines)]
     entries = [[*_entry(line), line.setting.replace("$", "")] for line in lines]
     all_heading = [*_HEAD, "trials", "paper says", "we say", "setting"]
     return (
         f"# The paper's numbers beside those of study `{data.study}`\n\n{_caption(data)}\n\n"
-        + markup.markdown_table(heading, rows, heading[2:])
+        + markup.markdown_table(titles, rows, titles[2:])
         + "\n## All published numbers\n\n"
         + markup.markdown_table(all_heading, entries, ["published", "ours", "difference", "trials"])
     )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table as RichTable
 
 from gradleak.analysis.statistics import LEAST
@@ -40,7 +41,7 @@ def claims_md(verdicts: list[Verdict], data: ClaimData) -> str:
             f"`{verdict.claim.id}`",
             verdict.claim.text,
             verdict.claim.where,
-            f"{_plain(verdict.claim.statistic.effect)}: {verdict.claim.rule}",
+            f"{verdict.claim.statistic.effect.replace('$', '')}: {verdict.claim.rule}",
             _effect(verdict),
             _interval(verdict),
             str(verdict.units) if verdict.units else "",
@@ -80,14 +81,14 @@ def terminal(verdicts: list[Verdict], data: ClaimData) -> RichTable:
     for verdict in verdicts:
         found.add_row(
             *(verdict.claim.id, _effect(verdict), _interval(verdict), verdict.claim.rule),
-            *(str(verdict.units or ""), f"[{COLOURS[verdict.word]}]{verdict.word}[/]", _rich(verdict.reason)),
+            *(str(verdict.units or ""), f"[{COLOURS[verdict.word]}]{verdict.word}[/]", escape(verdict.reason)),
         )
     return found
 
 
 def summary(verdicts: list[Verdict]) -> str:
     """How many claims have which verdict, as a sentence."""
-    found = counts(verdicts)
+    found = counts([verdict.word for verdict in verdicts])
     return f"Of {len(verdicts)} claims: " + ", ".join(f"{count} {word}" for word, count in found.items()) + "."
 
 
@@ -96,14 +97,6 @@ def _honest(data: ClaimData) -> str:
         f"All numbers are those of study {data.named}: verdicts hold for its data, models and iterations, which need"
         " not be the paper's."
     )
-
-
-def _rich(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", "")
 
 
 def _effect(verdict: Verdict) -> str:

@@ -1,7 +1,7 @@
 """Choosing the cells of an experiment that a statistic reads, and the trial to which each belongs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
 import pandas as pd
@@ -56,6 +56,11 @@ def among(value: object, choice: tuple[str, ...] | Range) -> bool:
     return as_text(value).casefold() in {item.casefold() for item in choice}
 
 
+def are_among(column: pd.Series, choice: tuple[str, ...] | Range) -> pd.Series:
+    """`among` for each value of a column."""
+    return column.map(lambda value: among(value, choice)).astype(bool)
+
+
 class CellStatistic(Statistic):
     """A statistic of the cells of one experiment.
 
@@ -107,26 +112,26 @@ class CellStatistic(Statistic):
     def _choose(self, table: pd.DataFrame) -> pd.Series:
         chosen = pd.Series(True, index=table.index)
         for key, choice in self.where.items():
-            own = table[key].map(lambda value, choice=choice: among(value, choice)).astype(bool)
+            own = are_among(table[key], choice)
             if not (chosen & own).any():
                 named = str(choice) if isinstance(choice, Range) else ", ".join(choice)
                 has = ", ".join(as_text(value) for value in dict.fromkeys(table[key][chosen]))
                 raise UntestedError(f"experiment '{self.experiment}' has no cells with {key} {named} (has {has})")
             chosen &= own
         for key, choice in self.without.items():
-            chosen &= ~table[key].map(lambda value, choice=choice: among(value, choice)).astype(bool)
+            chosen &= ~are_among(table[key], choice)
         if not chosen.any():
             raise UntestedError(f"experiment '{self.experiment}' has no cells without {', '.join(self.without)}")
         return chosen
 
 
+@dataclass(frozen=True)
 class Cells:
     """Chosen cells: `table`, one row per cell; `unit`, its columns that tell units apart; `extra`, optional ones."""
 
-    def __init__(self, table: pd.DataFrame, unit: list[str], extra: list[str]) -> None:
-        self.table = table
-        self.unit = unit
-        self.extra = extra
+    table: pd.DataFrame
+    unit: list[str]
+    extra: list[str]
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -1,17 +1,17 @@
 """The verdict on a claim: where the interval of its statistic lies."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from gradleak.analysis.scale import scale
 from gradleak.analysis.statistics import LEAST, side
 from gradleak.claims.base import ClaimData, Sample, UntestedError
 from gradleak.claims.ledger import Claim
 
-VERDICTS = ("supported", "not supported", "undecided", "not tested")
 Word = Literal["supported", "not supported", "undecided", "not tested"]
+VERDICTS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def judge_all(claims: Iterable[Claim], data: ClaimData) -> list[Verdict]:
     return [judge(claim, data) for claim in claims]
 
 
-def counts(verdicts: list[Verdict]) -> dict[str, int]:
-    """How many claims have each verdict."""
-    return {word: sum(verdict.word == word for verdict in verdicts) for word in VERDICTS}
+def counts(words: Sequence[str]) -> dict[str, int]:
+    """How many claims have each verdict, in the order of `VERDICTS`. words: a verdict per claim."""
+    return {word: words.count(word) for word in VERDICTS}
 
 
 def _word(claim: Claim, low: float, high: float) -> Word:

@@ -1,6 +1,6 @@
 """Verdicts of `claims.csv` for the page: counts, one row per claim, and the interval as a small drawing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,11 +53,6 @@ class ClaimRow:
 def claim_rows(path: Path, links: Mapping[str, str]) -> list[ClaimRow]:
     """All claims of a file; links: ids in the page by what a claim reads. Raises UserError for a bad file."""
     return [_row(line, path, links) for line in read_csv(path, MADE_BY, _COLUMNS)]
-
-
-def verdict_counts(rows: Sequence[ClaimRow]) -> dict[str, int]:
-    """How many claims have each verdict, in the order of `VERDICTS`."""
-    return {word: sum(row.verdict == word for row in rows) for word in VERDICTS}
 
 
 def _row(line: dict[str, str], path: Path, links: Mapping[str, str]) -> ClaimRow:

@@ -9,11 +9,12 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from gradleak.analysis.scale import scale
+from gradleak.claims.verdict import counts
 from gradleak.pipeline.stages import GROUPS
 from gradleak.presentations.read import read_plan, read_table
 from gradleak.presentations.write import has_pictures
 from gradleak.report import published
-from gradleak.report.claims import claim_rows, verdict_counts
+from gradleak.report.claims import claim_rows
 from gradleak.report.entries import Entry, experiment_entry
 from gradleak.report.extras import auxiliary_entries, first_noted, survey_entries, theory_entries
 from gradleak.report.graph import draw, rules_of
@@ -74,7 +75,7 @@ def render(folders: Folders) -> str:
             cells=len(plan.cells),
             experiments=len(experiments),
             claims=claims,
-            counts=verdict_counts(claims),
+            counts=counts([row.verdict for row in claims]),
             claims_of={entry.anchor: [row for row in claims if row.link == entry.anchor] for entry in entries},
             agreement=published.agreement_table(lines),
             agreed=published.agreed(lines),

@@ -52,7 +52,7 @@ class DefendedStatistic(CellStatistic):
 
     def sample(self, values: pd.Series, cells: tuple[str, ...]) -> Sample:
         """A value per unit from one per unit and setting."""
-        return Sample("", values.groupby(level="unit").mean().to_numpy(float), None, cells)
+        return Sample(values.groupby(level="unit").mean().to_numpy(float), cells)
 
     def _of_setting(self, unit: object, setting: object, points: pd.DataFrame) -> list[dict[str, object]]:
         bare = points[points[self.technique] == self.none]

@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
-from gradleak.claims.selection import Cells, CellStatistic, Values, among, shown
+from gradleak.claims.selection import Cells, CellStatistic, Values, are_among, shown
 from gradleak.presentations.base import as_text
 
 
@@ -40,29 +40,26 @@ class Difference(CellStatistic):
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample. Raises UntestedError also where no trial has both sides."""
         cells, first, second = self.sides(data)
-        return [self.sample(cells, first, second, "")]
+        return [self.sample(cells, first, second)]
 
     def sides(self, data: ClaimData) -> tuple[Cells, pd.DataFrame, pd.DataFrame]:
         """The cells of the baseline and of the other side."""
         cells = self.cells(data, [self.key], [self.value], self.match)
-        first = cells.table[self.key].map(lambda value: among(value, self.baseline)).astype(bool)
-        second = ~first
-        if self.against:
-            against = self.against
-            second = cells.table[self.key].map(lambda value: among(value, against)).astype(bool)
+        first = are_among(cells.table[self.key], self.baseline)
+        second = are_among(cells.table[self.key], self.against) if self.against else ~first
         for side, names in ((first, self.baseline), (second, self.against or ("another value",))):
             if not side.any():
                 raise UntestedError(f"experiment '{self.experiment}' has no cells with {self.key} {', '.join(names)}")
         return cells, cells.table[first], cells.table[second]
 
-    def sample(self, cells: Cells, first: pd.DataFrame, second: pd.DataFrame, name: str) -> Sample:
+    def sample(self, cells: Cells, first: pd.DataFrame, second: pd.DataFrame, name: str = "") -> Sample:
         """The differences of one pair of sides."""
         keys = list(dict.fromkeys([*cells.unit, *cells.extra]))
         pairs = second.groupby(keys)[self.value].mean() - first.groupby(keys)[self.value].mean()
         found = pairs.dropna().groupby(level=cells.unit).mean()
         if found.empty:
             raise UntestedError(f"experiment '{self.experiment}': no trial has both values of {self.key}")
-        return Sample(name, found.to_numpy(float), None, (*first["cell_id"], *second["cell_id"]))
+        return Sample(found.to_numpy(float), (*first["cell_id"], *second["cell_id"]), name=name)
 
 
 @STATISTICS.register("every_difference")
@@ -101,11 +98,11 @@ class GroupDifference(CellStatistic):
         cells = self.cells(data, [self.key], [self.value], ())
         groups = []
         for choice in (self.baseline, self.against):
-            own = cells.table[cells.table[self.key].map(lambda value, choice=choice: among(value, choice)).astype(bool)]
+            own = cells.table[are_among(cells.table[self.key], choice)]
             if own.empty:
                 raise UntestedError(f"experiment '{self.experiment}' has no cells with {self.key} {', '.join(choice)}")
             groups.append(own.groupby(cells.unit)[self.value].mean().to_numpy(float))
-        return [Sample("", groups[1], groups[0], cells.ids)]
+        return [Sample(groups[1], cells.ids, groups[0])]
 
 
 @STATISTICS.register("halves")
@@ -131,7 +128,7 @@ class Halves(CellStatistic):
             raise UntestedError(f"experiment '{self.experiment}' has one trial, which has no halves")
         middle = len(units) // 2
         values = units[self.value].to_numpy(float)
-        return [Sample("", values[middle:], values[:middle], cells.ids)]
+        return [Sample(values[middle:], cells.ids, values[:middle])]
 
 
 @STATISTICS.register("metric_difference")
@@ -150,7 +147,7 @@ class MetricDifference(CellStatistic):
         """One sample."""
         cells = self.cells(data, [], [self.baseline, self.against], ())
         means = cells.table.groupby(cells.unit)[[self.baseline, self.against]].mean()
-        return [Sample("", (means[self.against] - means[self.baseline]).to_numpy(float), None, cells.ids)]
+        return [Sample((means[self.against] - means[self.baseline]).to_numpy(float), cells.ids)]
 
 
 @STATISTICS.register("signs")
@@ -175,13 +172,13 @@ class Signs(CellStatistic):
         """One sample. Raises UntestedError also where the study has no baseline or none of the expected values."""
         cells = self.cells(data, [self.key], [self.value], ())
         table = cells.table
-        base = table[table[self.key].map(lambda value: among(value, self.baseline)).astype(bool)]
+        base = table[are_among(table[self.key], self.baseline)]
         if base.empty:
             raise UntestedError(f"experiment '{self.experiment}' has no cells with {self.key} {self.baseline[0]}")
         reference = base.groupby(cells.unit)[self.value].mean()
         shares = []
         for name, side in self.expected.items():
-            own = table[table[self.key].map(lambda value, name=name: among(value, (name,))).astype(bool)]
+            own = table[are_among(table[self.key], (name,))]
             if own.empty:
                 continue
             moved = (own.groupby(cells.unit)[self.value].mean() - reference).dropna()
@@ -189,4 +186,4 @@ class Signs(CellStatistic):
             shares.append(right.astype(float).where(moved != 0, 0.5))
         if not shares:
             raise UntestedError(f"experiment '{self.experiment}' has none of the expected values of {self.key}")
-        return [Sample("", pd.concat(shares, axis=1).mean(axis=1).to_numpy(float), None, cells.ids)]
+        return [Sample(pd.concat(shares, axis=1).mean(axis=1).to_numpy(float), cells.ids)]

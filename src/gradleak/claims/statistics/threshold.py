@@ -6,7 +6,7 @@ from typing import ClassVar
 import pandas as pd
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, Statistic, UntestedError
-from gradleak.claims.selection import CellStatistic, Choice, among, shown
+from gradleak.claims.selection import CellStatistic, Choice, are_among, shown
 from gradleak.errors import UserError
 
 
@@ -27,7 +27,7 @@ class Threshold(CellStatistic):
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample."""
         cells = self.cells(data, [], [self.value], ())
-        return [Sample("", cells.table.groupby(cells.unit)[self.value].mean().to_numpy(float), None, cells.ids)]
+        return [Sample(cells.table.groupby(cells.unit)[self.value].mean().to_numpy(float), cells.ids)]
 
 
 @STATISTICS.register("csv_column")
@@ -71,7 +71,7 @@ class CsvColumn(Statistic):
             if name not in table.columns:
                 raise UserError(f"{path}: lacks the column '{name}'; has: {', '.join(table.columns)}")
         for key, choice in self.where.items():
-            table = table[table[key].map(lambda value, choice=choice: among(value, choice)).astype(bool)]
+            table = table[are_among(table[key], choice)]
         if table.empty:
             raise UntestedError(f"{self.file} has no such lines")
         values = pd.to_numeric(table[self.column], errors="coerce").astype(float)
@@ -79,4 +79,4 @@ class CsvColumn(Statistic):
             raise UserError(f"{path}: column '{self.column}' is not a number throughout")
         if self.unit_column:
             values = values.groupby(table[self.unit_column]).mean()
-        return [Sample("", values.to_numpy(float))]
+        return [Sample(values.to_numpy(float))]

@@ -27,7 +27,7 @@ def course_sample(experiment: str, cells: Cells, over: str, x: str, y: str) -> S
     if not records:
         raise UntestedError(f"experiment '{experiment}': no trial has two values of {over}")
     found = pd.DataFrame(records).groupby(cells.unit)["rho"].mean()
-    return Sample("", found.to_numpy(float), None, cells.ids)
+    return Sample(found.to_numpy(float), cells.ids)
 
 
 def _rho(x: pd.Series, y: pd.Series) -> float:
