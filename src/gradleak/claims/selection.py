@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, mod
 from gradleak.analysis.summary import RATES, cell_table, select
 from gradleak.claims.base import ClaimData, Statistic, UntestedError
 from gradleak.frozen import Frozen
-from gradleak.presentations.base import QUANTITIES, as_text
+from gradleak.presentations.base import as_text
 
 TRIAL = "trial"
 
@@ -137,11 +137,6 @@ class Cells:
     def ids(self) -> tuple[str, ...]:
         """Ids of the cells."""
         return tuple(dict.fromkeys(self.table["cell_id"]))
-
-
-def shown(name: str) -> str:
-    """The name of a metric or column in running text."""
-    return QUANTITIES[name].name if name in QUANTITIES else name.replace("_", " ")
 
 
 def _trials(rows: pd.DataFrame) -> pd.Series:

@@ -67,6 +67,11 @@ def of_columns(columns: Mapping[str, Mapping[str, Any]]) -> dict[str, Quantity]:
     }
 
 
+def in_words(name: str) -> str:
+    """The name of a metric or column in running text."""
+    return QUANTITIES[name].name if name in QUANTITIES else name.replace("_", " ")
+
+
 #: Text shown for a column where neither an entry of `show` nor its own name says it well.
 HEADINGS = {"attack_level": "Level"}
 

@@ -33,13 +33,17 @@ _CAPTIONS = {
 class Item:
     """One figure or table. numbers: those that a figure draws. files: names of all its files."""
 
-    anchor: str
     kind: str
     caption: Markup
     files: tuple[str, ...]
     picture: Picture | None = None
     table: HtmlTable | None = None
     numbers: HtmlTable | None = None
+
+    @property
+    def anchor(self) -> str:
+        """Its id in the page."""
+        return f"file-{Path(self.files[0]).stem}"
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,17 @@ class Entry:
     anchor: str
     title: Markup
     paper: str
-    section: PaperSection
     items: tuple[Item, ...]
     shown: tuple[Path, ...]
     note: Markup = NOTHING
     scale: str = ""
     reads: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+
+    @property
+    def section(self) -> PaperSection:
+        """Where the page has it."""
+        return section_of(self.paper)
 
 
 def experiment_entry(
@@ -84,7 +92,6 @@ def experiment_entry(
         anchor=f"experiment-{experiment.name}",
         title=html(experiment.title),
         paper=experiment.paper,
-        section=section_of(experiment.paper),
         items=tuple(items),
         shown=tuple(shown),
         note=html(str(content.get("note") or "")),
@@ -99,7 +106,7 @@ def figure_item(stem: str, folder: Path, alt: str, made_by: str, kind: str, file
     caption = html(read_text(folder / f"{stem}.txt", made_by).strip()) if f"{stem}.txt" in files else NOTHING
     shown = picture(folder / f"{stem}.png", alt, made_by)
     numbers = line_by_line(read_csv(folder / f"{stem}.csv", made_by)) if f"{stem}.csv" in files else None
-    return Item(f"file-{stem}", kind, caption, files, picture=shown, numbers=numbers)
+    return Item(kind, caption, files, picture=shown, numbers=numbers)
 
 
 def _items(presentation: Presentation, experiment: ShownExperiment, folder: Path) -> list[Item]:
@@ -127,4 +134,4 @@ def _table(presentation: Presentation, path: Path, kind: str, made_by: str, file
     else:
         rows = read_csv(path, made_by)
         table, caption = line_by_line(rows, presentation), _CAPTIONS.get(presentation.kind, "")
-    return Item(f"file-{path.stem}", kind, html(caption), files, table=table)
+    return Item(kind, html(caption), files, table=table)

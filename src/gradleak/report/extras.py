@@ -8,10 +8,9 @@ from typing import Any
 from markupsafe import Markup
 
 from gradleak.errors import UserError
-from gradleak.presentations.base import QUANTITIES
+from gradleak.presentations.base import in_words
 from gradleak.report.entries import Entry, Item, figure_item
 from gradleak.report.read import picture, read_csv, read_json
-from gradleak.report.sections import section_of
 from gradleak.report.tables import NOTHING, Column, Field, HtmlTable, html, line_by_line
 from gradleak.study.outline import Outline
 
@@ -19,10 +18,7 @@ from gradleak.study.outline import Outline
 _THEORY = (
     ("fig3", "Gradient, logit and input", "Figure 3, Sec. 4.1.1", ()),
     ("lemma41", "One step: the input in closed form", "Lemma 4.1, Sec. 4.1.1", ("lemma41_summary",)),
-    (
-        *("theorem42", "Several steps", "Theorem 4.2, Sec. 4.1.1"),
-        ("theorem42_limits", "theorem42_summary"),
-    ),
+    ("theorem42", "Several steps", "Theorem 4.2, Sec. 4.1.1", ("theorem42_limits", "theorem42_summary")),
     (
         *("theorem43", "Different images with one gradient", "Theorem 4.3, Sec. 4.2.1"),
         ("theorem43_sizes", "theorem43_exceptions"),
@@ -46,14 +42,10 @@ def theory_entries(folder: Path) -> list[Entry]:
         files = tuple(f"{stem}{ending}" for ending in (".pdf", ".png", ".csv", ".txt"))
         drawn = figure_item(stem, folder, f"{paper}: {title}", "gradleak theory", "plot", files)
         # A point per inversion is too much to read; the summaries below hold what the caption speaks of.
-        items = [drawn if not tables else _without_numbers(drawn), *(_csv(folder, name) for name in tables)]
-        shown = [folder / name for item in items for name in item.files if not name.endswith(".pdf")]
-        entries.append(
-            Entry(
-                *(f"theory-{stem}", html(title), paper, section_of(paper), tuple(items), tuple(shown)),
-                reads=tuple(path.name for path in shown if path.suffix == ".csv"),
-            )
-        )
+        items = [replace(drawn, numbers=None) if tables else drawn, *(_csv(folder, name) for name in tables)]
+        paths = tuple(folder / name for item in items for name in item.files if not name.endswith(".pdf"))
+        reads = tuple(path.name for path in paths if path.suffix == ".csv")
+        entries.append(Entry(f"theory-{stem}", html(title), paper, tuple(items), paths, reads=reads))
     return entries
 
 
@@ -63,18 +55,16 @@ def survey_entries(folder: Path) -> list[Entry]:
     for stem, title, paper in _SURVEY:
         files = tuple(f"{stem}{ending}" for ending in (".pdf", ".png", ".txt"))
         item = figure_item(stem, folder, f"{paper}: {title}", "gradleak survey", "figure", files)
-        shown = tuple(folder / name for name in files if not name.endswith(".pdf"))
-        entries.append(Entry(f"survey-{stem}", html(title), paper, section_of(paper), (item,), shown))
-    paper = "Table 7, Appx. C.VI"
-    path = folder / "table7.csv"
-    table = line_by_line(read_csv(path, "gradleak survey", _TABLE7), only=_TABLE7)
-    counts = line_by_line(read_csv(folder / "table7_counts.csv", "gradleak survey"))
+        paths = tuple(folder / name for name in files if not name.endswith(".pdf"))
+        entries.append(Entry(f"survey-{stem}", html(title), paper, (item,), paths))
+    paths = (folder / "table7.csv", folder / "table7_counts.csv")
+    table = line_by_line(read_csv(paths[0], "gradleak survey", _TABLE7), only=_TABLE7)
+    counts = line_by_line(read_csv(paths[1], "gradleak survey"))
     items = (
-        Item("file-table7", "table", NOTHING, ("table7.csv", "table7.tex"), table=table),
-        Item("file-table7_counts", "counts", NOTHING, ("table7_counts.csv",), numbers=counts),
+        Item("table", NOTHING, ("table7.csv", "table7.tex"), table=table),
+        Item("counts", NOTHING, ("table7_counts.csv",), numbers=counts),
     )
-    shown = (path, folder / "table7_counts.csv")
-    entries.append(Entry("survey-table7", html("Surveyed attacks"), paper, section_of(paper), items, shown))
+    entries.append(Entry("survey-table7", html("Surveyed attacks"), "Table 7, Appx. C.VI", items, paths))
     return entries
 
 
@@ -95,9 +85,8 @@ def auxiliary_entries(plan: Outline, folder: Path, study: Path) -> list[Entry]:
         sheet = picture(found[0], f"What {title} makes", "gradleak pretrain show")
         measured = [read_json(path, "gradleak pretrain show") for path in sorted(study.glob(f"auxiliary/*_{key}.json"))]
         table = _quality(measured[0].get("quality", {})) if measured else None
-        item = Item(f"file-{found[0].stem}", "samples", NOTHING, (found[0].name,), picture=sheet, numbers=table)
-        section = section_of("Appx. B")
-        entries.append(Entry(f"auxiliary-{key}", html(title), "Appx. B", section, (item,), (found[0],)))
+        item = Item("samples", NOTHING, (found[0].name,), picture=sheet, numbers=table)
+        entries.append(Entry(f"auxiliary-{key}", html(title), "Appx. B", (item,), (found[0],)))
     return entries
 
 
@@ -106,21 +95,16 @@ def first_noted(entries: list[Entry], note: Markup) -> list[Entry]:
     return [replace(entry, note=NOTHING if i else note) for i, entry in enumerate(entries)]
 
 
-def _without_numbers(item: Item) -> Item:
-    return replace(item, numbers=None)
-
-
 def _csv(folder: Path, stem: str) -> Item:
     numbers = line_by_line(read_csv(folder / f"{stem}.csv", "gradleak theory"))
-    caption = stem.partition("_")[2].capitalize()
-    return Item(f"file-{stem}", caption.lower(), NOTHING, (f"{stem}.csv",), numbers=numbers)
+    kind = stem.partition("_")[2]
+    return Item(kind, NOTHING, (f"{stem}.csv",), numbers=numbers)
 
 
 def _quality(measured: Mapping[str, Any]) -> HtmlTable:
     rows = []
     for name, value in measured.items():
-        shown = QUANTITIES[name].name if name in QUANTITIES else name.replace("_", " ")
         number = isinstance(value, int | float) and not isinstance(value, bool)
         text = f"{value:.4g}" if number else str(value)
-        rows.append((Field(html(shown)), Field(html(text), text if number else "", "number")))
+        rows.append((Field(html(in_words(name))), Field(html(text), text if number else "", "number")))
     return HtmlTable((Column(html("Measured")), Column(html("Value"), numeric=True)), tuple(rows))

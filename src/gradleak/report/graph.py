@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from statistics import fmean
 from typing import Any
 
 from markupsafe import Markup
@@ -68,16 +70,18 @@ class _Place:
 
 def draw(rules: Sequence[Rule], times: Mapping[str, str]) -> Markup:
     """The graph; `times`: total run time of a rule as text, where it was measured."""
-    layers = _ordered(rules)
-    tallest = max(len(layer) for layer in layers)
+    layer = _layers(rules)
+    chains = [_chain(need, rule.name, layer) for rule in rules for need in rule.needs]
+    layers = _ordered(layer, chains)
+    tallest = max(map(len, layers))
     height = tallest * (_TALL + _GAP_Y) - _GAP_Y + 2 * _EDGE
     width = len(layers) * (_BOX + _GAP_X) - _GAP_X + 2 * _EDGE
     places = {}
-    for i, layer in enumerate(layers):
-        top = (height - len(layer) * (_TALL + _GAP_Y) + _GAP_Y) / 2
-        for j, name in enumerate(layer):
+    for i, names in enumerate(layers):
+        top = (height - len(names) * (_TALL + _GAP_Y) + _GAP_Y) / 2
+        for j, name in enumerate(names):
             places[name] = _Place(_EDGE + i * (_BOX + _GAP_X), round(top + j * (_TALL + _GAP_Y), 1))
-    edges = Markup("").join(_edge(chain, places) for rule in rules for chain in _chains(rule, layers))
+    edges = Markup("").join(_edge(chain, places) for chain in chains)
     boxes = Markup("").join(_box(rule, places[rule.name], times.get(rule.name, "")) for rule in rules)
     listed = "; ".join(f"{rule.name} after {', '.join(rule.needs)}" for rule in rules if rule.needs)
     return Markup(
@@ -90,58 +94,40 @@ def draw(rules: Sequence[Rule], times: Mapping[str, str]) -> Markup:
 def _layers(rules: Sequence[Rule]) -> dict[str, int]:
     """Layer of every rule: as far right as the rules that need it allow, so that edges are short."""
     needs = {rule.name: rule.needs for rule in rules}
-    longest: dict[str, int] = {}
-
-    def depth(name: str) -> int:
-        if name not in longest:
-            longest[name] = max((depth(need) + 1 for need in needs[name]), default=0)
-        return longest[name]
-
-    for name in needs:
-        depth(name)
-    for name in sorted(needs, key=lambda name: -longest[name]):
-        users = [longest[user] for user in needs if name in needs[user]]
+    order = list(TopologicalSorter(needs).static_order())
+    layer: dict[str, int] = {}
+    for name in order:
+        layer[name] = max((layer[need] + 1 for need in needs[name]), default=0)
+    for name in reversed(order):
+        users = [layer[user] for user in needs if name in needs[user]]
         if users:
-            longest[name] = min(users) - 1
-    return longest
+            layer[name] = min(users) - 1
+    return {name: layer[name] for name in needs}
 
 
-def _ordered(rules: Sequence[Rule]) -> list[list[str]]:
-    """Names by layer, top to bottom: each near the mean place of its neighbours. Long edges hold a place in between."""
-    layer = _layers(rules)
+def _chain(need: str, name: str, layer: Mapping[str, int]) -> list[str]:
+    """The names from a need to its rule, with a place in each layer that the edge passes."""
+    return [need, *(f"{need}>{name}@{i}" for i in range(layer[need] + 1, layer[name])), name]
+
+
+def _ordered(layer: Mapping[str, int], chains: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Names by layer, top to bottom: each near the mean place of its neighbours."""
     found: list[list[str]] = [[] for _ in range(max(layer.values()) + 1)]
-    for rule in rules:
-        found[layer[rule.name]].append(rule.name)
+    for name, i in layer.items():
+        found[i].append(name)
     neighbours: dict[str, set[str]] = {}
-    for rule in rules:
-        for need in rule.needs:
-            chain = [need, *(_via(need, rule.name, i) for i in range(layer[need] + 1, layer[rule.name])), rule.name]
-            for i, name in enumerate(chain[1:-1], layer[need] + 1):
-                found[i].append(name)
-            for first, second in itertools.pairwise(chain):
-                neighbours.setdefault(first, set()).add(second)
-                neighbours.setdefault(second, set()).add(first)
+    for chain in chains:
+        for i, name in enumerate(chain[1:-1], layer[chain[0]] + 1):
+            found[i].append(name)
+        for first, second in itertools.pairwise(chain):
+            neighbours.setdefault(first, set()).add(second)
+            neighbours.setdefault(second, set()).add(first)
     for sweep in range(_SWEEPS):
         for i in range(len(found)) if sweep % 2 == 0 else reversed(range(len(found))):
             centre = {name: j - (len(one) - 1) / 2 for one in found for j, name in enumerate(one)}
-            means = {
-                name: _mean([centre[other] for other in neighbours.get(name, ())], centre[name]) for name in found[i]
-            }
+            means = {name: fmean(centre[other] for other in neighbours.get(name, {name})) for name in found[i]}
             found[i].sort(key=lambda name: means[name])
     return found
-
-
-def _mean(values: Sequence[float], default: float) -> float:
-    return sum(sorted(values)) / len(values) if values else default
-
-
-def _via(need: str, name: str, layer: int) -> str:
-    return f"{need}>{name}@{layer}"
-
-
-def _chains(rule: Rule, layers: Sequence[Sequence[str]]) -> list[list[str]]:
-    held = [name for layer in layers for name in layer]
-    return [[need, *(n for n in held if n.startswith(f"{need}>{rule.name}@")), rule.name] for need in rule.needs]
 
 
 def _edge(chain: Sequence[str], places: Mapping[str, _Place]) -> Markup:

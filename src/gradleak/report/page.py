@@ -63,9 +63,11 @@ def render(folders: Folders) -> str:
     made_of = [plan_path, folders.study / "results.parquet", *own, *(path for one in entries for path in one.shown)]
     times = run_times(folders.study)
     rules = rules_of(plan)
+    environment = Environment(
+        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return (
-        _environment()
-        .get_template("report.html.jinja")
+        environment.get_template("report.html.jinja")
         .render(
             study=plan.study,
             title=html(plan.title),
@@ -89,8 +91,8 @@ def render(folders: Folders) -> str:
             total=sum(row.total for row in times),
             duration=duration,
             benchmarks=str(folders.study / "benchmarks"),
-            style=_resource("report.css"),
-            script=_resource("report.js"),
+            style=Markup(_text("report.css")),
+            script=Markup(_text("report.js")),  # neither this nor the style sheet holds anything that ends its element
         )
         .lstrip()  # the lines of the macros
     )
@@ -101,16 +103,5 @@ def _by_section(entries: Sequence[Entry]) -> list[tuple[PaperSection, list[Entry
     return [(section, own) for section, own in found if own]
 
 
-def _environment() -> Environment:
-    return Environment(
-        loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-
-
 def _text(name: str) -> str:
     return (files("gradleak.resources") / "report" / name).read_text(encoding="utf-8")
-
-
-def _resource(name: str) -> Markup:
-    """A style sheet or script as it is; neither holds anything that ends its element."""
-    return Markup(_text(name))

@@ -15,11 +15,14 @@ from gradleak.study.outline import Outline
 FILE = "provenance.json"
 
 
+def _archived(folder: Path) -> dict[str, Any]:
+    """What an archive's provenance says. Empty if the folder is no archive."""
+    return read_json(folder / FILE, "gradleak archive") if (folder / FILE).exists() else {}
+
+
 def archived_jobs(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """The records of each job of an archive, by rule. Empty if the folder is no archive."""
-    if not (folder / FILE).exists():
-        return {}
-    content = read_json(folder / FILE, "gradleak archive")
+    content = _archived(folder)
     environments = content.get("environments", [])
     return {
         _rule_of(stage): [{**environments[job["environment"]], **job} for _, job in sorted(jobs.items())]
@@ -30,13 +33,6 @@ def archived_jobs(folder: Path) -> dict[str, list[dict[str, Any]]]:
 def _rule_of(stage: str) -> str:
     name = FORMER_KEPT.get(stage, stage)
     return KEPT[name].rule if name in KEPT else stage
-
-
-def archived_data(folder: Path) -> dict[str, dict[str, Any]]:
-    """The records of an archive's data sets, by name. Empty if the folder is no archive."""
-    if not (folder / FILE).exists():
-        return {}
-    return dict(read_json(folder / FILE, "gradleak archive").get("data", {}))
 
 
 ENDING = ".provenance.json"
@@ -174,7 +170,7 @@ def _data(folder: Path, found: Sequence[Mapping[str, Any]]) -> tuple[DataSet, ..
         for name, fingerprint in (content.get("data") or {}).items():
             used.setdefault(str(name), Counter())[str(fingerprint)] += 1
     records = {path.stem: read_json(path, "gradleak data record") for path in sorted((folder / "data").glob("*.json"))}
-    records = records or archived_data(folder)
+    records = records or _archived(folder).get("data", {})
     rows = []
     for name in sorted({*records, *used}):
         record = records.get(name, {})

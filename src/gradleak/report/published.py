@@ -8,10 +8,10 @@ from markupsafe import Markup
 
 from gradleak.analysis.text import fixed, interval, minus, p_value
 from gradleak.claims.published import Agreement, Line, agreements
-from gradleak.presentations.base import QUANTITIES
+from gradleak.presentations.base import in_words
 from gradleak.report.claims import MADE_BY
 from gradleak.report.read import number_of, read_csv
-from gradleak.report.tables import Column, Field, HtmlTable, html
+from gradleak.report.tables import NOTHING, Column, Field, HtmlTable, html
 
 _TEXTS = ("table", "labels", "column", "metric", "experiment", "setting")
 _NUMBERS = ("published", "ours", "std", "trials")
@@ -63,7 +63,7 @@ def _agreement(found: Agreement) -> tuple[Field, ...]:
     ranks = found.ranks
     rate = "" if math.isnan(found.rate) else f"{found.agreed} ({100 * found.rate:.0f} %)"
     return (
-        *(Field(html(_table(found.table))), Field(html(_metric(found.metric)))),
+        *(Field(html(_table(found.table))), Field(html(in_words(found.metric)))),
         *(_count(number) for number in (found.printed, found.found, found.judged)),
         Field(html(rate), fixed(found.rate, 4), "number"),
         Field(html(minus(fixed(ranks.rho, 2))), fixed(ranks.rho), "number"),
@@ -80,9 +80,9 @@ def _line(line: Line, links: Mapping[str, str]) -> tuple[Field, ...]:
     agrees = "" if line.agrees is None else "agrees" if line.agrees else "differs"
     return (
         Field(name, line.table),
-        *(Field(html(text)) for text in (line.labels, line.column, _metric(line.metric))),
+        *(Field(html(text)) for text in (line.labels, line.column, in_words(line.metric))),
         *(_value(number) for number in (line.published, line.value, line.difference)),
-        Field(html(str(line.trials or "")), str(line.trials or ""), "number"),
+        _count(line.trials) if line.trials else Field(NOTHING, style="number"),
         Field(html(line.paper_verdict)),
         Field(html(f"{marks[agrees]} {line.our_verdict}".strip()), style=agrees),
         Field(html(line.setting)),
@@ -91,10 +91,6 @@ def _line(line: Line, links: Mapping[str, str]) -> tuple[Field, ...]:
 
 def _table(name: str) -> str:
     return name.replace("table", "Table\N{NO-BREAK SPACE}")
-
-
-def _metric(name: str) -> str:
-    return QUANTITIES[name].name if name in QUANTITIES else name
 
 
 def _count(number: int) -> Field:

@@ -97,13 +97,10 @@ def line_by_line(rows: Sequence[dict[str, str]], wording: Wording | None = None,
     """A table with a line for every line of a CSV file. wording: of columns and values. only: the columns to show."""
     wording = wording or Wording()
     names = list(only) or list(rows[0] if rows else ())
-    numeric = [all(is_number(row[name]) or not row[name] for row in rows) for name in names]
+    numeric = {name: all(is_number(row[name]) or not row[name] for row in rows) for name in names}
     return HtmlTable(
-        tuple(Column(html(_title(name, wording)), is_one) for name, is_one in zip(names, numeric, strict=True)),
-        tuple(
-            tuple(_field(name, row[name], wording, is_one) for name, is_one in zip(names, numeric, strict=True))
-            for row in rows
-        ),
+        tuple(Column(html(_WORDS.get(name) or wording.heading(name)), numeric[name]) for name in names),
+        tuple(tuple(_field(name, row[name], wording, numeric[name]) for name in names) for row in rows),
     )
 
 
@@ -122,7 +119,3 @@ def _field(name: str, text: str, wording: Wording, numeric: bool) -> Field:
     if name in _QUANTITY_COLUMNS and (text in QUANTITIES or text in wording.quantities):
         return Field(html(wording.quantity(text).name))
     return Field(html(wording.shown(text)))
-
-
-def _title(name: str, wording: Wording) -> str:
-    return _WORDS.get(name) or wording.heading(name)

@@ -7,8 +7,8 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
-from gradleak.claims.selection import Cells, CellStatistic, Values, are_among, shown
-from gradleak.presentations.base import as_text
+from gradleak.claims.selection import Cells, CellStatistic, Values, are_among
+from gradleak.presentations.base import as_text, in_words
 
 
 @STATISTICS.register("difference")
@@ -35,7 +35,7 @@ class Difference(CellStatistic):
     def effect(self) -> str:
         """What is subtracted from what."""
         against = ", ".join(self.against) if self.against else "others"
-        return f"{shown(self.value)}, {shown(self.key)} {against} less {', '.join(self.baseline)}"
+        return f"{in_words(self.value)}, {in_words(self.key)} {against} less {', '.join(self.baseline)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample. Raises UntestedError also where no trial has both sides."""
@@ -69,13 +69,13 @@ class EveryDifference(Difference):
     @property
     def effect(self) -> str:
         """What is subtracted from what."""
-        return f"{shown(self.value)}, each {shown(self.key)} less {', '.join(self.baseline)}"
+        return f"{in_words(self.value)}, each {in_words(self.key)} less {', '.join(self.baseline)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """A sample per value that the study has. Raises UntestedError as `difference`."""
         cells, first, second = self.sides(data)
         groups = second.groupby(self.key, sort=False)
-        return [self.sample(cells, first, own, f"{shown(self.key)} {as_text(value)}") for value, own in groups]
+        return [self.sample(cells, first, own, f"{in_words(self.key)} {as_text(value)}") for value, own in groups]
 
 
 @STATISTICS.register("group_difference")
@@ -91,7 +91,7 @@ class GroupDifference(CellStatistic):
     def effect(self) -> str:
         """What is subtracted from what."""
         sides = (", ".join(side) for side in (self.against, self.baseline))
-        return f"{shown(self.value)}, {shown(self.key)} {' less '.join(sides)}"
+        return f"{in_words(self.value)}, {in_words(self.key)} {' less '.join(sides)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample of two groups."""
@@ -118,7 +118,7 @@ class Halves(CellStatistic):
     @property
     def effect(self) -> str:
         """What is subtracted from what."""
-        return f"{shown(self.value)}, upper half by {shown(self.by)} less lower half"
+        return f"{in_words(self.value)}, upper half by {in_words(self.by)} less lower half"
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample of two groups. Raises UntestedError for a single trial."""
@@ -141,7 +141,7 @@ class MetricDifference(CellStatistic):
     @property
     def effect(self) -> str:
         """What is subtracted from what."""
-        return f"{shown(self.against)} less {shown(self.baseline)}"
+        return f"{in_words(self.against)} less {in_words(self.baseline)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample."""
@@ -166,7 +166,7 @@ class Signs(CellStatistic):
     @property
     def effect(self) -> str:
         """What is counted."""
-        return f"share of {shown(self.key)}s that move {shown(self.value)} as in the paper"
+        return f"share of {in_words(self.key)}s that move {in_words(self.value)} as in the paper"
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample. Raises UntestedError also where the study has no baseline or none of the expected values."""

@@ -6,8 +6,9 @@ from typing import ClassVar
 import pandas as pd
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, Statistic, UntestedError
-from gradleak.claims.selection import CellStatistic, Choice, are_among, shown
+from gradleak.claims.selection import CellStatistic, Choice, are_among
 from gradleak.errors import UserError
+from gradleak.presentations.base import in_words
 
 
 @STATISTICS.register("threshold")
@@ -19,10 +20,10 @@ class Threshold(CellStatistic):
     @property
     def effect(self) -> str:
         """The metric and where it is taken."""
-        pairs = [(shown(key), choice) for key, choice in self.where.items()]
-        pairs += [(f"{shown(key)} not", choice) for key, choice in self.without.items()]
+        pairs = [(in_words(key), choice) for key, choice in self.where.items()]
+        pairs += [(f"{in_words(key)} not", choice) for key, choice in self.without.items()]
         texts = [f"{key} {', '.join(choice) if isinstance(choice, tuple) else choice}" for key, choice in pairs]
-        return ", ".join([shown(self.value), *texts])
+        return ", ".join([in_words(self.value), *texts])
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample."""
@@ -48,7 +49,7 @@ class CsvColumn(Statistic):
     @property
     def effect(self) -> str:
         """The column."""
-        return shown(self.column)
+        return in_words(self.column)
 
     @property
     def reads(self) -> str:

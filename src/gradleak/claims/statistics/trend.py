@@ -3,7 +3,8 @@
 import pandas as pd
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
-from gradleak.claims.selection import Cells, CellStatistic, shown
+from gradleak.claims.selection import Cells, CellStatistic
+from gradleak.presentations.base import in_words
 
 
 def course_sample(experiment: str, cells: Cells, over: str, x: str, y: str) -> Sample:
@@ -51,7 +52,7 @@ class Trend(CellStatistic):
     @property
     def effect(self) -> str:
         """What is correlated with what."""
-        return f"rank correlation of {shown(self.value)} with {shown(self.over)}"
+        return f"rank correlation of {in_words(self.value)} with {in_words(self.over)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample. Raises UntestedError also where no series has two values of the factor."""
@@ -74,7 +75,7 @@ class ColumnCorrelation(CellStatistic):
     @property
     def effect(self) -> str:
         """What is correlated with what."""
-        return f"rank correlation of {shown(self.x)} with {shown(self.y)} over {shown(self.over)}"
+        return f"rank correlation of {in_words(self.x)} with {in_words(self.y)} over {in_words(self.over)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample. Raises UntestedError also where no series has two values of the factor."""
