@@ -82,7 +82,9 @@ class CellStatistic(Statistic):
         """The experiment's name."""
         return self.experiment
 
-    def cells(self, data: ClaimData, keys: Sequence[str], values: Sequence[str], optional: Sequence[str]) -> "Cells":
+    def cells(
+        self, data: ClaimData, keys: Sequence[str], values: Sequence[str], optional: Sequence[str] = ()
+    ) -> "Cells":
         """The chosen cells with keys, values, those of `optional` and `apart` that the study has, and `TRIAL`.
 
         Raises UntestedError where the study lacks the experiment, a key, a value, or cells to choose.

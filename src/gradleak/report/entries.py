@@ -1,9 +1,7 @@
 """What the page shows of each experiment: figures and tables with captions, numbers and scale."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -72,9 +70,9 @@ class Entry:
 
 
 def experiment_entry(
-    experiment: ShownExperiment, content: Mapping[str, Any], folder: Path, results: pd.DataFrame, images: bool
+    experiment: ShownExperiment, note: str, folder: Path, results: pd.DataFrame, images: bool
 ) -> Entry:
-    """An experiment of a plan; content: its entry in plan.json. images: whether the study's folder has any of it.
+    """An experiment of a plan. note: what the study says of it. images: whether the study's folder has any of it.
 
     Raises UserError for a missing or bad file. Without images, galleries may be missing, as in an archive.
     """
@@ -94,7 +92,7 @@ def experiment_entry(
         paper=experiment.paper,
         items=tuple(items),
         shown=tuple(shown),
-        note=html(str(content.get("note") or "")),
+        note=html(note),
         scale=scale(results, list(experiment.cells["cell_id"])),
         reads=(experiment.name,),
         left_out=tuple(left_out),

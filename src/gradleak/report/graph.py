@@ -73,8 +73,7 @@ def draw(rules: Sequence[Rule], times: Mapping[str, str]) -> Markup:
     layer = _layers(rules)
     chains = [_chain(need, rule.name, layer) for rule in rules for need in rule.needs]
     layers = _ordered(layer, chains)
-    tallest = max(map(len, layers))
-    height = tallest * (_TALL + _GAP_Y) - _GAP_Y + 2 * _EDGE
+    height = max(map(len, layers)) * (_TALL + _GAP_Y) - _GAP_Y + 2 * _EDGE
     width = len(layers) * (_BOX + _GAP_X) - _GAP_X + 2 * _EDGE
     places = {}
     for i, names in enumerate(layers):

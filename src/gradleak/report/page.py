@@ -23,8 +23,6 @@ from gradleak.report.run_times import duration, run_times
 from gradleak.report.sections import SECTIONS, PaperSection, read_captions
 from gradleak.report.tables import html
 
-_SCALE_COLUMNS = ["cell_id", "iterations"]
-
 
 @dataclass(frozen=True)
 class Folders:
@@ -41,14 +39,13 @@ def render(folders: Folders) -> str:
     """The page as text: equal files give equal text. Raises UserError that names the file which is missing or bad."""
     plan_path = folders.study / "plan.json"
     plan, experiments = read_plan(plan_path)
-    results = read_table(folders.study / "results.parquet", _SCALE_COLUMNS)
+    results = read_table(folders.study / "results.parquet", ["cell_id", "iterations"])
     images = (folders.study / "images.parquet").exists()
     captions = read_captions(folders.captions, plan.study)
+    notes = {name: str(content.get("note") or "") for name, content in plan.experiments.items()}
     shown = [
-        experiment_entry(
-            one, plan.experiments[one.name], folders.figures, results, has_pictures(one, images, plan.taken_over)
-        )
-        for one in experiments.values()
+        experiment_entry(one, notes[name], folders.figures, results, has_pictures(one, images, plan.taken_over))
+        for name, one in experiments.items()
     ]
     entries = [
         *first_noted(survey_entries(folders.survey) if folders.survey else [], captions["survey"]),

@@ -70,11 +70,10 @@ def read_csv(
 
 def read_json(path: Path, made_by: str) -> dict[str, Any]:
     """A JSON object. Raises UserError for anything else."""
+    text = read_text(path, made_by)
     try:
-        content = json.loads(read_text(path, made_by))
+        content = json.loads(text)
     except ValueError as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{path}: not JSON ({error}); run `{made_by}` again") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: not a JSON object; run `{made_by}` again")

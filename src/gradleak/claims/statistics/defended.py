@@ -34,7 +34,7 @@ class DefendedStatistic(CellStatistic):
         Raises UntestedError where a setting has no cells without a defense, or nothing but those.
         """
         point = [self.panels, self.technique, self.strength]
-        cells = self.cells(data, [*point, *self.chooses, self.round], [self.privacy, self.utility], ())
+        cells = self.cells(data, [*point, *self.chooses, self.round], [self.privacy, self.utility])
         # The trial's number is a key, not one of the columns that are averaged.
         units = [tuple(unit) for unit in cells.table[cells.unit].itertuples(index=False, name=None)]
         table = cells.table.drop(columns=[TRIAL])

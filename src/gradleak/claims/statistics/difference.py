@@ -95,7 +95,7 @@ class GroupDifference(CellStatistic):
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample of two groups."""
-        cells = self.cells(data, [self.key], [self.value], ())
+        cells = self.cells(data, [self.key], [self.value])
         groups = []
         for choice in (self.baseline, self.against):
             own = cells.table[are_among(cells.table[self.key], choice)]
@@ -122,7 +122,7 @@ class Halves(CellStatistic):
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample of two groups. Raises UntestedError for a single trial."""
-        cells = self.cells(data, [], [self.value, self.by], ())
+        cells = self.cells(data, [], [self.value, self.by])
         units = cells.table.groupby(cells.unit)[[self.value, self.by]].mean().sort_values(self.by, kind="stable")
         if len(units) < 2:
             raise UntestedError(f"experiment '{self.experiment}' has one trial, which has no halves")
@@ -145,7 +145,7 @@ class MetricDifference(CellStatistic):
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample."""
-        cells = self.cells(data, [], [self.baseline, self.against], ())
+        cells = self.cells(data, [], [self.baseline, self.against])
         means = cells.table.groupby(cells.unit)[[self.baseline, self.against]].mean()
         return [Sample((means[self.against] - means[self.baseline]).to_numpy(float), cells.ids)]
 
@@ -170,7 +170,7 @@ class Signs(CellStatistic):
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample. Raises UntestedError also where the study has no baseline or none of the expected values."""
-        cells = self.cells(data, [self.key], [self.value], ())
+        cells = self.cells(data, [self.key], [self.value])
         table = cells.table
         base = table[are_among(table[self.key], self.baseline)]
         if base.empty:

@@ -27,7 +27,7 @@ class Threshold(CellStatistic):
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample."""
-        cells = self.cells(data, [], [self.value], ())
+        cells = self.cells(data, [], [self.value])
         return [Sample(cells.table.groupby(cells.unit)[self.value].mean().to_numpy(float), cells.ids)]
 
 
