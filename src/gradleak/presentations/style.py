@@ -164,6 +164,15 @@ def small_png(figure: "Figure", limit: int = 1_000_000) -> bytes:
     return content
 
 
+def captioned_files(figure: "Figure", name: str, caption: str) -> dict[str, bytes]:
+    """The figure as `<name>.pdf` and, at 200 dpi, `<name>.png`, and its caption as `<name>.txt`."""
+    return {
+        f"{name}.pdf": file_bytes(figure, "pdf"),
+        f"{name}.png": file_bytes(figure, "png", dpi=200),
+        f"{name}.txt": f"{caption}\n".encode(),
+    }
+
+
 def image_files(figure: "Figure", name: str = "") -> dict[str, bytes]:
     """The figure as `<name>.pdf` and `<name>.png`."""
     return {f"{name}.pdf": file_bytes(figure, "pdf"), f"{name}.png": small_png(figure)}

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gradleak.presentations import style
 from gradleak.theory.convolution import photographs
-from gradleak.theory.logit import LEAST, TURN, logits, product, slope
+from gradleak.theory.logit import LEAST, TURN, logits, product, sensitivity
 from gradleak.theory.network import inverses, random_network, with_logit
-from gradleak.theory.theorem42 import rate_unit, updates
+from gradleak.theory.theorem42 import rate_unit, relative_errors, updates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,23 +46,31 @@ def example() -> Example:
     for steps, update in enumerate(updates(network, x, y, lr, max(STEPS)), start=1):
         if steps not in STEPS:
             continue
-        value = float((update[-1] * network.weights[-1]).sum())
+        value = network.product(update)
         mu = logits(value)[0]
         image = inverses(network, update, y, mu)
-        along = float((image - x) @ x.T / x.square().sum())
-        across = float((image - (1 + along) * x).norm() / x.norm())
-        predicted = LOGIT + (value - product(LOGIT)) / slope(LOGIT)
-        rows.append(
-            {"U": steps, "product": value, "mu": mu, "mu_predicted": predicted, "along": along, "across": across}
-        )
+        found = {"product": value, "mu": mu, "mu_predicted": _predicted(value)}
+        rows.append({"U": steps, **found, **relative_errors(image, x)})
         images.append(image.view(SIDE, SIDE))
-    return Example(pd.DataFrame(rows), x.view(SIDE, SIDE), images)
+    return Example(pd.DataFrame(rows).drop(columns="error"), x.view(SIDE, SIDE), images)
 
 
-def curve(low: float = -6.0, high: float = 6.0, points: int = 241) -> pd.DataFrame:
-    """G over the logit: columns `mu`, `product`."""
-    mus = np.linspace(low, high, points)
-    return pd.DataFrame({"mu": mus, "product": [product(float(mu)) for mu in mus]})
+def _predicted(value: float) -> float:
+    """The logit that Eq. (9) predicts for a product."""
+    return LOGIT + sensitivity(LOGIT, value - product(LOGIT))
+
+
+def caption() -> str:
+    """The caption of Figure 3."""
+    units = "-".join(map(str, WIDTHS))
+    return (
+        "Figure 3, computed: dependence between gradient, logit and input. A client takes U full-batch steps on one "
+        f"photograph of {SIDE} x {SIDE} pixels ({units} units, leaky ReLU, true logit {LOGIT:g}, rate "
+        f"{RATE:g}); the closed form is applied to the whole update. Left: the logits that Eq. (16) gives, and what "
+        f"Eq. (9) predicts on the tangent; no logit has a product below {LEAST:.4f}. Right: the images found, clipped "
+        "to [0, 1], and below them the same divided by their brightness; content: what differs from the true "
+        "image after that, relative to its length."
+    )
 
 
 _LOW, _HIGH, _FLOOR = -2.6, 4.0, -0.5
@@ -98,7 +106,8 @@ def draw(example: Example) -> "Figure":
             if column == 0:
                 axes.set_ylabel(text, fontsize=7, labelpad=3)
             if row == 0:
-                axes.set_title(_title(point["U"]), pad=3, color=style.COLOURS[column])
+                title = r"$U=1$: $\mathbf{x}^{*}$" if point["U"] == 1 else rf"$U={point['U']}$"
+                axes.set_title(title, pad=3, color=style.COLOURS[column])
             else:
                 axes.set_xlabel(
                     f"brightness $\\times${scale:.2f}\ncontent off by {point['across'] / scale:.2f}", fontsize=7
@@ -106,18 +115,15 @@ def draw(example: Example) -> "Figure":
     return figure
 
 
-def _title(steps: int) -> str:
-    return r"$U=1$: $\mathbf{x}^{*}$" if steps == 1 else rf"$U={steps}$"
-
-
 def _draw_curve(axes: "Axes", example: Example) -> None:
-    line = curve(_LOW, _HIGH)
+    mus = np.linspace(_LOW, _HIGH, 241)
     axes.axhspan(_FLOOR, LEAST, color=style.LIMIT, alpha=0.1, linewidth=0, zorder=1)
     axes.text(_LOW + 0.12, (_FLOOR + LEAST) / 2, "no logit gives this", color=style.LIMIT, fontsize=7, va="center")
-    axes.plot(line["mu"], line["product"], color="#333333", zorder=2)
+    axes.plot(mus, [product(float(mu)) for mu in mus], color="#333333", zorder=2)
     top = product(_LOW)
-    ends = [LOGIT + (value - product(LOGIT)) / slope(LOGIT) for value in (top, LEAST)]
-    axes.plot(ends, [top, LEAST], color="#888888", linestyle="--", linewidth=0.8, zorder=1.9)
+    axes.plot(
+        [_predicted(top), _predicted(LEAST)], [top, LEAST], color="#888888", linestyle="--", linewidth=0.8, zorder=1.9
+    )
     axes.text(
         -0.15,
         1.5,

@@ -46,6 +46,10 @@ class Network:
             found.append(delta.T @ features[layer])
         return tuple(reversed(found))
 
+    def product(self, gradients: tuple[Tensor, ...]) -> float:
+        """The left side of Eq. (6): W_L times the gradient with respect to it, or times an update (Eq. 16)."""
+        return float((gradients[-1] * self.weights[-1]).sum())
+
     def activate(self, z: Tensor) -> Tensor:
         """sigma."""
         return torch.where(z > 0, z, self.leak * z)

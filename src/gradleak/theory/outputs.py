@@ -1,10 +1,6 @@
 """The files of `gradleak theory`: figures as PDF and PNG, their numbers as CSV, captions as text."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
+from gradleak.presentations import style
 
 FIGURES = ("fig3", "lemma41", "theorem42", "theorem43")
 TABLES = ("lemma41_summary", "theorem42_summary", "theorem42_limits", "theorem43_sizes", "theorem43_exceptions")
@@ -17,8 +13,7 @@ FILES = (
 def render() -> dict[str, bytes]:
     """Run all experiments; the content of every file of `FILES`, keyed by name."""
     # Imported late: which files there are is asked without torch.
-    from gradleak.presentations import style
-    from gradleak.theory import captions, figure3, lemma41, theorem42, theorem43
+    from gradleak.theory import figure3, lemma41, theorem42, theorem43
     from gradleak.theory.logit import settled
 
     example, inverted = figure3.example(), settled(lemma41.measure())
@@ -26,31 +21,22 @@ def render() -> dict[str, bytes]:
     (wish, pairs), sizes, sweep = theorem43.pairs(), settled(theorem43.sizes()), settled(theorem43.sweep())
     with style.theme():
         files = {
-            **_figure("fig3", figure3.draw(example), settled(example.points), captions.figure3()),
-            **_figure("lemma41", lemma41.draw(inverted), inverted, captions.lemma41(inverted)),
-            **_figure("theorem42", theorem42.draw(followed, limits), followed, captions.theorem42(followed)),
-            **_figure("theorem43", theorem43.draw(wish, pairs, sizes, sweep), sweep, captions.theorem43(sweep)),
+            **style.captioned_files(figure3.draw(example), "fig3", figure3.caption()),
+            **style.captioned_files(lemma41.draw(inverted), "lemma41", lemma41.caption(inverted)),
+            **style.captioned_files(theorem42.draw(followed, limits), "theorem42", theorem42.caption(followed)),
+            **style.captioned_files(theorem43.draw(wish, pairs, sizes, sweep), "theorem43", theorem43.caption(sweep)),
         }
-    tables = (
-        lemma41.summarise(inverted),
-        theorem42.summarise(followed),
-        limits,
-        sizes,
-        settled(theorem43.exceptions()),
-    )
-    return files | {f"{name}.csv": _csv(table) for name, table in zip(TABLES, tables, strict=True)}
-
-
-def _figure(name: str, figure: "Figure", numbers: "pd.DataFrame", caption: str) -> dict[str, bytes]:
-    from gradleak.presentations import style
-
-    return {
-        f"{name}.pdf": style.file_bytes(figure, "pdf"),
-        f"{name}.png": style.file_bytes(figure, "png", dpi=200),
-        f"{name}.csv": _csv(numbers),
-        f"{name}.txt": f"{caption}\n".encode(),
+    numbers = {
+        "fig3": settled(example.points),
+        "lemma41": inverted,
+        "lemma41_summary": lemma41.summarise(inverted),
+        "theorem42": followed,
+        "theorem42_summary": theorem42.summarise(followed),
+        "theorem42_limits": limits,
+        "theorem43": sweep,
+        "theorem43_sizes": sizes,
+        "theorem43_exceptions": settled(theorem43.exceptions()),
     }
-
-
-def _csv(frame: "pd.DataFrame") -> bytes:
-    return frame.to_csv(index=False, float_format="%.5g", lineterminator="\n").encode()
+    for name, frame in numbers.items():
+        files[f"{name}.csv"] = frame.to_csv(index=False, float_format="%.5g", lineterminator="\n").encode()
+    return {name: files[name] for name in FILES}

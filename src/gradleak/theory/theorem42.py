@@ -1,7 +1,7 @@
 """Theorem 4.2: the closed form applied to an update of several steps, measured beside Eqs. (8) and (9)."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 import torch
@@ -9,10 +9,11 @@ from torch import Tensor
 
 from gradleak.presentations import style
 from gradleak.theory.logit import LEAST, logits, product, sensitivity
-from gradleak.theory.network import ROUTES, Network, aligned, orthogonal_network, random_network, with_logit
+from gradleak.theory.network import Network, aligned, inverses, orthogonal_network, printed, random_network, with_logit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 SIZE, HIDDEN, LEAK = 32, (40, 48), 0.2
@@ -30,10 +31,10 @@ def measure(trials: int = TRIALS) -> pd.DataFrame:
 
     One row per network, logit, rate, trial, U and adversary.
 
-    `network`: `aligned` meets the conditions of Eq. (8) (see `inversion.printed`, the route that is taken there),
-    `widening` is generic (route `inverses`). `mu`: the true logit. `rate`: learning rate times |d mu / d W|^2 at W^0,
-    so that the first step raises the logit by about rate / (1 + e^mu). `adversary`: `sum` takes the whole update for
-    one gradient, as the theorem does, `mean` knows U and divides by it.
+    `network`: `aligned` meets the conditions of Eq. (8) (route `network.printed`), `widening` is generic (route
+    `network.inverses`). `mu`: the true logit. `rate`: learning rate times |d mu / d W|^2 at W^0, so that the first step
+    raises the logit by about rate / (1 + e^mu). `adversary`: `sum` takes the whole update for one gradient, as the
+    theorem does, `mean` knows U and divides by it.
 
     Measured: `product` (what Eq. 16 has on its right), `solvable` (whether any logit satisfies Eq. 16), and where one
     does, `mu_found` (the solution nearest to the truth, as a lucky adversary would choose), `error` of the image
@@ -82,7 +83,7 @@ def limits(trials: int = TRIALS) -> pd.DataFrame:
                 lr = rate / rate_unit(network, x, y)
                 steps = 0
                 for update in updates(network, x, y, lr, MOST):
-                    if _product(network, update) < LEAST:
+                    if network.product(update) < LEAST:
                         break
                     steps += 1
                 rows.append({"mu": mu, "rate": rate, "trial": trial, "steps": steps, "steps_slow": slow})
@@ -116,18 +117,14 @@ def updates(network: Network, x: Tensor, y: Tensor, lr: float, steps: int) -> It
         yield update
 
 
-def _product(network: Network, update: tuple[Tensor, ...]) -> float:
-    return float((update[-1] * network.weights[-1]).sum())
-
-
 def _follow(network: Network, x: Tensor, y: Tensor, lr: float, mu: float) -> Iterator[dict[str, object]]:
-    invert = ROUTES["printed" if network.weights[0].shape[0] == network.weights[0].shape[1] else "inverses"]
+    invert = printed if network.weights[0].shape[0] == network.weights[0].shape[1] else inverses
     for steps, update in enumerate(updates(network, x, y, lr, max(STEPS)), start=1):
         if steps not in STEPS:
             continue
         for adversary in ADVERSARIES:
             given = update if adversary == "sum" else tuple(part / steps for part in update)
-            value = _product(network, given)
+            value = network.product(given)
             predicted = mu + sensitivity(mu, value - product(mu))
             row: dict[str, object] = {
                 "U": steps,
@@ -139,15 +136,13 @@ def _follow(network: Network, x: Tensor, y: Tensor, lr: float, mu: float) -> Ite
             }
             if value >= LEAST:
                 found = min(logits(value), key=lambda candidate: abs(candidate - mu))
-                row |= {
-                    "mu_found": found,
-                    "error_eq8": abs(found / mu - 1),
-                    **_errors(invert(network, given, y, found), x),
-                }
+                row |= {"mu_found": found, "error_eq8": abs(found / mu - 1)}
+                row |= relative_errors(invert(network, given, y, found), x)
             yield row
 
 
-def _errors(image: Tensor, x: Tensor) -> dict[str, float]:
+def relative_errors(image: Tensor, x: Tensor) -> dict[str, float]:
+    """Of an image (1, D) found for x (1, D), over the length of x: `error`, and its parts `along` x and `across` it."""
     error = (image - x).squeeze(0)
     unit = x.squeeze(0) / x.norm()
     along = float(error @ unit)
@@ -159,8 +154,22 @@ def _errors(image: Tensor, x: Tensor) -> dict[str, float]:
 RATE_LOGIT, RATE_IMAGE, MU_IMAGE = 0.01, 0.3, -0.5
 
 
+def caption(frame: pd.DataFrame) -> str:
+    """The caption; frame as from `measure`."""
+    units = "-".join(map(str, (SIZE, *HIDDEN)))
+    return (
+        f"Theorem 4.2 on {frame['trial'].nunique()} networks of {units} units. (a) Relative error of the logit found "
+        f"from the summed update (marks: median) and by Eq. (9) (dashed), rate {RATE_LOGIT:g}; crosses: Eq. "
+        "(9) predicts a logit, but for some network none satisfies Eq. (16). (b) Error of the image along it "
+        f"(brightness) and across it (content), rate {RATE_IMAGE:g}: medians, bands from least to greatest; "
+        "Eq. (8) has no error of content. Curves end where some network has no solution. (c) Greatest number of steps "
+        "up to which Eq. (16) has a solution, by true logit: median and range; dashed: the limit of small rates. Rates "
+        "are relative to the model's sensitivity: the first step raises the logit by about rate / (1 + exp(logit))."
+    )
+
+
 def draw(frame: pd.DataFrame, limits: pd.DataFrame) -> "Figure":
-    """Three panels; frames as from `theorem42.measure` and `theorem42.limits`. Inside a theme."""
+    """Three panels; frames as from `measure` and `limits`. Inside a theme."""
     figure = style.new_figure(style.WIDTHS["page"], 2.55)
     first, second, third = figure.subplots(1, 3)
     _draw_logits(first, frame)
@@ -193,20 +202,12 @@ def _draw_logits(axes: "Axes", frame: pd.DataFrame) -> None:
         axes.plot(missing.index, missing, color=colour, marker="x", linestyle="", markersize=4.5, markeredgewidth=1.2)
     axes.plot([], [], color="#555555", linestyle="--", linewidth=0.9, label="Eq. (9)")
     axes.plot([], [], color="#555555", marker="x", linestyle="", markersize=4.5, label="no such logit")
-    _steps(axes, STEPS[1:])
+    _label_steps(axes)
     axes.set_yscale("log")
     axes.set_ylim(0.5, 60)
     axes.set_ylabel(r"$|\mu^{rec}/\mu^{*}-1|$")
     axes.set_title("(a) Logit", pad=3)
-    axes.legend(
-        frameon=False,
-        loc="upper left",
-        handletextpad=0.4,
-        borderaxespad=0.1,
-        labelspacing=0.2,
-        fontsize=6.5,
-        handlelength=1.6,
-    )
+    _legend(axes, "upper left", 1.6)
 
 
 def _draw_images(axes: "Axes", frame: pd.DataFrame) -> None:
@@ -228,20 +229,12 @@ def _draw_images(axes: "Axes", frame: pd.DataFrame) -> None:
             axes.fill_between(
                 points["U"], points["min"], points["max"], color=style.COLOURS[index], alpha=0.12, linewidth=0
             )
-    _steps(axes, STEPS[1:])
+    _label_steps(axes)
     axes.set_yscale("log")
     axes.set_ylim(0.003, 300)
     axes.set_ylabel("Relative error of the image")
     axes.set_title(r"(b) Image, $\mu^{*}=-0.5$", pad=3)
-    axes.legend(
-        frameon=False,
-        loc="upper left",
-        handlelength=2.2,
-        handletextpad=0.4,
-        borderaxespad=0.1,
-        labelspacing=0.2,
-        fontsize=6.5,
-    )
+    _legend(axes, "upper left", 2.2)
 
 
 def _draw_limits(axes: "Axes", limits: pd.DataFrame) -> None:
@@ -264,17 +257,21 @@ def _draw_limits(axes: "Axes", limits: pd.DataFrame) -> None:
         )
     axes.set_xscale("log")
     axes.set_yscale("log", base=2)
-    _plain(axes, "y", (1, 2, 4, 8, 16, MOST))
+    _plain_ticks(axes.yaxis, (1, 2, 4, 8, 16, MOST))
     axes.set_yticklabels(["1", "2", "4", "8", "16", f"{MOST}+"])
-    _plain(axes, "x", (0.02, 0.1, 0.5))
+    _plain_ticks(axes.xaxis, (0.02, 0.1, 0.5))
     axes.set_ylim(0.85, 42)
     axes.set_xlabel(r"True logit $\mu^{*}>0$")
     axes.set_ylabel("Local steps $U$")
     axes.set_title("(c) Steps up to which a logit exists", pad=3)
+    _legend(axes, "lower left", 1.6)
+
+
+def _legend(axes: "Axes", loc: Literal["upper left", "lower left"], handlelength: float) -> None:
     axes.legend(
         frameon=False,
-        loc="lower left",
-        handlelength=1.6,
+        loc=loc,
+        handlelength=handlelength,
         handletextpad=0.4,
         borderaxespad=0.1,
         labelspacing=0.2,
@@ -282,15 +279,14 @@ def _draw_limits(axes: "Axes", limits: pd.DataFrame) -> None:
     )
 
 
-def _steps(axes: "Axes", steps: tuple[int, ...]) -> None:
+def _label_steps(axes: "Axes") -> None:
     axes.set_xscale("log", base=2)
-    _plain(axes, "x", tuple(step for step in steps if step & (step - 1) == 0))
+    _plain_ticks(axes.xaxis, (2, 4, 8, 16))
     axes.set_xlabel("Local steps $U$")
 
 
-def _plain(axes: "Axes", which: str, ticks: tuple[float, ...]) -> None:
+def _plain_ticks(axis: "Axis", ticks: tuple[float, ...]) -> None:
     from matplotlib.ticker import NullLocator
 
-    axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_minor_locator(NullLocator())

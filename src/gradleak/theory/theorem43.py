@@ -1,7 +1,5 @@
 """Theorem 4.3: masks that leave the gradient unchanged if it has fewer entries than the images have pixels."""
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradleak.presentations import style
-from gradleak.theory.convolution import GradientMap, photographs, random_map
+from gradleak.theory.convolution import photographs, random_map
 from gradleak.theory.logit import ROUNDING, logits
 from gradleak.theory.mask import find_mask, relative_difference
 from gradleak.theory.network import random_network, with_logit
@@ -99,17 +97,12 @@ def sizes() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Pair:
-    """Images (side, side) that give one gradient: x and x + Delta, for a model with p parameters."""
+    """Images (side, side) that give one gradient: x and x + Delta. ratio: p / (B D)."""
 
     truth: Tensor
     other: Tensor
-    parameters: int
+    ratio: float
     difference: float
-
-    @property
-    def ratio(self) -> float:
-        """p / (B D)."""
-        return self.parameters / self.truth.numel()
 
     @property
     def rms(self) -> float:
@@ -125,7 +118,7 @@ def pairs() -> tuple[Tensor, list[Pair]]:
     for channels in PAIRS:
         phi = random_map(1, PAIR_SIDE, channels, seed=0)
         mask = find_mask(phi, x, wish - x)
-        found.append(Pair(x.view(shape), (x + mask.delta).view(shape), phi.p, mask.difference))
+        found.append(Pair(x.view(shape), (x + mask.delta).view(shape), phi.p / phi.inputs, mask.difference))
     return wish.view(shape), found
 
 
@@ -136,7 +129,7 @@ def exceptions() -> pd.DataFrame:
     one label, `brightness` scales an image to Eq. (6)'s other logit. No mask although p < B D: `singular`, the model
     mu = w |x|^2 at x = 0, the only image with a gradient of 0.
     """
-    return pd.DataFrame([_exchange(), *_brightness(), _singular()])
+    return pd.DataFrame([_exchange(), _brightness(), _singular()])
 
 
 def _row(case: str, parameters: int, x: Tensor, other: Tensor, first: Tensor, second: Tensor) -> dict[str, object]:
@@ -150,23 +143,22 @@ def _row(case: str, parameters: int, x: Tensor, other: Tensor, first: Tensor, se
 
 
 def _exchange() -> dict[str, object]:
-    phi: GradientMap = random_map(2, 8, (4, 6), seed=0)
-    phi = replace(phi, labels=torch.ones(2, dtype=torch.float64))
+    phi = replace(random_map(2, 8, (4, 6), seed=0), labels=torch.ones(2, dtype=torch.float64))
     images = photographs([FIRST, SECOND], 8)
     x, other = images.flatten(), images.flip(0).flatten()
     return _row("exchange", phi.p, x, other, phi(x), phi(other))
 
 
-def _brightness() -> Iterator[dict[str, object]]:
+def _brightness() -> dict[str, object]:
     x = photographs([FIRST], 8)
     network, y = with_logit(random_network((64, 80, 96), 0.2, torch.Generator().manual_seed(0)), x, 1.0)
     gradients = network.gradients(x, y)
-    _, mu = logits(float((gradients[-1] * network.weights[-1]).sum()))
+    _, mu = logits(network.product(gradients))
     other = mu * x  # The network is positively homogeneous: mu times the image has mu times the logit, 1.
     first, second = (
         torch.cat([part.flatten() for part in parts]) for parts in (gradients, network.gradients(other, y))
     )
-    yield _row("brightness", len(first), x, other, first, second)
+    return _row("brightness", len(first), x, other, first, second)
 
 
 def _singular() -> dict[str, object]:
@@ -178,6 +170,21 @@ def _singular() -> dict[str, object]:
         return (-square * torch.sigmoid(-weight * square)).view(1)
 
     return _row("singular", 1, x, other, phi(x), phi(other))
+
+
+def caption(sweep: pd.DataFrame) -> str:
+    """The caption; frame as from `sweep`."""
+    full = sweep["rank"] >= sweep["inputs"]
+    most, least = sweep[~full]["difference"].max(), sweep[full]["difference"].min()
+    none = "0" if most < ROUNDING else f"at most {most:.0e}"
+    return (
+        "Theorem 4.3 on small convolutional networks with p parameters. Above: different images with one gradient, "
+        "found by projecting the difference to another photograph on the null space of the Jacobian and following the "
+        "level set; RMS in units of pixels in [0, 1], pictures clipped. (a) Change of the gradient by masks of several "
+        f"sizes. (b) The least change found for masks of {RMS:g} RMS: {none} where the Jacobian's rank is "
+        f"below BD, at least {least:.0e} where it is BD. Networks with a narrow layer have masks beyond p = BD. 0 "
+        f"stands for less than {ROUNDING:g}."
+    )
 
 
 _SERIES = {
@@ -267,8 +274,8 @@ def _plot(axes: "Axes", x: pd.Series, y: pd.Series, index: int, dash: object, te
 def _finish(axes: "Axes") -> None:
     axes.set_yscale("log")
     axes.set_ylim(ROUNDING / 8, 8)
-    ticks = (1e-8, 1e-6, 1e-4, 1e-2, 1)
-    axes.set_yticks([ROUNDING, *ticks], ["0", *(f"$10^{{{round(math.log10(tick))}}}$" for tick in ticks)])
+    powers = (-8, -6, -4, -2, 0)
+    axes.set_yticks([ROUNDING, *(10.0**power for power in powers)], ["0", *(f"$10^{{{power}}}$" for power in powers)])
     axes.set_ylabel("Change of the gradient, relative")
     legend = axes.legend(frameon=False, handlelength=2.2, handletextpad=0.4, labelspacing=0.25, loc="lower right")
     legend.set_bbox_to_anchor((1, 0.06), transform=axes.transAxes)
