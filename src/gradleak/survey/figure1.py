@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gradleak.presentations import style
 from gradleak.survey.schema import Survey, SurveyedAttack
-from gradleak.survey.shapes import INK, PALE, canvas
+from gradleak.survey.shapes import INK, PALE, canvas, rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,25 +70,20 @@ def _draw_lane(axes: "Axes", lane: str, extent: tuple[float, float], width: floa
 
 
 def _draw_attacks(axes: "Axes", attacks: list[SurveyedAttack], left: float, top: float, column: float) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     y = top - _LINE / 2
     for attack in attacks:
         level = max(attack.assumptions) if attack.assumptions else 0
         colour = "white" if level == len(SHADES) - 1 else INK
         x, width = left + 0.05, column - 0.1
-        axes.add_patch(
-            FancyBboxPatch(
-                (x, y - 0.058),
-                width,
-                0.118,
-                boxstyle="round,pad=0,rounding_size=0.03",
-                facecolor=SHADES[level],
-                edgecolor=INK if attack.implemented else "none",
-                linewidth=0.8,
-                linestyle="--" if attack.implemented and attack.implemented.without else "-",
-                zorder=2,
-            )
+        rounded(
+            axes,
+            (x, y - 0.058),
+            (width, 0.118),
+            0.03,
+            facecolor=SHADES[level],
+            edgecolor=INK if attack.implemented else "none",
+            linewidth=0.8,
+            linestyle="--" if attack.implemented and attack.implemented.without else "-",
         )
         axes.text(x + 0.05, y + 0.004, attack.label, fontsize=_SIZE, va="center_baseline", color=colour, zorder=3)
         kinds = "".join({"NLP": "T", "Tabular": "#"}.get(kind, "") for kind in attack.modality or ())
@@ -118,8 +113,6 @@ def _draw_attacks(axes: "Axes", attacks: list[SurveyedAttack], left: float, top:
 
 
 def _draw_legend(axes: "Axes", survey: Survey, width: float) -> None:
-    from matplotlib.patches import FancyBboxPatch
-
     x, y = 0.06, _FOOT / 2
     axes.text(x, y, "Highest assumption:", fontsize=6.5, va="center_baseline")
     x += style.text_width("Highest assumption:", 6.5) + 0.07
@@ -129,19 +122,7 @@ def _draw_legend(axes: "Axes", survey: Survey, width: float) -> None:
     ]
     entries += [("white", INK, "-", "implemented here"), ("white", INK, "--", "in part")]
     for face, edge, dash, text in entries:
-        axes.add_patch(
-            FancyBboxPatch(
-                (x, y - 0.035),
-                0.11,
-                0.08,
-                boxstyle="round,pad=0,rounding_size=0.02",
-                facecolor=face,
-                edgecolor=edge,
-                linestyle=dash,
-                linewidth=0.8,
-                zorder=2,
-            )
-        )
+        rounded(axes, (x, y - 0.035), (0.11, 0.08), 0.02, facecolor=face, edgecolor=edge, linestyle=dash, linewidth=0.8)
         axes.text(x + 0.15, y, text, fontsize=6.5, va="center_baseline")
         x += 0.15 + style.text_width(text, 6.5) + 0.065
     axes.text(x, y, "T: text  #: tables", fontsize=6.5, va="center_baseline")

@@ -1,5 +1,7 @@
 """The files of `gradleak survey`: Table 7 with what belongs to it, and Figures 1, 2 and 8."""
 
+from gradleak.presentations import style
+from gradleak.survey import figure1, figure2, figure8, table7
 from gradleak.survey.schema import Survey
 
 FIGURES = ("fig1", "fig2", "fig8")
@@ -20,18 +22,10 @@ _CAPTIONS = {
 
 def render(survey: Survey) -> dict[str, bytes]:
     """The content of every file of `FILES`, keyed by name."""
-    # Imported late: which files there are is asked without matplotlib.
-    from gradleak.presentations import style
-    from gradleak.survey import figure1, figure2, figure8, table7
-
     tables = (table7.table_csv, table7.table_latex, table7.counts_csv, table7.checks_csv)
     files = {name: table(survey).encode() for name, table in zip(TABLES, tables, strict=True)}
     with style.theme():
         figures = (figure1.draw(survey), figure2.draw(), figure8.draw())
         for name, figure in zip(FIGURES, figures, strict=True):
-            files |= {
-                f"{name}.pdf": style.file_bytes(figure, "pdf"),
-                f"{name}.png": style.file_bytes(figure, "png", dpi=200),
-                f"{name}.txt": f"{_CAPTIONS[name]}\n".encode(),
-            }
+            files |= style.captioned_files(figure, name, _CAPTIONS[name])
     return files

@@ -1,7 +1,7 @@
 """The survey file: what it may contain, and reading it."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -21,7 +21,9 @@ Defense = Literal["Q", "S", "C", "P"]
 SURVEY = Path(gradleak.__file__).parent / "resources" / "survey" / "survey.yaml"
 """The package's own survey file."""
 
-FIELDS = ("trust", "capability", "goal", "assumptions", "strategy", "modality", "defenses")
+Column = Literal["trust", "capability", "goal", "assumptions", "strategy", "modality", "defenses"]
+
+FIELDS: tuple[Column, ...] = get_args(Column)
 """The columns of Table 7 that hold lists."""
 
 
@@ -106,7 +108,7 @@ class Statement(Frozen):
 
     says: str
     where: str
-    field: Literal["trust", "capability", "goal", "assumptions", "strategy", "modality", "defenses"]
+    field: Column
     value: str | int
     references: Annotated[tuple[int, ...], Field(min_length=1), Distinct]
 

@@ -28,29 +28,27 @@ def box(
     *,
     face: str = "white",
     edge: str = INK,
-    points: float = 7.5,
-    **keys: Any,
 ) -> None:
-    """A rounded box around a middle, with a text in it."""
+    """A box around a middle, with a text in it."""
+    (x, y), (width, height) = middle, size
+    rounded(axes, (x - width / 2, y - height / 2), size, 0.035, facecolor=face, edgecolor=edge, linewidth=0.7)
+    axes.text(x, y, text, ha="center", va="center_baseline", fontsize=7.5, zorder=3)
+
+
+def rounded(axes: "Axes", corner: tuple[float, float], size: tuple[float, float], radius: float, **look: Any) -> None:
+    """A rectangle with rounded corners; corner: its lower left; look: as of matplotlib's patches."""
     from matplotlib.patches import FancyBboxPatch
 
-    (x, y), (width, height) = middle, size
-    shape = "round,pad=0,rounding_size=0.035"
-    lower = (x - width / 2, y - height / 2)
-    axes.add_patch(
-        FancyBboxPatch(lower, width, height, boxstyle=shape, facecolor=face, edgecolor=edge, linewidth=0.7, zorder=2)
-    )
-    axes.text(x, y, text, **{"ha": "center", "va": "center_baseline", "fontsize": points, "zorder": 3, **keys})
+    shape = f"round,pad=0,rounding_size={radius}"
+    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=shape, zorder=2, **look))
 
 
-def arrow(axes: "Axes", start: tuple[float, float], end: tuple[float, float], bend: float = 0.0, **keys: Any) -> None:
-    """An arrow, straight or bent: as an arc whose height is a share of its length."""
+def arrow(
+    axes: "Axes", start: tuple[float, float], end: tuple[float, float], color: str = INK, linewidth: float = 0.8
+) -> None:
+    """A straight arrow."""
     from matplotlib.patches import FancyArrowPatch
 
-    settings: dict[str, Any] = {"color": INK, "linewidth": 0.8, "zorder": 1.5, **keys}
-    curve = f"arc3,rad={bend}"
-    axes.add_patch(
-        FancyArrowPatch(
-            start, end, arrowstyle="-|>", mutation_scale=6, shrinkA=0, shrinkB=0, connectionstyle=curve, **settings
-        )
-    )
+    shape = FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=6, shrinkA=0, shrinkB=0)
+    shape.set(color=color, linewidth=linewidth, zorder=1.5)
+    axes.add_patch(shape)

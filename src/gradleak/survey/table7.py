@@ -1,6 +1,6 @@
 """Table 7 as CSV and LaTeX, and how far the paper's text agrees with it."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from gradleak.analysis.text import csv_text
@@ -15,7 +15,7 @@ def table_csv(survey: Survey) -> str:
     fixed = ("reference", "name", "year", "title", "venue", "cited_year")
     rows = []
     for attack in survey.attacks:
-        row = [str(getattr(attack, key)) for key in fixed] + [_listed(getattr(attack, field)) for field in FIELDS]
+        row = [getattr(attack, key) for key in fixed] + [_listed(getattr(attack, field)) for field in FIELDS]
         here = attack.implemented
         row += [here.attack, here.settings, here.without or ""] if here else ["", "", ""]
         rows.append([*row, attack.note or ""])
@@ -44,7 +44,7 @@ def table_latex(survey: Survey) -> str:
 
 def counts_csv(survey: Survey) -> str:
     """How many attacks have each value of each column, and how many this package implements, wholly or in part."""
-    rows = [["field", "value", "attacks", "implemented"]]
+    rows: list[list[object]] = [["field", "value", "attacks", "implemented"]]
     for field in (*FIELDS, "year"):
         found: Counter[str] = Counter()
         here: Counter[str] = Counter()
@@ -53,7 +53,7 @@ def counts_csv(survey: Survey) -> str:
             for value in ("none",) if values == () else values or ("lost",):
                 found[str(value)] += 1
                 here[str(value)] += attack.implemented is not None
-        rows += [[field, value, str(found[value]), str(here[value])] for value in sorted(found)]
+        rows += [[field, value, found[value], here[value]] for value in sorted(found)]
     return csv_text(rows)
 
 
@@ -64,37 +64,22 @@ def checks_csv(survey: Survey) -> str:
     whose row has another value), `no_row`, and `unnamed` (rows with the value that no statement names; the text's lists
     are often examples).
     """
-    rows = [["says", "where", "field", "value", "references", "agree", "differ", "no_row", "unnamed"]]
+    rows: list[list[object]] = [
+        ["says", "where", "field", "value", "references", "agree", "differ", "no_row", "unnamed"]
+    ]
     by_reference = {attack.reference: attack for attack in survey.attacks}
+    named_by_any: dict[tuple[str, object], set[int]] = defaultdict(set)
     for statement in survey.statements:
-        has = {
-            number for number, attack in by_reference.items() if statement.value in (_value(attack, statement.field))
-        }
+        named_by_any[statement.field, statement.value].update(statement.references)
+    for statement in survey.statements:
+        field, value = statement.field, statement.value
+        has = {number for number, attack in by_reference.items() if value in (getattr(attack, field) or ())}
         named = set(statement.references)
         differ, absent = (named & set(by_reference)) - has, named - set(by_reference)
-        unnamed = has - _named(survey, statement.field, statement.value)
-        rows.append(
-            [
-                statement.says,
-                statement.where,
-                statement.field,
-                str(statement.value),
-                str(len(named)),
-                str(len(named & has)),
-            ]
-            + [" ".join(map(str, sorted(group))) for group in (differ, absent, unnamed)]
-        )
+        row = [statement.says, statement.where, field, value, len(named), len(named & has)]
+        groups = (differ, absent, has - named_by_any[field, value])
+        rows.append([*row, *(" ".join(map(str, sorted(group))) for group in groups)])
     return csv_text(rows)
-
-
-def _named(survey: Survey, field: str, value: object) -> set[int]:
-    """References that any statement about a field and value names."""
-    chosen = [item for item in survey.statements if (item.field, item.value) == (field, value)]
-    return {reference for item in chosen for reference in item.references}
-
-
-def _value(attack: SurveyedAttack, field: str) -> tuple[object, ...]:
-    return getattr(attack, field) or ()
 
 
 def _listed(values: Sequence[object] | None) -> str:
