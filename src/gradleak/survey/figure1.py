@@ -1,6 +1,7 @@
 """Draws Figure 1: the surveyed attacks by year and strategy, with milestones."""
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gradleak.presentations import style
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
 
 #: Colours of the highest level that an attack assumes: 0 to 5, light to dark, the malicious in the colour of limits.
 SHADES = ("#DCEAF7", "#B3D1EC", "#F6D9A0", "#EDB458", "#C98A1B", "#C1272D")
-LANES = ("GIA-O", "GIA-L", "GIA-A")
+LANES = {"GIA-O": "observable space", "GIA-L": "latent space", "GIA-A": "analytic"}
+
+_SHORT = {
+    "Basic information": "basic",
+    "Priors": "priors",
+    "Data distribution": "distribution",
+    "Client-side training details": "client details",
+    "Malicious behavior": "malicious",
+}
 
 # Inches: the lanes' names, a line of text, the room between lanes, the years' heading, the legend.
 _SIDE, _LINE, _BETWEEN, _HEAD, _FOOT = 0.86, 0.138, 0.1, 0.2, 0.26
@@ -42,7 +51,7 @@ def draw(survey: Survey) -> "Figure":
     for index in range(1, len(years)):
         x = _SIDE + index * column
         axes.plot([x, x], [_FOOT + 0.06, height - 0.03], color="white", linewidth=1.2, zorder=1.2)
-    _draw_legend(axes, survey, width)
+    _draw_legend(axes, survey)
     return figure
 
 
@@ -62,14 +71,14 @@ def _draw_lane(axes: "Axes", lane: str, extent: tuple[float, float], width: floa
     from matplotlib.patches import Rectangle
 
     top, bottom = extent
-    names = {"GIA-O": "observable space", "GIA-L": "latent space", "GIA-A": "analytic"}
     axes.add_patch(Rectangle((0.02, bottom + 0.02), width - 0.04, top - bottom - 0.04, facecolor=PALE, linewidth=0))
     middle = (top + bottom) / 2
     axes.text(0.09, middle + 0.03, lane, fontsize=8, fontweight="bold", va="bottom")
-    axes.text(0.09, middle + 0.01, f"{names[lane]}\n{count} attacks", fontsize=_SMALL + 0.5, va="top", linespacing=1.1)
+    axes.text(0.09, middle + 0.01, f"{LANES[lane]}\n{count} attacks", fontsize=_SMALL + 0.5, va="top", linespacing=1.1)
 
 
 def _draw_attacks(axes: "Axes", attacks: list[SurveyedAttack], left: float, top: float, column: float) -> None:
+    write = partial(axes.text, va="center_baseline", zorder=3)
     y = top - _LINE / 2
     for attack in attacks:
         level = max(attack.assumptions) if attack.assumptions else 0
@@ -85,39 +94,21 @@ def _draw_attacks(axes: "Axes", attacks: list[SurveyedAttack], left: float, top:
             linewidth=0.8,
             linestyle="--" if attack.implemented and attack.implemented.without else "-",
         )
-        axes.text(x + 0.05, y + 0.004, attack.label, fontsize=_SIZE, va="center_baseline", color=colour, zorder=3)
+        write(x + 0.05, y + 0.004, attack.label, fontsize=_SIZE, color=colour)
         kinds = "".join({"NLP": "T", "Tabular": "#"}.get(kind, "") for kind in attack.modality or ())
-        axes.text(
-            x + width - 0.04,
-            y + 0.004,
-            kinds,
-            fontsize=_SMALL,
-            va="center_baseline",
-            ha="right",
-            color=colour,
-            zorder=3,
-        )
+        write(x + width - 0.04, y + 0.004, kinds, fontsize=_SMALL, ha="right", color=colour)
         y -= _LINE
         if attack.milestone:
-            axes.text(
-                x + 0.05,
-                y + 0.012,
-                attack.milestone.text,
-                fontsize=_SMALL,
-                style="italic",
-                va="center_baseline",
-                color="#444444",
-                zorder=3,
-            )
+            write(x + 0.05, y + 0.012, attack.milestone.text, fontsize=_SMALL, style="italic", color="#444444")
             y -= _LINE
 
 
-def _draw_legend(axes: "Axes", survey: Survey, width: float) -> None:
+def _draw_legend(axes: "Axes", survey: Survey) -> None:
     x, y = 0.06, _FOOT / 2
     axes.text(x, y, "Highest assumption:", fontsize=6.5, va="center_baseline")
     x += style.text_width("Highest assumption:", 6.5) + 0.07
     entries = [
-        (SHADES[level], "none", "-", f"{level} {_short(entry.name)}")
+        (SHADES[level], "none", "-", f"{level} {_SHORT.get(entry.name, entry.name)}")
         for level, entry in sorted(survey.assumptions.items())
     ]
     entries += [("white", INK, "-", "implemented here"), ("white", INK, "--", "in part")]
@@ -126,12 +117,3 @@ def _draw_legend(axes: "Axes", survey: Survey, width: float) -> None:
         axes.text(x + 0.15, y, text, fontsize=6.5, va="center_baseline")
         x += 0.15 + style.text_width(text, 6.5) + 0.065
     axes.text(x, y, "T: text  #: tables", fontsize=6.5, va="center_baseline")
-
-
-def _short(name: str) -> str:
-    return {
-        "Basic information": "basic",
-        "Data distribution": "distribution",
-        "Client-side training details": "client details",
-        "Malicious behavior": "malicious",
-    }.get(name, name.lower() if name == "Priors" else name)
