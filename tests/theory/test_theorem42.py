@@ -51,7 +51,7 @@ def test_no_solution_is_no_number(frame: pd.DataFrame) -> None:
 
 def test_figures_do_not_average_over_survivors() -> None:
     rows = pd.DataFrame({"U": [1, 1, 2, 2], "solvable": [True, True, True, False], "error": [1.0, 3.0, 5.0, None]})
-    kept = everywhere(rows, ["U"], "error")
+    kept = everywhere(rows, "error")
     assert kept.to_dict("records") == [{"U": 1, "median": 2.0, "min": 1.0, "max": 3.0}]
 
 

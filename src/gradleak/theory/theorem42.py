@@ -182,9 +182,9 @@ def draw(frame: pd.DataFrame, limits: pd.DataFrame) -> "Figure":
     return figure
 
 
-def everywhere(frame: pd.DataFrame, keys: list[str], value: str) -> pd.DataFrame:
-    """Median, least and greatest of a value per keys, only where all trials found it: no average over survivors."""
-    groups = frame.groupby(keys, sort=True)
+def everywhere(frame: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Median, least and greatest of a value per U, only where all trials found it: no average over survivors."""
+    groups = frame.groupby("U")
     found = groups[value].agg(["median", "min", "max"]).reset_index()
     return found[groups["solvable"].all().to_numpy()]
 
@@ -196,7 +196,7 @@ def _draw_logits(axes: "Axes", frame: pd.DataFrame) -> None:
         colour, marker = style.COLOURS[index], style.MARKERS[index]
         predicted = part.groupby("U")["error_eq9"].median()
         axes.plot(predicted.index, predicted, color=colour, linestyle="--", linewidth=0.9)
-        found = everywhere(part, ["U"], "error_eq8")
+        found = everywhere(part, "error_eq8")
         axes.plot(found["U"], found["median"], color=colour, marker=marker, linestyle="", label=rf"$\mu^{{*}}={mu:g}$")
         missing = predicted[~predicted.index.isin(found["U"])]
         axes.plot(missing.index, missing, color=colour, marker="x", linestyle="", markersize=4.5, markeredgewidth=1.2)
@@ -215,7 +215,7 @@ def _draw_images(axes: "Axes", frame: pd.DataFrame) -> None:
     chosen = chosen[chosen["U"] > 1].assign(along=chosen["along"].abs())
     for index, (adversary, name) in enumerate((("sum", "update as it is"), ("mean", "divided by $U$"))):
         for part, text, dash in (("along", "brightness", "-"), ("across", "content", (0, (4, 1.3)))):
-            points = everywhere(chosen[chosen["adversary"] == adversary], ["U"], part)
+            points = everywhere(chosen[chosen["adversary"] == adversary], part)
             axes.plot(
                 points["U"],
                 points["median"],
