@@ -11,7 +11,7 @@ import pandas as pd
 
 from gradleak.audit.run import Found
 from gradleak.audit.spec import AuditSpec, defense_title
-from gradleak.audit.table import Entry, Verdict, stand_ins
+from gradleak.audit.table import Entry, Verdict
 from gradleak.audit.words import assumption, bytes_words, client_words, interval, number, verdict_words
 
 _PAIRS = 3
@@ -22,26 +22,25 @@ def page(spec: AuditSpec, found: Found, table: Sequence[Entry], verdicts: Sequen
     """The page as HTML text. Equal results give equal text."""
     text = resources.files("gradleak.resources.audit").joinpath("page.html.jinja").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
-    size = spec.images.resolution
     return template.render(
         title=spec.title,
         setup=_setup(spec, found),
-        verdicts=[_verdict(spec, found, verdict) for verdict in verdicts],
+        verdicts=[_verdict(found, verdict) for verdict in verdicts],
         rounds=[str(checkpoint.round) for checkpoint in spec.checkpoints],
         defenses=_table(spec, table),
         assumptions=_assumptions(spec),
         pictures=[
-            {"defense": defense_title(chain), "pairs": _pairs(found.pictures, defense_title(chain))}
-            for chain in spec.defenses
+            {"defense": verdict.defense, "pairs": _pairs(found.pictures, verdict.defense)} for verdict in verdicts
         ],
-        size=size,
+        size=spec.images.resolution,
         trials=spec.trials,
     )
 
 
 def _setup(spec: AuditSpec, found: Found) -> list[tuple[str, str]]:
     first = found.rows.iloc[0]
-    model = f"{spec.model.text}, {int(first['model_parameters']):,} parameters shared, {found.classes} classes"
+    classes = found.received[0].model.num_classes
+    model = f"{spec.model.text}, {int(first['model_parameters']):,} parameters shared, {classes} classes"
     size = spec.images.resolution
     count = spec.client.samples
     images = (
@@ -60,7 +59,7 @@ def _assumptions(spec: AuditSpec) -> list[dict[str, Any]]:
     return [{"level": level, "words": words, "titles": titles} for (level, words), titles in sorted(found.items())]
 
 
-def _verdict(spec: AuditSpec, found: Found, verdict: Verdict) -> dict[str, str]:
+def _verdict(found: Found, verdict: Verdict) -> dict[str, str]:
     own = found.rows[found.rows["audit_defense"] == verdict.defense]
     sent, plain = float(own["update_bytes"].mean()), 4 * int(own["model_parameters"].iloc[0])
     epsilon = own["epsilon"].iloc[0]
@@ -77,26 +76,19 @@ def _verdict(spec: AuditSpec, found: Found, verdict: Verdict) -> dict[str, str]:
 def _table(spec: AuditSpec, table: Sequence[Entry]) -> list[dict[str, Any]]:
     """The attacks of each post-processing, each with a cell per round or with the attack that stands in its place."""
     by_key = {(entry.defense, entry.attack, entry.round): entry for entry in table}
-    others = stand_ins(spec)
     result = []
     for chain in spec.defenses:
         title = defense_title(chain)
         rows: list[dict[str, Any]] = []
         for attack in spec.attacks:
-            other = others.get((title, attack.title))
-            entries = (
-                []
-                if other is not None
-                else [by_key[title, attack.title, str(checkpoint.round)] for checkpoint in spec.checkpoints]
-            )
-            rows.append(
-                {
-                    "attack": attack.title,
-                    "level": attack.level,
-                    "as": None if other is None else other.title,
-                    "cells": [_cell(entry) for entry in entries],
-                }
-            )
+            row: dict[str, Any] = {"attack": attack.title, "level": attack.level, "as": None, "cells": []}
+            other = spec.stand_in(attack, chain)
+            if other is attack:
+                keys = [(title, attack.title, str(checkpoint.round)) for checkpoint in spec.checkpoints]
+                row["cells"] = [_cell(by_key[key]) for key in keys]
+            else:
+                row["as"] = other.title
+            rows.append(row)
         result.append({"title": title, "rows": rows})
     return result
 
@@ -128,6 +120,5 @@ def _pairs(pictures: pd.DataFrame, defense: str) -> list[dict[str, str]]:
     ]
 
 
-def _data_url(png: object) -> str:
-    assert isinstance(png, bytes)
+def _data_url(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()

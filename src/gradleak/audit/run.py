@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gradleak.attacks.base import RunContext
 from gradleak.audit.images import AuditImages
-from gradleak.audit.model import attackable, path_of
+from gradleak.audit.model import attackable
 from gradleak.audit.source import open_network, weights_digest
 from gradleak.audit.spec import AuditAttack, AuditSpec, Normalisation, defense_title
 from gradleak.files import sha256 as file_sha256
@@ -49,16 +49,11 @@ _NOT_THE_USERS = [
 
 @dataclass(frozen=True)
 class Received:
-    """The model of one round as the clients receive it; `weights` is the hash of its weights, `path` the engine's."""
+    """The model of one round as the clients receive it; `weights` is the hash of its weights."""
 
     round: str
     model: Classifier
     weights: str
-
-    @property
-    def path(self) -> str:
-        """The way that the engine differentiates it, in words."""
-        return path_of(self.model)
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,6 @@ class Found:
     pictures: pd.DataFrame
     received: list[Received]
     fingerprint: str
-    classes: int
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class Client:
 class Run:
     """One attack on the trials of one round and post-processing: its cells are vectorised together.
 
-    `code` is the hash of the package's code that computes it.
+    `code` is the hash of the package's code that computes it, taken before the first attack.
     """
 
     received: Received
@@ -104,12 +98,7 @@ class Run:
         }
 
 
-def run_all(
-    spec: AuditSpec,
-    config: Config,
-    out: Path,
-    session: Session,
-) -> Found:
+def run_all(spec: AuditSpec, config: Config, out: Path, session: Session) -> Found:
     """Do all runs. Each is kept under `out/runs` under the hash of what decides it, and not done again.
 
     Everything is read and checked before the first attack. A run that is cut off goes on from its last saved state.
@@ -140,7 +129,7 @@ def run_all(
         if session.stop():
             raise Stopped(f"{out}: finished runs are kept")
     rows, pictures = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
-    return Found(rows, pictures, received, images.dataset.fingerprint(), received[0].model.num_classes)
+    return Found(rows, pictures, received, images.dataset.fingerprint())
 
 
 def _shared(run: Run, clients: list[Client]) -> InMemory:

@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from gradleak.analysis.statistics import mean_interval
-from gradleak.audit.spec import AuditAttack, AuditSpec, defense_title
+from gradleak.audit.spec import AuditSpec, defense_title
 from gradleak.metrics.rates import TAU_LPIPS, leaked
 
 Outcome = Literal["leaks", "leaks in part", "no leak found"]
@@ -83,16 +83,6 @@ def entries(rows: pd.DataFrame) -> list[Entry]:
             )
         )
     return found
-
-
-def stand_ins(spec: AuditSpec) -> dict[tuple[str, str], AuditAttack]:
-    """The attack that stands in the place of another, by post-processing and attack."""
-    return {
-        (defense_title(chain), attack.title): other
-        for chain in spec.defenses
-        for attack in spec.attacks
-        if (other := spec.stand_in(attack, chain)) is not attack
-    }
 
 
 def verdicts(spec: AuditSpec, found: Sequence[Entry], rows: pd.DataFrame) -> list[Verdict]:

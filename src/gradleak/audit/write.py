@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from gradleak.audit.model import path_of
 from gradleak.audit.page import page
-from gradleak.audit.run import Found, run_all
+from gradleak.audit.run import run_all
 from gradleak.audit.source import importable
 from gradleak.audit.spec import AuditSpec
 from gradleak.audit.table import entries, verdicts
@@ -19,13 +20,7 @@ from gradleak.stages.session import Session
 from gradleak.study.config import Config
 
 
-def write_audit(
-    spec: AuditSpec,
-    folder: Path,
-    config: Config,
-    out: Path,
-    session: Session,
-) -> list[str]:
+def write_audit(spec: AuditSpec, folder: Path, config: Config, out: Path, session: Session) -> list[str]:
     """Run an audit and write its files to `out`. Returns a line per post-processing.
 
     `folder` is where the user's own modules lie. `audit.html` is the page, `table.csv` its table, `audit.parquet` and
@@ -42,15 +37,13 @@ def write_audit(
     csv = {"audit.csv": found.rows, "table.csv": pd.DataFrame([asdict(entry) for entry in table])}
     write_files(out, {name: frame.to_csv(index=False, lineterminator="\n").encode() for name, frame in csv.items()})
     write_text(out / "audit.html", page(spec, found, table, judged))
-    write_provenance(out / "audit.html", started, **_facts(spec, found, session.device))
+    write_provenance(
+        out / "audit.html",
+        started,
+        audit=spec.model_dump(mode="json", by_alias=True),
+        device=device_name(session.device),
+        data=found.fingerprint,
+        weights={received.round: received.weights for received in found.received},
+        engine={received.round: path_of(received.model) for received in found.received},
+    )
     return [f"{verdict.defense}: {verdict.outcome}. {verdict_words(verdict)}" for verdict in judged]
-
-
-def _facts(spec: AuditSpec, found: Found, device: str) -> dict[str, object]:
-    return {
-        "audit": spec.model_dump(mode="json", by_alias=True),
-        "device": device_name(device),
-        "data": found.fingerprint,
-        "weights": {model.round: model.weights for model in found.received},
-        "engine": {model.round: model.path for model in found.received},
-    }
