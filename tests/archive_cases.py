@@ -8,7 +8,7 @@ from gradleak.metrics.base import described
 from gradleak.stages.collect import collect
 from gradleak.stages.data import record_dataset
 from gradleak.stages.session import Session
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.study.expand import load_study
 from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
@@ -58,7 +58,7 @@ def planned(folder: Path, cache: Path, study: str = STUDY, **settings: object) -
     """The plan of a study whose file is put into a folder."""
     folder.mkdir()
     (folder / "tiny.yaml").write_text(study)
-    config = parse_config(
+    config = Config.parse(
         {"device": "cpu", "cache": str(cache), "study": str(folder / "tiny.yaml"), **settings}, "here"
     )
     return make_plan(load_study(folder / "tiny.yaml"), config, described(), open_archives(config))

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gradleak.errors import UserError, first_error
 
 Scalar = str | int | float | bool | None
 
@@ -13,6 +15,14 @@ class Frozen(BaseModel):
     """Base of what files say: immutable; an unknown key, NaN and an infinite number are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, content: object, where: str) -> Self:
+        """Validate parsed YAML or JSON. Raises UserError naming `where`, the key, the value and what is allowed."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UserError(f"{where}: {first_error(error)}") from None
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Scalar]]:

@@ -47,14 +47,11 @@ class FederatedSpec(Frozen):
             raise ValueError(f"sampled is {sampled}, but there are only {self.clients} clients")
         if self.images is not None and self.images < self.clients:
             raise ValueError(f"images is {self.images}, but each of the {self.clients} clients needs one")
-        if self.victim_images is not None and self.clients == 1:
-            raise ValueError(f"victim_images is {self.victim_images}, but clients is 1; there must be others")
-        if self.victim_images is not None and self.images is not None:
-            left = self.images - self.victim_images
-            if left < self.clients - 1:
-                raise ValueError(
-                    f"victim_images is {self.victim_images} of {self.images} images: too few for the others"
-                )
+        victims = self.victim_images
+        if victims is not None and self.clients == 1:
+            raise ValueError(f"victim_images is {victims}, but clients is 1; there must be others")
+        if victims is not None and self.images is not None and self.images - victims < self.clients - 1:
+            raise ValueError(f"victim_images is {victims} of {self.images} images: too few for the others")
         if self.split == "iid" and self.alpha is not None:
             raise ValueError(f"alpha is {self.alpha}, but split is 'iid'; leave it out, or set split to 'dirichlet'")
         if self.protocol == "fedsgd" and self.epochs not in (None, 1):

@@ -25,7 +25,7 @@ from gradleak.presentations.read import ShownExperiment, parse_experiment
 from gradleak.presentations.write import drawable, stage_files
 from gradleak.specs import DatasetSpec
 from gradleak.study.cell import Cell
-from gradleak.study.config import Config, parse_config
+from gradleak.study.config import Config
 from gradleak.study.expand import load_study, study_path
 from gradleak.study.plan import Plan
 from gradleak.study.planning import make_plan
@@ -46,7 +46,7 @@ class Workflow:
     @classmethod
     def load(cls, config: dict[str, Any]) -> "Workflow":
         """Validate a config, expand its study and plan it. Raises UserError with one line on bad input."""
-        parsed: Config = parse_config(config, "config.yaml")
+        parsed = Config.parse(config, "config.yaml")
         study = load_study(study_path(parsed.study))
         return cls(make_plan(study, parsed, described(), open_archives(parsed)))
 
@@ -57,8 +57,8 @@ class Workflow:
         For the processes in which Snakemake runs a job of a run that goes on: to plan again takes each of them seconds,
         and an edit of the study meanwhile would give them another plan.
         """
-        parsed: Config = parse_config(config, "config.yaml")
-        return cls(Plan.read(results / study_path(parsed.study).stem / "plan.json"))
+        study = study_path(Config.parse(config, "config.yaml").study)
+        return cls(Plan.read(results / study.stem / "plan.json"))
 
     def save(self, folder: Path) -> str:
         """Write `plan.json` to a folder if what is there differs, and return its path.

@@ -28,7 +28,7 @@ from gradleak.report.graph import rules_of
 from gradleak.report.provenance import read_provenance
 from gradleak.stages.collect import collect
 from gradleak.stages.data import record_dataset
-from gradleak.study.config import Config, parse_config
+from gradleak.study.config import Config
 from gradleak.study.expand import Experiment, Study, load_study
 from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
@@ -197,7 +197,7 @@ def test_other_data_of_the_same_name_is_refused(folder, tmp_path):
 def test_what_cannot_be_reused_is_one_line(folder, tmp_path, cache):
     def refused(**settings):
         with pytest.raises(UserError) as caught:
-            open_archives(parse_config({"device": "cpu", "cache": str(cache), **settings}, "here"))
+            open_archives(Config.parse({"device": "cpu", "cache": str(cache), **settings}, "here"))
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
@@ -211,9 +211,9 @@ def test_what_cannot_be_reused_is_one_line(folder, tmp_path, cache):
     shutil.copytree(old, tmp_path / "old")
     (tmp_path / "old/results.parquet").write_bytes(b"")
     assert "is not the archived file" in refused(reuse=[str(tmp_path / "old")])
-    assert parse_config({"reuse": old}, "here") == parse_config({"reuse": [old]}, "here")
+    assert Config.parse({"reuse": old}, "here") == Config.parse({"reuse": [old]}, "here")
     with pytest.raises(UserError, match="here: reuse"):
-        parse_config({"reuse": 3}, "here")
+        Config.parse({"reuse": 3}, "here")
     with pytest.raises(UserError, match="which a run of study 'tiny' would overwrite"):
         Workflow(Plan.read(folder / "run/plan.json")).save(folder / "old")
 
@@ -369,7 +369,7 @@ def test_a_training_that_was_needed_again_counts_as_run_in_both_places(cpu, tmp_
     found = provenance.jobs["federate"][training]
     assert (found.seconds, len(found.again)) == (31.0, int(cpu == "B"))
     assert provenance.seconds == 5 + 1 + 4 + 1 + 31
-    assert provenance.environment("reconstruct", batch) == place()
+    assert provenance.places("reconstruct", batch)[0] == place()
     assert {each.cpu["model"] for each in provenance.places("federate", training)} == {"A", cpu}
     assert "again" not in known.text()
     assert Provenance.model_validate_json(provenance.text()) == provenance

@@ -14,7 +14,7 @@ from gradleak.claims.base import ClaimData
 from gradleak.claims.ledger import read_ledger
 from gradleak.claims.report import FILES
 from gradleak.claims.verdict import judge_all
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.study.expand import load_study
 from gradleak.study.planning import make_plan
 from gradleak.workflow import Workflow
@@ -102,7 +102,7 @@ def test_latex_escapes_and_goes_on_over_pages(place: Path) -> None:
 
 def test_the_rule_runs_again_after_an_edit_of_a_statistic_the_ledger_or_a_published_table() -> None:
     study = load_study(DOCS_FOLDER.parent / "tests/workflow/tiny.yaml")
-    files = Workflow(make_plan(study, parse_config({"device": "cpu"}, "here"))).claim_code()
+    files = Workflow(make_plan(study, Config.parse({"device": "cpu"}, "here"))).claim_code()
     for part in (
         "claims/statistics/trend.py",
         "claims/verdict.py",

@@ -18,7 +18,7 @@ from core_cases import gradleak
 from pages import ROOT, Command, pages, words
 from place import Place, printed
 
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 
 CI = (ROOT / ".ci/run").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -107,7 +107,7 @@ def snakemake(place: Place, *arguments: str) -> None:
     assert set(options) <= set(re.findall(r"--[a-z-]+", parser.format_help()))  # none is abbreviated
     given = dict(pair.split("=", 1) for pair in found.config or [])
     settings = {name: yaml.safe_load(value) for name, value in given.items()}
-    study = parse_config(yaml.safe_load((ROOT / "config.yaml").read_text()) | settings, "the command").study
+    study = Config.parse(yaml.safe_load((ROOT / "config.yaml").read_text()) | settings, "the command").study
     path = f"workflow/studies/{study}.yaml"
     assert (ROOT / path).exists() or any(path in text for text in pages().values())
 

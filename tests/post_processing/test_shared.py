@@ -19,7 +19,7 @@ from gradleak.stages.score import write_scores
 from gradleak.stages.session import Session
 from gradleak.stages.update import InMemory, pack_update, read_updates, unpack_update, write_updates
 from gradleak.study.cell import Cell
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.study.expand import load_study
 from gradleak.study.outline import Outline
 from gradleak.study.planning import make_plan
@@ -88,7 +88,7 @@ def place(tmp_path_factory, cache):
     experiment = {"title": "One", "paper": "None", "show": [], "cells": [{"axes": [{"post_processing": axis}]}]}
     study = {"title": "Defenses", "defaults": content, "experiments": {"one": experiment}}
     (folder / "study.yaml").write_text(json.dumps(study))
-    config = parse_config({"device": "cpu", "cache": str(cache)}, "here")
+    config = Config.parse({"device": "cpu", "cache": str(cache)}, "here")
     plan = make_plan(load_study(folder / "study.yaml"), config)
     (batch,) = plan.batches
     cells = plan.batch_cells(batch)

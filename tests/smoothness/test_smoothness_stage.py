@@ -18,7 +18,7 @@ from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.session import Session
 from gradleak.stages.smoothness import write_smoothness
 from gradleak.study.cell import Cell
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.study.cost import forward_flops, smoothness_cost
 from gradleak.study.expand import load_study
 from gradleak.study.outline import Outline
@@ -43,7 +43,7 @@ def plan_of(folder, blocks):
     experiments = {"a": {"title": "A", "paper": "P", "show": [], "cells": blocks}}
     content = {"title": "S", "defaults": DEFAULTS, "trials": {"count": 2}, "experiments": experiments}
     (folder / "study.yaml").write_text(yaml.safe_dump(content))
-    return make_plan(load_study(folder / "study.yaml"), parse_config({"device": "cpu"}, "here"))
+    return make_plan(load_study(folder / "study.yaml"), Config.parse({"device": "cpu"}, "here"))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from gradleak.stages.common import global_model, initial_model
 from gradleak.stages.data import record_dataset
 from gradleak.stages.federate import model_of, write_training
 from gradleak.stages.session import Session, silent
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.study.expand import load_study
 from gradleak.study.ids import training_id
 from gradleak.study.planning import make_plan
@@ -51,7 +51,7 @@ def plan_of(folder, rounds, config=None, **sets):
     experiments = {"a": {"title": "A", "paper": "P", "show": [], "cells": [axes]}}
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump({"title": "S", "defaults": DEFAULTS, "experiments": experiments}))
-    return make_plan(load_study(path), config or parse_config({"device": "cpu"}, "here"))
+    return make_plan(load_study(path), config or Config.parse({"device": "cpu"}, "here"))
 
 
 def run(folder, rounds, progress=silent, config=None, **sets):
@@ -251,7 +251,7 @@ def test_a_label_space_view_gets_the_model_of_the_label_spaces_images(tmp_path):
                 pixels = torch.tensor(colour) + torch.randint(-30, 30, (20, 20, 3), generator=random)
                 Image.fromarray(pixels.clamp(0, 255).byte().numpy()).save(folder / f"{index}.png")
     source = {"mine": {"source": "folder", "path": str(tmp_path / "data")}}
-    config = parse_config({"device": "cpu", "data": source}, "here")
+    config = Config.parse({"device": "cpu", "data": source}, "here")
     sets = {"dataset": {"name": "photos10", "resolution": 16, "classes": {"rocket": "c0"}, "label_space": "mine"}}
     sets |= {"model.training.images": 40, "model.training.evaluate": None}
     run(tmp_path, [2], silent, config, **sets)

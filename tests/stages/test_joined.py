@@ -14,7 +14,7 @@ from gradleak.stages.common import checkpoint_path
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.session import Session, silent
 from gradleak.stages.update import write_updates
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.study.expand import load_study
 from gradleak.study.planning import make_plan
 
@@ -43,7 +43,7 @@ class Place:
     def __init__(self, folder, cache):
         self.folder, study = folder, folder / "study.yaml"
         study.write_text(STUDY)
-        self.config = parse_config({"device": "cpu", "cache": str(cache), "jobs": {"save_every_s": 0}}, "here")
+        self.config = Config.parse({"device": "cpu", "cache": str(cache), "jobs": {"save_every_s": 0}}, "here")
         self.plan = make_plan(load_study(study), self.config)
         (self.batch,) = self.plan.batches
         for cell in (self.plan.cells[name] for name in self.plan.checkpoints.values()):

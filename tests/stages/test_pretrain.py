@@ -15,7 +15,7 @@ from gradleak.files import sha256
 from gradleak.stages.auxiliaries import auxiliary_loader, load_auxiliary
 from gradleak.stages.pretrain import write_auxiliary, write_quality
 from gradleak.stages.session import Session
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.study.ids import auxiliary_id
 
 DATASET = {"name": "photos10", "resolution": SIZE, "classes": ["chelsea", "coffee"]}
@@ -37,7 +37,7 @@ def _few(monkeypatch):
 
 @pytest.fixture(scope="module")
 def config(cache):
-    return parse_config({"device": "cpu", "cache": str(cache), "jobs": {"save_every_s": 0}}, "here")
+    return Config.parse({"device": "cpu", "cache": str(cache), "jobs": {"save_every_s": 0}}, "here")
 
 
 def auxiliary(name, **settings):

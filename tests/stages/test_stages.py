@@ -25,7 +25,7 @@ from gradleak.stages.score import write_scores
 from gradleak.stages.session import Session, silent
 from gradleak.stages.update import read_updates, write_updates
 from gradleak.study.cell import Cell
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.study.expand import load_study
 from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
@@ -58,7 +58,7 @@ class Place:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         (folder / "two.yaml").write_text(STUDY)
-        self.config = parse_config({"device": "cpu", "cache": str(cache), "jobs": {"save_every_s": 0}}, "here")
+        self.config = Config.parse({"device": "cpu", "cache": str(cache), "jobs": {"save_every_s": 0}}, "here")
         self.plan = make_plan(load_study(folder / "two.yaml"), self.config)
         (self.batch,) = self.plan.batches
         (self.checkpoint,) = self.plan.checkpoints

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from gradleak.errors import UserError
-from gradleak.study.config import Config, load_config, parse_config, read_yaml
+from gradleak.study.config import Config, load_config, read_yaml
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_repositorys_config_is_valid_and_an_empty_one_too():
     assert load_config(ROOT / "config.yaml").study == "quick"
-    assert parse_config({}, "here") == Config()
+    assert Config.parse({}, "here") == Config()
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_the_repositorys_config_is_valid_and_an_empty_one_too():
 )
 def test_each_mistake_is_one_line(content, message):
     with pytest.raises(UserError, match=message) as caught:
-        parse_config(content, "here")
+        Config.parse(content, "here")
     assert "\n" not in str(caught.value)
 
 

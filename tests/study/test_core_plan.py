@@ -11,7 +11,7 @@ from gradleak.errors import UserError
 from gradleak.pipeline.jobs import plan_summary
 from gradleak.specs import ModelSpec
 from gradleak.study.cell import Cell
-from gradleak.study.config import Config, parse_config
+from gradleak.study.config import Config
 from gradleak.study.cost import cost, federated_cost, forward_flops, throughput
 from gradleak.study.expand import load_study, study_path
 from gradleak.study.plan import Plan
@@ -70,7 +70,7 @@ def test_batches_are_packed_by_the_minutes_of_a_job(tmp_path):
     cell = next(iter(plan.cells.values()))
     minutes = cost(cell) / throughput(plan.config) / 60
     for per_job, sizes in [(1.5, [1] * 9), (2.5, [2, 2, 2, 2, 1]), (4.5, [4, 4, 1]), (0.1, [1] * 9)]:
-        config = parse_config({"device": "cpu", "jobs": {"minutes": per_job * minutes}}, "here")
+        config = Config.parse({"device": "cpu", "jobs": {"minutes": per_job * minutes}}, "here")
         packed = plan_of(tmp_path, RATES, config)
         assert [len(batch.cells) for batch in packed.batches.values()] == sizes
         assert packed.cells == plan.cells
@@ -84,7 +84,7 @@ def test_another_experiment_with_another_model_leaves_the_batches_as_they_are(tm
         assert len(after.batches) == 2
         for name, batch in before.batches.items():
             assert after.batches[name] == batch
-    data = plan_of(tmp_path, RATES, parse_config({"device": "cpu", "cache": "elsewhere"}, "here"))
+    data = plan_of(tmp_path, RATES, Config.parse({"device": "cpu", "cache": "elsewhere"}, "here"))
     assert data.batches == before.batches
 
 
@@ -117,10 +117,10 @@ def test_data_from_elsewhere_makes_other_batches_and_checkpoints(tmp_path):
             folder.mkdir(parents=True)
             for index in range(6):
                 Image.new("RGB", (20, 20), (index * 40, label * 90, 7)).save(folder / f"{index}.png")
-    given = parse_config(
+    given = Config.parse(
         {"device": "cpu", "data": {"mine": {"source": "folder", "path": str(tmp_path / "data")}}}, "here"
     )
-    moved = parse_config(
+    moved = Config.parse(
         {"device": "cpu", "data": {"mine": {"source": "folder", "path": str(tmp_path / "data/../data")}}}, "here"
     )
     defaults = DEFAULTS | {"dataset": {"name": "mine", "resolution": 16}}
@@ -190,7 +190,7 @@ def test_victims_are_checked_for_each_choice_of_classes(tmp_path):
 
 
 def test_a_misspelt_class_is_refused_even_if_the_images_are_not_there_yet(tmp_path):
-    config = parse_config({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
+    config = Config.parse({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
     plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "cifar10", "dataset.classes": ["cat"]}})}, config)
     with pytest.raises(UserError, match="data set 'cifar10' has no class 'catt'; known: airplane"):
         plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "cifar10", "dataset.classes": ["catt"]}})}, config)
@@ -199,7 +199,7 @@ def test_a_misspelt_class_is_refused_even_if_the_images_are_not_there_yet(tmp_pa
 def test_a_checkpoint_is_shared_by_all_images_that_are_labelled_alike(tmp_path):
     mapped = {"dataset.classes": {"rocket": "airplane"}, "dataset.label_space": "cifar10"}
     blocks = [{"set": {"dataset.name": "cifar10"}}, {"set": mapped}, {"set": {"dataset.classes": ["rocket"]}}]
-    config = parse_config({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
+    config = Config.parse({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
     plan = plan_of(tmp_path, {"a": experiment(*blocks)}, config)
     assert len(plan.checkpoints) == 2
     # Where the images come from decides nothing about the model, where the label space comes from may.
@@ -207,7 +207,7 @@ def test_a_checkpoint_is_shared_by_all_images_that_are_labelled_alike(tmp_path):
     moved = plan_of(
         tmp_path,
         {"a": experiment({"set": mapped})},
-        parse_config({"device": "cpu", "data": {"photos10": given}}, "here"),
+        Config.parse({"device": "cpu", "data": {"photos10": given}}, "here"),
     )
     assert moved.checkpoints.keys() < plan.checkpoints.keys()
 
@@ -247,7 +247,7 @@ def test_a_training_that_wants_too_many_images_is_refused(tmp_path):
         message = rf"^model\.training\.{key} is {count}, but split '{split}' of data set 'photos10' has {size} images$"
         with pytest.raises(UserError, match=message):
             plan_of(tmp_path, rounds_of(1, **settings))
-    empty = parse_config({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
+    empty = Config.parse({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
     plan_of(tmp_path, rounds_of(1, **{"dataset.name": "cifar10", "model.training.images": 60_000}), empty)
 
 
@@ -268,7 +268,7 @@ def test_a_training_costs_its_passes_over_the_images(tmp_path):
 def test_an_unknown_data_set_and_a_missing_path_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"unknown data set 'photos11'; known: .*photos10"):
         plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "photos11"}})})
-    config = parse_config({"data": {"photos10": {"source": "folder", "path": "/nowhere/at/all"}}}, "here")
+    config = Config.parse({"data": {"photos10": {"source": "folder", "path": "/nowhere/at/all"}}}, "here")
     with pytest.raises(UserError, match=r"^data.photos10.path: '/nowhere/at/all' does not exist$"):
         plan_of(tmp_path, RATES, config)
 

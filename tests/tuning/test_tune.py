@@ -13,7 +13,7 @@ from gradleak.data.opening import open_dataset
 from gradleak.data.roles import PublicImages, TuningImages
 from gradleak.errors import UserError
 from gradleak.stages.session import Session, silent
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.tuning.evaluation import Evaluator, tuning_clients
 from gradleak.tuning.record import tune
 
@@ -22,7 +22,7 @@ GOOD, BAD, BROKEN = 0.1, 1e-5, 1e38
 
 @pytest.fixture
 def config(cache):
-    return parse_config({"device": "cpu", "cache": str(cache)}, "here")
+    return Config.parse({"device": "cpu", "cache": str(cache)}, "here")
 
 
 def run(folder, config, progress=silent, **changes):

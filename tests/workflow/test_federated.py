@@ -5,7 +5,7 @@ import re
 import pytest
 from test_workflow import ROOT, checkout  # noqa: F401  # the fixture
 
-from gradleak.study.config import parse_config
+from gradleak.study.config import Config
 from gradleak.study.expand import load_study
 from gradleak.study.planning import make_plan
 from gradleak.workflow import Workflow
@@ -15,7 +15,7 @@ RESULTS = "results/federated"
 
 
 def plan_of(path):
-    return make_plan(load_study(path), parse_config({"device": "cpu"}, "here"))
+    return make_plan(load_study(path), Config.parse({"device": "cpu"}, "here"))
 
 
 def snakemake(place, *targets):

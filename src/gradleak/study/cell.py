@@ -6,10 +6,9 @@ they are trials that run vectorised together.
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from gradleak.attacks.base import ATTACKS, Attack
-from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen, Scalar, digest, flatten
 from gradleak.post_processing.chain import Chain, columns, strength, technique
 from gradleak.smoothness.spec import SmoothnessSpec
@@ -60,14 +59,6 @@ class Cell(Frozen):
             )
         return self
 
-    @classmethod
-    def parse(cls, content: object, where: str) -> "Cell":
-        """Validate parsed YAML or JSON. Raises UserError naming `where`, the key, the value and what is allowed."""
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise UserError(f"{where}: {first_error(error)}") from None
-
     @property
     def id(self) -> str:
         """Hash of the whole content (16 hexadecimal digits)."""
@@ -103,6 +94,12 @@ class Cell(Frozen):
     def training_data(self) -> DatasetSpec:
         """The images that the clients of the federated training have: of the data set of the model's labels, whole."""
         return DatasetSpec(name=self.dataset.labels_of, resolution=self.dataset.resolution)
+
+    @property
+    def datasets(self) -> set[str]:
+        """Names of the data sets of its victims and labels, and of what its auxiliary models learn from."""
+        specs = [self.dataset, *(auxiliary.dataset for auxiliary in self.attack.auxiliaries())]
+        return {name for spec in specs for name in (spec.name, spec.labels_of)}
 
     def _weights(self) -> dict[str, Any]:
         content = self.model_dump(mode="json", include={"dataset": {"resolution"}, "model": True})

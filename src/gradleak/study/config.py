@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from gradleak.data.base import DataSource
-from gradleak.errors import UserError, first_error
+from gradleak.errors import UserError
 from gradleak.frozen import Frozen
 
 
@@ -44,15 +44,7 @@ class Config(Frozen):
 
 def load_config(path: Path) -> Config:
     """Read and validate a config file. Raises UserError naming the file, the key and what is allowed."""
-    return parse_config(read_yaml(path), str(path))
-
-
-def parse_config(content: object, where: str) -> Config:
-    """Validate parsed YAML. Raises UserError naming `where`, the key and what is allowed."""
-    try:
-        return Config.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{where}: {first_error(error)}") from None
+    return Config.parse(read_yaml(path), str(path))
 
 
 def read_yaml(path: Path) -> Any:

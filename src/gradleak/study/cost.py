@@ -37,6 +37,9 @@ _FEWEST_DRAWS = 128
 # Train and test images of a data set that is not there yet: those of CIFAR-10.
 _UNKNOWN_SIZES = 50_000, 10_000
 
+#: Seconds that a job takes before it computes: start of Python, imports, model and data.
+JOB_START_S = 10.0
+
 
 def cost(cell: Cell) -> float:
     """Estimated floating-point operations of a cell's attack."""
@@ -83,9 +86,8 @@ def operations(forward: float, samples: int) -> float:
 
 def throughput(config: Config) -> float:
     """Operations per second of one job on the configured device, from the recorded benchmarks."""
-    recorded = recorded_throughput()
     kind = "cuda" if config.device == "cuda" else "cpu"
-    return float(recorded[kind]["flops_per_s"])
+    return float(recorded_throughput()[kind]["flops_per_s"])
 
 
 @cache
@@ -110,7 +112,3 @@ def _flops_of(model: str, resolution: int) -> float:
 def forward_flops(model: ModelSpec, resolution: int) -> float:
     """Floating-point operations of one image's forward pass."""
     return _flops_of(model.model_dump_json(exclude={"round", "init_seed", "training"}), resolution)
-
-
-#: Seconds that a job takes before it computes: start of Python, imports, model and data.
-JOB_START_S = 10.0

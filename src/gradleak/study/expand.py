@@ -66,7 +66,7 @@ def load_study(path: Path) -> Study:
         where = f"{path}: experiments.{name}"
         cells = [pair for block in experiment.cells for pair in _expand(spec, experiment, block, settings, where)]
         if not cells:
-            raise UserError(f"{path}: experiments.{name}: has no cells")
+            raise UserError(f"{where}: has no cells")
         experiments[name] = Experiment(
             experiment.title, experiment.paper, experiment.show, cells, _paragraph(experiment.note)
         )

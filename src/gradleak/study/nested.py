@@ -45,7 +45,7 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def copied(value: Any) -> Any:
-    """A copy of nested mappings and lists."""
+    """A copy of nested mappings and lists in which no two are one, as aliases of YAML are."""
     if isinstance(value, dict):
         return {key: copied(item) for key, item in value.items()}
     return [copied(item) for item in value] if isinstance(value, list) else value

@@ -13,9 +13,8 @@ from pydantic import ValidationError
 from gradleak.auxiliary.base import Auxiliary, parse_auxiliary
 from gradleak.errors import UserError
 from gradleak.files import write_text
-from gradleak.specs import ModelSpec
 from gradleak.study.cell import Cell
-from gradleak.study.config import Config, parse_config
+from gradleak.study.config import Config
 from gradleak.study.ids import checkpoint_id, training_id
 from gradleak.study.reused import Reused, others, read_reused
 
@@ -188,7 +187,7 @@ class Plan:
             cells = {key: Cell.parse(value, f"{path}: cells.{key}") for key, value in content["cells"].items()}
             return cls(
                 content["study"],
-                parse_config(content["config"], f"{path}: config"),
+                Config.parse(content["config"], f"{path}: config"),
                 cells,
                 {key: Batch(**value) for key, value in content["batches"].items()},
                 content["checkpoints"],
@@ -206,13 +205,12 @@ class Plan:
             raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
 
 
-def _untrained(cell: Cell) -> Cell:
-    """The cell at round 0 of its training."""
-    model = ModelSpec.model_validate(cell.model.model_dump() | {"round": 0})
+def _untrained(cell: Cell, **settings: int) -> Cell:
+    """The cell at round 0, with other settings of its model."""
+    model = cell.model.model_copy(update={"round": 0, "training": None, **settings})
     return cell.model_copy(update={"model": model})
 
 
 def without_weights(cell: Cell) -> str:
     """The family that a cell would have at round 0 of the first initialisation."""
-    model = cell.model.model_copy(update={"round": 0, "init_seed": 0, "training": None})
-    return cell.model_copy(update={"model": model}).family
+    return _untrained(cell, init_seed=0).family

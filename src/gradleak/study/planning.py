@@ -72,9 +72,7 @@ def _pack(cells: list[Cell], config: Config, rate: float) -> list[Batch]:
 
 def _batch(cells: list[Cell], seconds: float, config: Config) -> Batch:
     ids = [cell.id for cell in cells]
-    specs = [spec for cell in cells for spec in (cell.dataset, *(a.dataset for a in cell.attack.auxiliaries()))]
-    names = {name for spec in specs for name in (spec.name, spec.labels_of)}
-    name = digest([ids, {name: source_of(name, config) for name in names}])
+    name = digest([ids, {name: source_of(name, config) for cell in cells for name in cell.datasets}])
     checkpoints = list(dict.fromkeys(checkpoint_id(cell, config) for cell in cells))
     needed = [auxiliary_id(auxiliary, config) for cell in cells for auxiliary in cell.attack.auxiliaries()]
     return Batch(name, ids, checkpoints, list(dict.fromkeys(needed)), round(seconds + JOB_START_S, 1))

@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from gradleak.errors import UserError
 from gradleak.files import sha256
@@ -62,11 +62,6 @@ class Reused:
     data: Mapping[str, str]
     cells: Sequence[str]
 
-    def only(self, wanted: Iterable[str]) -> Self:
-        """The same archive with only the wanted cells that it has, in their order."""
-        own = set(self.cells)
-        return type(self)(self.archive, self.sha256, self.data, [cell for cell in wanted if cell in own])
-
     def folder(self) -> Path:
         """The archive's folder. Raises UserError if it has changed since the study was planned."""
         folder = Path(self.archive)
@@ -87,8 +82,9 @@ def take_over(wanted: Mapping[str, object], archives: Iterable[Reused]) -> list[
     """The wanted cells that archives hold, each from the first that has it. Archives without any are left out."""
     taken: list[Reused] = []
     for archive in archives:
-        found = archive.only(others(wanted, taken))
-        taken += [found] if found.cells else []
+        held = set(archive.cells)
+        if found := [cell for cell in others(wanted, taken) if cell in held]:
+            taken.append(replace(archive, cells=found))
     return taken
 
 

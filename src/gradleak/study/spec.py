@@ -2,15 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from gradleak.errors import UserError, first_error
+from gradleak.errors import UserError
 from gradleak.frozen import Frozen, Scalar
 from gradleak.study.config import read_yaml
-
-_Spec = TypeVar("_Spec", bound=BaseModel)
 
 
 class Trials(Frozen):
@@ -129,16 +127,9 @@ def read_study(path: Path) -> StudySpec:
     beside = Path(os.path.normpath(path.parent / ".." / "experiments.yaml"))
     if beside.exists():
         shared = read_yaml(beside)
-        _validated(_Shared, shared, beside)
+        _Shared.parse(shared, str(beside))
         content = _completed(content, shared, path, beside)
-    return _validated(StudySpec, content, path)
-
-
-def _validated(kind: type[_Spec], content: object, path: Path) -> _Spec:
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_error(error)}") from None
+    return StudySpec.parse(content, str(path))
 
 
 def _completed(study: dict[str, Any], shared: dict[str, Any], path: Path, beside: Path) -> dict[str, Any]:
