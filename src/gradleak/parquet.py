@@ -1,5 +1,6 @@
 """Parquet files, written with fixed settings, so that equal content is equal bytes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +18,9 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
         pq.write_table(table, temporary, compression="zstd", version="2.6")
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a Parquet file. Raises UserError if it is missing or damaged."""
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a Parquet file, or some columns of it. Raises UserError if it is missing or damaged."""
     try:
-        return pq.read_table(path).to_pandas()
+        return pq.read_table(path, columns=columns).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as Parquet ({error})") from None

@@ -86,7 +86,7 @@ def test_an_archive_has_results_and_no_images_and_no_paths(run, made, cache):
     assert (found.cells, found.rows, found.iterations, found.seeds) == (9, 12, {"gia-o": [30]}, [0])
     assert found.data["photos10"].fingerprint == json.loads((run / "data/photos10.json").read_text())["fingerprint"]
     assert list(found.victims[0].images) == [0, 1, 2, 3, 4, 5]
-    assert {"model", "vectors", "memory_gib"} == set(found.environment("reconstruct", next(iter(plan.batches))).cpu)
+    assert {"model", "vectors", "memory_gib"} == set(found.places("reconstruct", next(iter(plan.batches)))[0].cpu)
 
 
 def test_a_run_that_is_not_finished_is_not_archived(run, tmp_path):

@@ -86,12 +86,8 @@ class Provenance(Frozen):
             raise ValueError(f"unknown stage '{unknown}'; known: {', '.join(KEPT)}")
         return named
 
-    def environment(self, stage: str, name: str) -> Environment:
-        """Where a job ran."""
-        return self.environments[self.jobs[stage][name].environment]
-
     def places(self, stage: str, name: str) -> list[Environment]:
-        """All environments in which a job ran."""
+        """All environments in which a job ran, first the one that its result is from."""
         job = self.jobs[stage][name]
         return [self.environments[number] for number in (job.environment, *job.again)]
 
@@ -117,9 +113,10 @@ def gather(plan: Plan, run: Path, rows: int, victims: list[Victims]) -> Provenan
     for stage, names in jobs_of(plan).items():
         jobs[stage] = {}
         for name in names:
-            content = _read(run / (KEPT[stage].output.format(name) + ".provenance.json"), KEPT[stage].temporary)
-            if content is not None:
-                jobs[stage][name] = _job(content, _number(_environment(content), environments))
+            path = run / (KEPT[stage].output.format(name) + ".provenance.json")
+            if path.exists() or not KEPT[stage].temporary:
+                content = _read(path)
+                jobs[stage][name] = _job(content, number_of(_environment(content), environments))
     return sum_up(plan, rows, _data(plan, run), victims, environments, jobs)
 
 
@@ -195,18 +192,17 @@ def _environment(content: Mapping[str, Any]) -> Environment:
     return Environment(device=device, cpu=cpu, **{name: content[name] for name in names})
 
 
-def _number(environment: Environment, known: list[Environment]) -> int:
+def number_of(environment: Environment, known: list[Environment]) -> int:
+    """The place of an environment among the known ones, which it joins if it is not there."""
     if environment not in known:
         known.append(environment)
     return known.index(environment)
 
 
-def _read(path: Path, optional: bool) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        if optional:
-            return None
         raise UserError(f"{path}: cannot be read ({error.strerror}); the run is not finished") from None
     except ValueError:
         raise UserError(f"{path}: not JSON") from None
@@ -216,8 +212,7 @@ def _read(path: Path, optional: bool) -> dict[str, Any] | None:
 def _data(plan: Plan, run: Path) -> dict[str, Dataset]:
     found = {}
     for path in sorted((run / "data").glob("*.json")):
-        content = _read(path, optional=False)
-        assert content is not None
+        content = _read(path)
         source = plan.config.data.get(content["name"])
         found[content["name"]] = Dataset(
             source="its own" if source is None else source.source,

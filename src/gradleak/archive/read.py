@@ -59,7 +59,7 @@ class Archive:
 
     def datasets(self, run: Run) -> set[str]:
         """Names of the data sets that a run needs: its victims' and those that its models are trained on."""
-        return datasets_of(run.cells)
+        return {name for cell in run.cells for name in cell.datasets}
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -104,12 +104,6 @@ class Archive:
         known = self.provenance.data.get(cell.dataset.labels_of)
         model = build_model(cell.model, known.classes if known else 10, cell.dataset.resolution, _HALF, _HALF)
         return set_bn_mode(model, cell.client.bn_mode)
-
-
-def datasets_of(cells: Iterable[Cell]) -> set[str]:
-    """Names of the data sets of cells' victims and labels, and of what their generators learn from."""
-    specs = [spec for cell in cells for spec in (cell.dataset, *(a.dataset for a in cell.attack.auxiliaries()))]
-    return {name for spec in specs for name in (spec.name, spec.labels_of)}
 
 
 def kind_of(device: str | None) -> str:

@@ -178,17 +178,14 @@ def estimate(archive: Archive, run: Run, device: str) -> float:
     return run.seconds * float(rates[then]["flops_per_s"]) / float(rates[kind_of(device)]["flops_per_s"])
 
 
-# One job, however long.
-_ONE_JOB = JobConfig(minutes=1e9)
-
-
 def plan_of(cells: list[Cell], config: Config) -> Plan:
     """A plan with one batch of these cells, which agree in data set, model and attack.
 
     Raises UserError where the data set lacks a victim or class.
     """
     experiment = Experiment("", "", [], [(cell, {}) for cell in cells])
-    return make_plan(Study("verify", "", {"cells": experiment}), config.model_copy(update={"jobs": _ONE_JOB}))
+    one_job = config.model_copy(update={"jobs": JobConfig(minutes=math.inf)})
+    return make_plan(Study("verify", "", {"cells": experiment}), one_job)
 
 
 def recompute(plan: Plan, folder: Path, session: Session) -> pd.DataFrame:

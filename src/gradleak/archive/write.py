@@ -1,16 +1,11 @@
 """Writes an archive: the results of a finished run, without images and without paths of the machine."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from gradleak.archive.provenance import Dataset, Job, Provenance, gather, jobs_of, sum_up
-from gradleak.archive.read import Archive, datasets_of
+from gradleak.archive.provenance import Dataset, Job, Provenance, gather, jobs_of, number_of, sum_up
+from gradleak.archive.read import Archive
 from gradleak.archive.victims import Victims, join_victims, victim_checksums
 from gradleak.data.base import DEFAULT_CACHE
 from gradleak.errors import UserError
@@ -34,9 +29,12 @@ def write_archive(run: Path, out: Path) -> list[Path]:
     results = read_parquet(run / RESULTS)
     if set(results["cell_id"]) != plan.cells.keys():
         raise UserError(f"{run / RESULTS}: does not hold the cells of {PLAN}; run the study to its end")
-    victims = victim_checksums(plan.cells.values(), _pictures(run / "images.parquet")) if plan.batches else []
+    victims = []
+    if plan.batches:
+        pictures = read_parquet(run / "images.parquet", ["cell_id", "image", "truth_png"])
+        victims = victim_checksums(plan.cells.values(), pictures)
     joined, provenance = join_archives(plan, gather(plan, run, len(results), victims))
-    published = dataclasses.replace(joined, config=_without_paths(joined.config, plan.study))
+    published = replace(joined, config=_without_paths(joined.config, plan.study))
     contents = {
         PLAN: published.text().encode(),
         RESULTS: (run / RESULTS).read_bytes(),
@@ -44,13 +42,6 @@ def write_archive(run: Path, out: Path) -> list[Path]:
     }
     # The manifest comes last: what is half written does not fit it.
     return write_files(out, contents | {MANIFEST: manifest_text(contents).encode()})
-
-
-def _pictures(path: Path) -> pd.DataFrame:
-    try:
-        return pq.read_table(path, columns=["cell_id", "image", "truth_png"]).to_pandas()
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read as Parquet ({error})") from None
 
 
 def _without_paths(config: Config, study: str) -> Config:
@@ -124,10 +115,7 @@ def _provenances(plan: Plan, first: Provenance, second: Provenance, kept: Plan, 
     environments = list(first.environments)
 
     def number(theirs: int) -> int:
-        place = second.environments[theirs]
-        if place not in environments:
-            environments.append(place)
-        return environments.index(place)
+        return number_of(second.environments[theirs], environments)
 
     jobs = {stage: dict(found) for stage, found in first.jobs.items()}
     for stage, names in jobs_of(kept).items():
@@ -135,7 +123,7 @@ def _provenances(plan: Plan, first: Provenance, second: Provenance, kept: Plan, 
         for name in (name for name in names if name in known):
             jobs.setdefault(stage, {})
             jobs[stage][name] = _job(jobs[stage].get(name), known[name], number)
-    names = datasets_of(kept.cells.values())
+    names = {name for cell in kept.cells.values() for name in cell.datasets}
     data = _data(first.data, {name: found for name, found in second.data.items() if name in names}, where)
     victims = join_victims(first.victims, _needed(second.victims, kept))
     return sum_up(plan, first.rows, data, victims, environments, jobs)
