@@ -12,6 +12,7 @@ from gradleak.federated.shared_update import SharedUpdate
 from gradleak.models.base import build_model
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
+from gradleak.specs import ClientSpec, ModelSpec
 from gradleak.study.config import Config
 from gradleak.study.cost import forward_flops, operations
 
@@ -20,8 +21,6 @@ _SECONDS = 3.0
 
 def measured_throughput(config: Config) -> float:
     """Operations per second, in the units of `cost.cost`, of the engine on a narrow ResNet-18, N=4, 16 trials."""
-    from gradleak.specs import ClientSpec, ModelSpec
-
     device = resolve_device(config.device)
     prepare_device(device, config.threads, config.tf32)
     spec, samples, trials = ModelSpec(name="resnet18", width=0.25), 4, 16

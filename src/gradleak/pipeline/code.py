@@ -25,14 +25,14 @@ def code_files(modules: Iterable[str]) -> list[str]:
 
 @cache  # thousands of jobs of a study run the same few sets of modules
 def _code_files(modules: frozenset[str], working: Path) -> tuple[str, ...]:
-    found: set[str] = set()
+    found: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
-        if module not in found and _file(module) is not None:
-            found.add(module)
-            waiting += _imports(module)
-    return tuple(sorted(_shown(path, working) for module in found if (path := _file(module)) is not None))
+        if module not in found and (path := _file(module)) is not None:
+            found[module] = path
+            waiting += _imports(path)
+    return tuple(sorted(_shown(path, working) for path in found.values()))
 
 
 def resource_files(folder: str, pattern: str = "*.csv") -> list[str]:
@@ -41,9 +41,7 @@ def resource_files(folder: str, pattern: str = "*.csv") -> list[str]:
 
 
 @cache
-def _imports(module: str) -> list[str]:
-    path = _file(module)
-    assert path is not None
+def _imports(path: Path) -> list[str]:
     names = []
     for node in _run(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gradleak"):

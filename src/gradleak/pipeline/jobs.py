@@ -8,14 +8,7 @@ from rich.console import Group
 from rich.table import Table
 
 from gradleak.pipeline.stages import RULES, STAGES
-from gradleak.study.cost import (
-    JOB_START_S,
-    cost,
-    federated_cost,
-    recorded_throughput,
-    smoothness_cost,
-    throughput,
-)
+from gradleak.study.cost import JOB_START_S, cost, federated_cost, recorded_throughput, smoothness_cost, throughput
 from gradleak.study.plan import Plan
 
 

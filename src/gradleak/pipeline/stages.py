@@ -4,37 +4,13 @@ One vocabulary: a stage's name is its command, its module in `gradleak.stages` a
 verb and what one job is about. Workflow, jobs, status, archives, report and command line read this table.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-
-class Planned(Protocol):
-    """What the table reads of a plan: `Plan` and `Outline` have it."""
-
-    @property
-    def batches(self) -> Mapping[str, Any]:
-        """Batches of cells by id."""
-
-    @property
-    def trainings(self) -> Mapping[str, Any]:
-        """Federated trainings by id."""
-
-    @property
-    def auxiliaries(self) -> Mapping[str, Any]:
-        """Auxiliary models by id."""
-
-    @property
-    def untrained(self) -> Collection[str]:
-        """Checkpoints of round 0."""
-
-    @property
-    def smoothness_batches(self) -> Collection[str]:
-        """Batches with cells that ask for IGSA."""
-
-    @property
-    def datasets(self) -> Collection[str]:
-        """Data sets by name."""
+if TYPE_CHECKING:
+    from gradleak.study.outline import Outline
+    from gradleak.study.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -52,7 +28,7 @@ class Stage:
     rule: str
     title: str
     group: str
-    ids: Callable[[Planned], Collection[str]]
+    ids: Callable[["Plan | Outline"], Collection[str]]
     needs: tuple[str, ...] = ()
     output: str = ""
     gpu: bool = False
@@ -71,15 +47,7 @@ GROUPS = {
 }
 
 
-def _batches(plan: Planned) -> Collection[str]:
-    return list(plan.batches)
-
-
-def _auxiliaries(plan: Planned) -> Collection[str]:
-    return list(plan.auxiliaries)
-
-
-def _once(plan: Planned) -> Collection[str]:
+def _once(plan: "Plan | Outline") -> Collection[str]:
     return [""]
 
 
@@ -108,7 +76,7 @@ STAGES = (
     Stage(
         *("federate", "federate_training"),
         *("federated training: global models of later rounds as checkpoints", "client"),
-        ids=lambda plan: list(plan.trainings),
+        ids=lambda plan: plan.trainings,
         needs=("fetch_data",),
         output="trainings/{}.parquet",
         gpu=True,
@@ -117,7 +85,7 @@ STAGES = (
     Stage(
         *("pretrain", "pretrain_auxiliary"),
         *("generators and enhancement networks that adversaries train on public images", "adversary"),
-        ids=_auxiliaries,
+        ids=lambda plan: plan.auxiliaries,
         needs=("fetch_data",),
         output="auxiliary/{}.safetensors",
         gpu=True,
@@ -125,7 +93,7 @@ STAGES = (
     ),
     Stage(
         *("update", "compute_updates", "local training of the victim clients: what the server sees", "client"),
-        ids=_batches,
+        ids=lambda plan: plan.batches,
         needs=("fetch_data", "write_checkpoint", "federate_training"),
         output="updates/{}.safetensors",
         kept=True,
@@ -142,7 +110,7 @@ STAGES = (
     ),
     Stage(
         *("reconstruct", "reconstruct_batch", "run the attacks of a batch on the shared updates", "adversary"),
-        ids=_batches,
+        ids=lambda plan: plan.batches,
         needs=("compute_updates", "write_checkpoint", "federate_training", "pretrain_auxiliary"),
         output="reconstructions/{}.safetensors",
         gpu=True,
@@ -150,12 +118,12 @@ STAGES = (
     ),
     Stage(
         *("pretrain", "show_auxiliary", "how good an auxiliary model is, in numbers and a picture", "adversary"),
-        ids=_auxiliaries,
+        ids=lambda plan: plan.auxiliaries,
         needs=("pretrain_auxiliary", "fetch_lpips"),
     ),
     Stage(
         *("score", "score_batch", "match reconstructions to victims and measure them", "measured"),
-        ids=_batches,
+        ids=lambda plan: plan.batches,
         needs=("reconstruct_batch", "fetch_lpips"),
         output="shards/{}.parquet",
         kept=True,

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 
 from gradleak.pipeline.jobs import gpu_job, reused_lines
-from gradleak.pipeline.stages import RULES, STAGES, Stage
+from gradleak.pipeline.stages import RULES, STAGES
 from gradleak.study.plan import Plan
 
 _SHOWN = 5
@@ -39,7 +39,9 @@ def study_status(plan: Plan, results: Path, records: Path) -> list[RuleStatus]:
     """
     under_way = set(_incomplete(records))
     found = []
-    for stage in _asked():
+    for stage in STAGES:
+        if stage.local or stage.temporary or not stage.output:  # what is temporary tells nothing
+            continue
         status = RuleStatus(stage.rule, [], [], [], [])
         for name in stage.ids(plan):
             out = results / stage.output.format(name)
@@ -54,11 +56,6 @@ def study_status(plan: Plan, results: Path, records: Path) -> list[RuleStatus]:
         if stage.ids(plan):
             found.append(status)
     return found
-
-
-def _asked() -> list[Stage]:
-    """The stages whose files tell how far a study is: what is temporary tells nothing."""
-    return [stage for stage in STAGES if not stage.local and stage.output and not stage.temporary]
 
 
 def status_summary(plan: Plan, results: Path, records: Path) -> Group:
