@@ -38,7 +38,6 @@ class Workflow:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.name = plan.study
-        self.cache = plan.config.cache
         self.threads = plan.config.threads
         self.backbone = str(plan.config.cache / "lpips_alexnet.safetensors")
         self.gpus = 0 if plan.config.device == "cpu" else 1
@@ -121,8 +120,8 @@ class Workflow:
     def pretrain_code(self, auxiliary: str) -> list[str]:
         """Files that training an auxiliary model runs."""
         config = self.plan.auxiliaries[auxiliary]
-        modules = [AUXILIARIES.origin(config.name), *_data_modules(config.dataset)]
-        return code_files(["gradleak.stages.pretrain", *modules])
+        modules = ["gradleak.stages.pretrain", AUXILIARIES.origin(config.name)]
+        return code_files(modules + _data_modules(config.dataset))
 
     @cached_property
     def untrained(self) -> str:
@@ -146,7 +145,7 @@ class Workflow:
 
     def smoothness_code(self, batch: str) -> list[str]:
         """Files that measuring the cells of a batch runs."""
-        return code_files(["gradleak.stages.smoothness", *self._parts(batch, attack=False)])
+        return code_files(["gradleak.stages.smoothness", *self._models_and_data(batch)])
 
     def memory_mb(self, batch: str) -> int:
         """Memory of an attack job, for the largest resolution of its cells."""
@@ -155,7 +154,7 @@ class Workflow:
 
     def data_code(self) -> list[str]:
         """Files that opening and describing data sets runs."""
-        return code_files(["gradleak.stages.data", *{DATASETS.origin(name) for name in DATASETS}])
+        return code_files(["gradleak.stages.data", *map(DATASETS.origin, DATASETS)])
 
     def checkpoint_code(self, checkpoint: str) -> list[str]:
         """Files that writing a checkpoint runs."""
@@ -163,15 +162,17 @@ class Workflow:
 
     def update_code(self, batch: str) -> list[str]:
         """Files that computing a batch's updates runs."""
-        return code_files(["gradleak.stages.update", *self._parts(batch, attack=False), *self._defenses(batch)])
+        return code_files(["gradleak.stages.update", *self._models_and_data(batch), *self._defenses(batch)])
 
     def reconstruct_code(self, batch: str) -> list[str]:
         """Files that attacking a batch runs: its own attacks, objectives, priors and defenses, not all there are."""
-        return code_files(["gradleak.stages.reconstruct", *self._parts(batch, attack=True), *self._defenses(batch)])
+        attacks = [module for cell in self.plan.batch_cells(batch) for module in cell.attack.origins()]
+        modules = [*attacks, *self._models_and_data(batch), *self._defenses(batch)]
+        return code_files(["gradleak.stages.reconstruct", *modules])
 
     def score_code(self) -> list[str]:
         """Files that scoring runs: all metrics."""
-        return code_files(["gradleak.stages.score", *(METRICS.origin(name) for name in METRICS)])
+        return code_files(["gradleak.stages.score", *map(METRICS.origin, METRICS)])
 
     def collect_code(self) -> list[str]:
         """Files that joining shards runs."""
@@ -187,9 +188,9 @@ class Workflow:
 
     def claim_code(self) -> list[str]:
         """Files that judging claims runs, the ledger, and the published values."""
-        kinds = sorted({PRESENTATIONS.origin(name) for name in PRESENTATIONS} | set(map(STATISTICS.origin, STATISTICS)))
-        modules = ["gradleak.claims.report", "gradleak.claims.verdict", *kinds]
-        return code_files(modules) + resource_files("published") + resource_files(".", LEDGER)
+        kinds = [*map(PRESENTATIONS.origin, PRESENTATIONS), *map(STATISTICS.origin, STATISTICS)]
+        code = code_files(["gradleak.claims.report", "gradleak.claims.verdict", *kinds])
+        return code + resource_files("published") + resource_files(".", LEDGER)
 
     def theory_code(self) -> list[str]:
         """Files that the theory experiments run; their images are of photos10, whatever the study."""
@@ -201,24 +202,18 @@ class Workflow:
 
     def report_code(self) -> list[str]:
         """Files that writing the report runs, with its template, style and script, and the published values."""
-        kinds = sorted(PRESENTATIONS.origin(name) for name in PRESENTATIONS)
-        code = code_files(["gradleak.report.page", *kinds])
+        code = code_files(["gradleak.report.page", *map(PRESENTATIONS.origin, PRESENTATIONS)])
         return code + resource_files("report", "report.*") + resource_files("published")
 
-    def _parts(self, batch: str, attack: bool) -> list[str]:
-        modules: list[str] = []
-        for cell in self.plan.batch_cells(batch):
-            modules += _model_and_data(cell)
-            if attack:
-                modules += cell.attack.origins()
-        return list(dict.fromkeys(modules))
+    def _models_and_data(self, batch: str) -> list[str]:
+        return [module for cell in self.plan.batch_cells(batch) for module in _model_and_data(cell)]
 
     def _defenses(self, batch: str) -> list[str]:
-        return sorted({name for cell in self.plan.batch_cells(batch) for name in origins(cell.post_processing)})
+        return [module for cell in self.plan.batch_cells(batch) for module in origins(cell.post_processing)]
 
     def _kinds(self, stage: str) -> list[str]:
-        kinds = {entry.kind for experiment in self._experiments for entry in experiment.show if entry.stage == stage}
-        return sorted(map(PRESENTATIONS.origin, kinds))
+        shown = [entry for experiment in self._experiments for entry in experiment.show if entry.stage == stage]
+        return [PRESENTATIONS.origin(entry.kind) for entry in shown]
 
 
 def take_former_names(settings: MutableMapping[str, Any]) -> None:
@@ -234,5 +229,4 @@ def _model_and_data(cell: Cell) -> list[str]:
 
 
 def _data_modules(dataset: DatasetSpec) -> list[str]:
-    names = dict.fromkeys([dataset.name, dataset.labels_of])
-    return [DATASETS.origin(name) for name in names if name in DATASETS]
+    return [DATASETS.origin(name) for name in (dataset.name, dataset.labels_of) if name in DATASETS]
