@@ -47,7 +47,7 @@ def global_model(cell: "Cell", config: "Config", checkpoints: Path) -> Classifie
     try:
         model.load_state_dict(load_file(path))
     except FileNotFoundError:
-        command = "federate" if cell.model.round else "train"
+        command = "federate" if cell.model.round else "checkpoint"
         raise UserError(f"{path}: checkpoint is missing; run `gradleak {command}`") from None
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
