@@ -42,7 +42,7 @@ def collect(
     wanted = list(outline.cells if archives else outline.computed)
     if not frames:
         raise UserError(f"{out}: no shards, and no archives to take rows from")
-    frame = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    frame = pd.concat(frames, ignore_index=True)
     if archives and "model_accuracy" in frame:
         known = frame.drop_duplicates("cell_id").set_index("cell_id")["model_accuracy"]
         before = frame["cell_id"].map(lambda cell: known.get(outline.accuracies_before.get(cell), math.nan))

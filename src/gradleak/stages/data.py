@@ -22,8 +22,7 @@ def record_dataset(plan: Plan, name: str, out: Path) -> None:
     cells = [cell for cell in plan.computed.values() if cell.dataset.name == name]
     specs = [cell.dataset for cell in cells]
     specs += [a.dataset for a in plan.auxiliaries.values() if a.dataset.name == name]
-    trained = [cell for cell in plan.computed.values() if cell.model.training is not None]
-    trainings = [cell for cell in trained if cell.training_data.name == name]
+    trainings = [cell for cell in plan.computed.values() if cell.model.round and cell.training_data.name == name]
     specs += [cell.training_data for cell in trainings]
     if not specs:
         raise UserError(f"data set '{name}' is not used by study '{plan.study}'")

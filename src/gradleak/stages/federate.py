@@ -30,13 +30,7 @@ if TYPE_CHECKING:
     from gradleak.study.config import Config
 
 
-def write_training(
-    cell: "Cell",
-    rounds: Mapping[int, Path],
-    config: "Config",
-    out: Path,
-    session: Session,
-) -> None:
+def write_training(cell: "Cell", rounds: Mapping[int, Path], config: "Config", out: Path, session: Session) -> None:
     """Run the training of a cell's model and write the checkpoints of some rounds, and accuracies as Parquet to `out`.
 
     `rounds` says which and where. The training ends with the last of them. Finished rounds are kept in `<out>.state/`,

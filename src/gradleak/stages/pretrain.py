@@ -1,9 +1,10 @@
 """Stage `pretrain`: trains what an adversary learns from public images, and shows how good it is."""
 
 import json
+import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import save_file
@@ -24,12 +25,7 @@ if TYPE_CHECKING:
 _SHOWN = 60
 
 
-def write_auxiliary(
-    auxiliary: Auxiliary,
-    config: "Config",
-    out: Path,
-    session: Session,
-) -> None:
+def write_auxiliary(auxiliary: Auxiliary, config: "Config", out: Path, session: Session) -> None:
     """Train an auxiliary model on public images and write its weights as safetensors.
 
     State is kept beside the file while the job runs: killed at any moment, a rerun goes on and writes the same bytes.
@@ -55,10 +51,7 @@ def write_auxiliary(
         data={auxiliary.dataset.name: dataset.fingerprint()},
         **device_facts(session.device),
     )
-    for file in state.glob("*"):
-        file.unlink()
-    if state.exists():
-        state.rmdir()
+    shutil.rmtree(state, ignore_errors=True)
 
 
 def write_quality(auxiliary: Auxiliary, config: "Config", folder: Path, out: Path, sheet: Path) -> None:
@@ -68,7 +61,7 @@ def write_quality(auxiliary: Auxiliary, config: "Config", folder: Path, out: Pat
     model = load_auxiliary(auxiliary, config, folder)
     numbers = auxiliary.quality(model, public, tuning, Lpips(config.cache))
     rounded = {name: round(value, 6) for name, value in numbers.items()}
-    content: dict[str, Any] = {
+    content = {
         "auxiliary": auxiliary.model_dump(mode="json"),
         "public_images": public.size,
         "quality": rounded,

@@ -21,13 +21,7 @@ from gradleak.study.plan import Plan
 
 
 def write_reconstructions(
-    plan: Plan,
-    batch: str,
-    updates: Path,
-    checkpoints: Path,
-    auxiliaries: Path,
-    out: Path,
-    session: Session,
+    plan: Plan, batch: str, updates: Path, checkpoints: Path, auxiliaries: Path, out: Path, session: Session
 ) -> None:
     """Attack every cell of a batch and write images, objectives, iterations, and `update_bits` as it was received.
 

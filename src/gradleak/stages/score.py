@@ -31,23 +31,17 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
     pictures: list[dict[str, Any]] = []
     try:
         with safe_open(reconstructions, framework="pt") as stream:
+            read = stream.get_tensor
             for family in plan.families(batch):
-                dataset = dataset_of(family[0], plan.config)
                 first = family[0]
+                dataset = dataset_of(first, plan.config)
                 facts = model_facts(first.model, dataset.num_classes, first.dataset.resolution, first.attack.matched())
                 for cell in family:
                     truth = dataset.images("test", cell.victims)
                     labels = dataset.labels("test", cell.victims)
-                    cell_rows, cell_pictures = score_cell(
-                        cell,
-                        truth,
-                        labels,
-                        stream.get_tensor(f"{cell.id}/images"),
-                        stream.get_tensor(f"{cell.id}/objective"),
-                        stream.get_tensor(f"{cell.id}/iterations"),
-                        scorer,
-                    )
-                    sent = update_facts(cell, int(stream.get_tensor(f"{cell.id}/update_bits")))
+                    results = read(f"{cell.id}/images"), read(f"{cell.id}/objective"), read(f"{cell.id}/iterations")
+                    cell_rows, cell_pictures = score_cell(cell, truth, labels, *results, scorer)
+                    sent = update_facts(cell, int(read(f"{cell.id}/update_bits")))
                     rows += [{**row, **facts, **sent} for row in cell_rows]
                     pictures += cell_pictures
     except (OSError, SafetensorError) as error:

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
@@ -28,12 +29,7 @@ from gradleak.study.ids import auxiliary_id
 _TILE = 160
 
 
-def run_cell(
-    cell: Cell,
-    config: Config,
-    out: Path,
-    session: Session,
-) -> str:
+def run_cell(cell: Cell, config: Config, out: Path, session: Session) -> str:
     """Run a cell, write `result.parquet`, `images.parquet` and `picture.png` to `out`. Returns a line of metrics.
 
     Auxiliary models and the federated round that the cache lacks are trained first. IGSA is measured where the cell
@@ -79,7 +75,7 @@ def train_missing(cell: Cell, config: Config, folder: Path, session: Session) ->
             write_auxiliary(auxiliary, config, path, session)
 
 
-def _picture(pictures: list[dict[str, object]], rows: pd.DataFrame) -> Image.Image:
+def _picture(pictures: list[dict[str, Any]], rows: pd.DataFrame) -> Image.Image:
     """Ground truth left, reconstruction right, metrics under each pair."""
     font = ImageFont.load_default(14)
     height = _TILE + 28
@@ -88,13 +84,8 @@ def _picture(pictures: list[dict[str, object]], rows: pd.DataFrame) -> Image.Ima
     for index, (picture, row) in enumerate(zip(pictures, rows.to_dict("records"), strict=True)):
         top = index * height
         for column, key in enumerate(("truth_png", "reconstruction_png")):
-            tile = _open(picture[key]).resize((_TILE, _TILE), Image.Resampling.NEAREST)
+            tile = Image.open(io.BytesIO(picture[key])).resize((_TILE, _TILE), Image.Resampling.NEAREST)
             canvas.paste(tile, (column * (_TILE + 12), top))
         text = f"LPIPS {row['lpips']:.3f}   PSNR {row['psnr']:.1f} dB"
         draw.text((_TILE + 6, top + _TILE + 4), text, fill="black", font=font, anchor="ma")
     return canvas
-
-
-def _open(content: object) -> Image.Image:
-    assert isinstance(content, bytes)
-    return Image.open(io.BytesIO(content))

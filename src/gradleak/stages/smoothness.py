@@ -14,7 +14,6 @@ from gradleak.files import sha256, write_provenance, write_text
 from gradleak.frozen import digest
 from gradleak.parquet import write_parquet
 from gradleak.pipeline.code import code_files
-from gradleak.smoothness.estimate import Estimate
 from gradleak.smoothness.igsa import measure
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.session import Session
@@ -71,10 +70,6 @@ def smoothness_columns(
         found = measure(model.to(device), images, labels, cell.smoothness)
     except UserError as error:
         raise UserError(f"cell {cell.id} (model '{cell.model.name}', round {cell.model.round}): {error}") from None
-    return _columns(found)
-
-
-def _columns(found: Estimate) -> dict[str, float | int]:
     values = asdict(found)
     return {"igsa": values.pop("igsa"), **{f"igsa_{name}": value for name, value in values.items()}}
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,11 @@ def unpack_update(cell: Cell, tensors: Any, names: set[str], model: Classifier) 
     if not update:
         raise UserError(f"the update of cell {cell.id} is missing; run `gradleak update`")
     order = [name for name, _ in model.named_parameters() if name in update]
-    statistics = list(_statistics(cell, tensors, names))
+    layers = sum(name.startswith(f"{cell.id}/mean/") for name in names)
+    statistics = [
+        (tensors.get_tensor(f"{cell.id}/mean/{index}"), tensors.get_tensor(f"{cell.id}/variance/{index}"))
+        for index in range(layers)
+    ]
     spec = cell.client
     shape = (3, cell.dataset.resolution, cell.dataset.resolution)
     full = SharedUpdate(
@@ -105,12 +108,6 @@ def unpack_update(cell: Cell, tensors: Any, names: set[str], model: Classifier) 
         post_processing=cell.post_processing,
     )
     return full.restricted(cell.knowledge_level)
-
-
-def _statistics(cell: Cell, tensors: Any, names: set[str]) -> Iterator[tuple[Tensor, Tensor]]:
-    count = sum(name.startswith(f"{cell.id}/mean/") for name in names)
-    for index in range(count):
-        yield tensors.get_tensor(f"{cell.id}/mean/{index}"), tensors.get_tensor(f"{cell.id}/variance/{index}")
 
 
 class InMemory(dict[str, torch.Tensor]):
