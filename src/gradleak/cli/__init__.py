@@ -26,10 +26,9 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
 }
 # Modules are imported when one of their commands is called: `gradleak --help` does not wait for torch.
-_OUTPUTS = [stage.name for stage in STAGES if stage.group == "shown"]
 _MODULES = {
     **dict.fromkeys(TITLES, "stages"),
-    **dict.fromkeys(_OUTPUTS, "outputs"),
+    **{stage.name: "outputs" for stage in STAGES if stage.group == "shown"},
     **dict.fromkeys(["attack", "audit", "tune", "metrics"], "tools"),
     **{"plan": "plan", "status": "plan", "data": "data", "archive": "archive", "verify": "archive"},
 }

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gradleak.cli.options import PATH, plan_option
 from gradleak.errors import UserError
 
 # What needs torch is imported inside the commands: `gradleak --help` should not wait for it.
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from gradleak.data.base import DataSource, Split
 
-_config = click.option("--config", type=click.Path(path_type=Path), help="Config that says where data lies.")
+_config = click.option("--config", type=PATH, help="Config that says where data lies.")
 
 
 @click.group()
@@ -41,7 +42,7 @@ def list_() -> None:
 
 @data.command()
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
+@click.option("--out", type=PATH, required=True, help="PNG file to write.")
 @click.option("--resolution", type=click.IntRange(1, 512), help="Pixels; default: the native one.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option("--count", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many images.")
@@ -71,7 +72,7 @@ def show(name: str, out: Path, resolution: int | None, split: "Split", count: in
 
 @data.command()
 @click.argument("name")
-@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder; default: the config's.")
+@click.option("--cache", type=PATH, help="Cache folder; default: the config's.")
 @_config
 def fetch(name: str, cache: Path | None, config: Path | None) -> None:
     """Download data set NAME, or with NAME `lpips` the backbone of the LPIPS metric, into the cache folder.
@@ -95,8 +96,8 @@ def fetch(name: str, cache: Path | None, config: Path | None) -> None:
 
 @data.command()
 @click.argument("name")
-@click.option("--plan", "plan_path", type=click.Path(path_type=Path), required=True, help="plan.json of the study.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="JSON file to write.")
+@plan_option
+@click.option("--out", type=PATH, required=True, help="JSON file to write.")
 def record(name: str, plan_path: Path, out: Path) -> None:
     """Fetch data set NAME of a study and record its sizes, classes and fingerprint.
 

@@ -102,9 +102,9 @@ def tune(context: click.Context, search_path: Path, out: Path, config_path: Path
 
 
 @click.command()
-@click.argument("reference", metavar="REF.png", type=click.Path(path_type=Path))
-@click.argument("reconstruction", metavar="REC.png", type=click.Path(path_type=Path))
-@click.option("--cache", type=click.Path(path_type=Path), help="Cache folder; default: .cache/gradleak.")
+@click.argument("reference", metavar="REF.png", type=PATH)
+@click.argument("reconstruction", metavar="REC.png", type=PATH)
+@click.option("--cache", type=PATH, help="Cache folder; default: .cache/gradleak.")
 def metrics(reference: Path, reconstruction: Path, cache: Path | None) -> None:
     """Compare two images of one size and print their metrics as JSON: lpips, psnr (dB), ssim, mse, ...
 
