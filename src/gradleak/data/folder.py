@@ -31,8 +31,8 @@ class FolderImages(ImageDataset):
         self._info = info
         self._path = path
         self._roots = _find(path)
-        self._listed: dict[Path, list[tuple[Path, str]]] = {}
-        self._splits = Splits(self._roots, lambda root: len(self._files(root)), str(path))
+        self._listed: dict[Split, list[tuple[Path, str]]] = {}
+        self._splits = Splits(self._roots, lambda part: len(self._files(part)), str(path))
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -56,19 +56,19 @@ class FolderImages(ImageDataset):
                 )
         return {name: number for number, name in enumerate(self._folders)}
 
-    def _files(self, root: Path) -> list[tuple[Path, str]]:
-        if root not in self._listed:
-            self._listed[root] = [
+    def _files(self, part: Split) -> list[tuple[Path, str]]:
+        if part not in self._listed:
+            self._listed[part] = [
                 (file, folder.name)
-                for folder in _subfolders(root)
+                for folder in _subfolders(self._roots[part])
                 for file in sorted(folder.iterdir())
                 if file.suffix.lower() in EXTENSIONS and not file.name.startswith(".")
             ]
-        return self._listed[root]
+        return self._listed[part]
 
     def _locate(self, split: Split, index: int) -> tuple[Path, str]:
-        root, row = self._splits.locate(split, index)
-        return self._files(root)[row]
+        part, row = self._splits.locate(split, index)
+        return self._files(part)[row]
 
     def _size(self, split: Split) -> int:
         return self._splits.size(split)
@@ -86,7 +86,7 @@ class FolderImages(ImageDataset):
 
     @cached_property
     def _fingerprint(self) -> str:
-        files = sorted(file for root in self._roots.values() for file, _ in self._files(root))
+        files = sorted(file for part in self._roots for file, _ in self._files(part))
         digest = hashlib.sha256()
         for file in files:
             content = (

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gradleak.data.base import DATASETS, DEFAULT_CACHE, DataSource, ImageDataset
-from gradleak.data.view import _SHOWN, ClassView, LabelSpace, RelabelledView
+from gradleak.data.view import ClassView, LabelSpace, RelabelledView
 from gradleak.errors import UserError
 from gradleak.specs import DatasetSpec
+
+_SHOWN = 20
 
 
 def open_dataset(

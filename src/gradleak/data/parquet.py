@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,6 @@ from gradleak.errors import UserError
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")
 _SHOWN = 10
-_Part = Literal["train", "test"]
 
 
 class ParquetImages(ImageDataset):
@@ -55,11 +54,7 @@ class ParquetImages(ImageDataset):
         self._filter = tuple(sorted((filter or {}).items()))
         self._files = {split: [_File(file, self._filter) for file in files] for split, files in _find(path).items()}
         self._check_filter()
-        self._splits = Splits(
-            {split: split for split in self._files},
-            lambda part: sum(f.rows for f in self._files[part]),
-            str(path),
-        )
+        self._splits = Splits(self._files, lambda part: sum(file.rows for file in self._files[part]), str(path))
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -70,8 +65,7 @@ class ParquetImages(ImageDataset):
 
     @cached_property
     def _hub_names(self) -> tuple[str, ...]:
-        first = next(iter(self._files.values()))[0]
-        return first.hub_names
+        return next(iter(self._files.values()))[0].hub_names
 
     @cached_property
     def _distinct(self) -> list[Any]:
@@ -85,16 +79,12 @@ class ParquetImages(ImageDataset):
         for column, _ in self._filter:
             values = sorted({str(value) for file in files for value in file.column(column)})
             found.append(f"'{column}' has {', '.join(values[:_SHOWN])}{', ...' if len(values) > _SHOWN else ''}")
-        raise UserError(
-            f"data.{self.name}.filter: {_text(self._filter)} selects no row of '{self._path}'; {'; '.join(found)}"
-        )
-
-    def _raw(self, part: _Part) -> list[Any]:
-        return [label for file in self._files[part] for label in file.labels]
+        wanted = ", ".join(f"{column}: {value}" for column, value in self._filter)
+        raise UserError(f"data.{self.name}.filter: {{{wanted}}} selects no row of '{self._path}'; {'; '.join(found)}")
 
     @cached_property
-    def _numbers(self) -> dict[_Part, list[int]]:
-        raw = {part: self._raw(part) for part in self._files}
+    def _numbers(self) -> dict[Split, list[int]]:
+        raw = {part: [label for file in files for label in file.labels] for part, files in self._files.items()}
         if self._info is None and not self._hub_names:
             number = {label: position for position, label in enumerate(self._distinct)}
             return {part: [number[label] for label in labels] for part, labels in raw.items()}
@@ -117,7 +107,7 @@ class ParquetImages(ImageDataset):
         content = self._contents([self._splits.locate(split, index) for index in indices])
         return [decode(data, self.resolution, where) for data, where in content]
 
-    def _contents(self, places: list[tuple[_Part, int]]) -> list[tuple[bytes, str]]:
+    def _contents(self, places: list[tuple[Split, int]]) -> list[tuple[bytes, str]]:
         wanted: dict[_File, list[tuple[int, int]]] = {}
         for position, (part, row) in enumerate(places):
             for file in self._files[part]:
@@ -148,15 +138,11 @@ class ParquetImages(ImageDataset):
         return digest.hexdigest()
 
 
-def _text(filter: tuple[tuple[str, str], ...]) -> str:
-    return "{" + ", ".join(f"{column}: {value}" for column, value in filter) + "}"
-
-
-def _find(path: Path) -> dict[_Part, list[Path]]:
+def _find(path: Path) -> dict[Split, list[Path]]:
     if path.is_file():
         return {"train": [path]}
-    found: dict[_Part, list[Path]] = {}
-    patterns: list[tuple[_Part, str]] = [("train", "train"), ("test", "test"), ("test", "validation")]
+    found: dict[Split, list[Path]] = {}
+    patterns: list[tuple[Split, str]] = [("train", "train"), ("test", "test"), ("test", "validation")]
     for split, prefix in patterns:
         files = sorted(path.glob(f"{prefix}*.parquet"))
         if files and split not in found:

@@ -4,7 +4,6 @@ import io
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
@@ -25,11 +24,9 @@ def contact_sheet(images: Tensor, captions: Sequence[str], columns: int = 10) ->
     rows = math.ceil(len(images) / columns)
     sheet = Image.new("RGB", (columns * width + MARGIN, rows * height + MARGIN), "white")
     draw = ImageDraw.Draw(sheet)
-    pixels = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    for position, (picture, caption) in enumerate(zip(pixels, captions, strict=True)):
+    for position, (image, caption) in enumerate(zip(images.cpu(), captions, strict=True)):
         left, top = MARGIN + position % columns * width, MARGIN + position // columns * height
-        tile = Image.fromarray(np.ascontiguousarray(picture)).resize((side, side), Image.Resampling.NEAREST)
-        sheet.paste(tile, (left, top))
+        sheet.paste(to_pil(image).resize((side, side), Image.Resampling.NEAREST), (left, top))
         draw.text((left, top + side), caption[: side // 6], fill="black")
     return sheet
 

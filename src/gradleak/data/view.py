@@ -10,8 +10,6 @@ from torch import Tensor
 
 from gradleak.data.base import ImageDataset, Split, Triple
 
-_SHOWN = 20
-
 
 class ClassView(ImageDataset):
     """The images of some classes of a data set, in their order. Labels and normalisation stay those of the whole.

@@ -3,7 +3,7 @@
 import hashlib
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from PIL import Image
 from torch import Tensor
@@ -14,111 +14,16 @@ from gradleak.data.decode import square
 from gradleak.data.folder import FolderImages
 from gradleak.errors import UserError
 
-CIFAR10_CLASSES = tuple(["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"])
-CIFAR100_CLASSES = tuple(
-    [
-        "apple",
-        "aquarium_fish",
-        "baby",
-        "bear",
-        "beaver",
-        "bed",
-        "bee",
-        "beetle",
-        "bicycle",
-        "bottle",
-        "bowl",
-        "boy",
-        "bridge",
-        "bus",
-        "butterfly",
-        "camel",
-        "can",
-        "castle",
-        "caterpillar",
-        "cattle",
-        "chair",
-        "chimpanzee",
-        "clock",
-        "cloud",
-        "cockroach",
-        "couch",
-        "crab",
-        "crocodile",
-        "cup",
-        "dinosaur",
-        "dolphin",
-        "elephant",
-        "flatfish",
-        "forest",
-        "fox",
-        "girl",
-        "hamster",
-        "house",
-        "kangaroo",
-        "keyboard",
-        "lamp",
-        "lawn_mower",
-        "leopard",
-        "lion",
-        "lizard",
-        "lobster",
-        "man",
-        "maple_tree",
-        "motorcycle",
-        "mountain",
-        "mouse",
-        "mushroom",
-        "oak_tree",
-        "orange",
-        "orchid",
-        "otter",
-        "palm_tree",
-        "pear",
-        "pickup_truck",
-        "pine_tree",
-        "plain",
-        "plate",
-        "poppy",
-        "porcupine",
-        "possum",
-        "rabbit",
-        "raccoon",
-        "ray",
-        "road",
-        "rocket",
-        "rose",
-        "sea",
-        "seal",
-        "shark",
-        "shrew",
-        "skunk",
-        "skyscraper",
-        "snail",
-        "snake",
-        "spider",
-        "squirrel",
-        "streetcar",
-        "sunflower",
-        "sweet_pepper",
-        "table",
-        "tank",
-        "telephone",
-        "television",
-        "tiger",
-        "tractor",
-        "train",
-        "trout",
-        "tulip",
-        "turtle",
-        "wardrobe",
-        "whale",
-        "willow_tree",
-        "wolf",
-        "woman",
-        "worm",
-    ]
-)
+_CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_CIFAR100_CLASSES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
+forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
+mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
+possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
+sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree
+wolf woman worm
+"""
 
 
 class CifarImages(ImageDataset):
@@ -137,8 +42,8 @@ class CifarImages(ImageDataset):
 
     def fetch(self) -> None:
         """Download the archive (about 170 MB) to the root unless it is there, and check its files."""
-        for split in ("train", "test"):
-            self._open(split == "train", download=True)
+        for train in (True, False):
+            self._open(train, download=True)
 
     def _open(self, train: bool, download: bool) -> Any:
         prepare_torchvision()
@@ -174,8 +79,8 @@ class CifarImages(ImageDataset):
     def fingerprint(self) -> str:
         """SHA-256 over the pixels and labels of both splits."""
         digest = hashlib.sha256()
-        for split in ("train", "test"):
-            loaded = self._split("train" if split == "train" else "test")
+        for split in get_args(Split):
+            loaded = self._split(split)
             digest.update(loaded.data.tobytes())
             digest.update(bytes(loaded.targets))
         return digest.hexdigest()
@@ -208,7 +113,7 @@ DATASETS.register("cifar10")(
     DatasetInfo(
         name="cifar10",
         num_classes=10,
-        class_names=lambda: CIFAR10_CLASSES,
+        class_names=lambda: _CIFAR10_CLASSES,
         resolution=32,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2470, 0.2435, 0.2616),
@@ -220,7 +125,7 @@ DATASETS.register("cifar100")(
     DatasetInfo(
         name="cifar100",
         num_classes=100,
-        class_names=lambda: CIFAR100_CLASSES,
+        class_names=lambda: tuple(_CIFAR100_CLASSES.split()),
         resolution=32,
         mean=(0.5071, 0.4865, 0.4409),
         std=(0.2673, 0.2564, 0.2762),
