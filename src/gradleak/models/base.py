@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradleak.errors import UserError
 from gradleak.registry import Registry
@@ -83,19 +84,14 @@ def set_bn_mode(model: nn.Module, mode: str) -> nn.Module:
     """
     model.eval()
     if mode == "train":
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.running_mean = None
-                module.running_var = None
-                module.num_batches_tracked = None
-                module.track_running_stats = False
+        for layer in batch_norm_layers(model).values():
+            layer.running_mean = None
+            layer.running_var = None
+            layer.num_batches_tracked = None
+            layer.track_running_stats = False
     return model
 
 
-def batch_norm_layers(model: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+def batch_norm_layers(model: nn.Module) -> dict[str, _BatchNorm]:
     """The model's batch-normalisation layers by name, in module order."""
-    found = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            found[name] = module
-    return found
+    return {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}

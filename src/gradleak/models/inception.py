@@ -8,15 +8,13 @@ instead of 7x7. The paper's net-in-net blocks #1, #2, ... (Table 3) are `nin1`, 
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from gradleak.compat import prepare_torchvision
 from gradleak.models.base import MODELS, scaled
 from gradleak.models.stems import check_size, check_stem
-
-# Output channels of a block's branches; "in" is a pooling branch that passes its input on.
-Branches = tuple[int | str, ...]
 
 
 class ConvNormReLU(nn.Sequential):
@@ -54,15 +52,18 @@ class InceptionNet(nn.Module):
         return self.fc(self.body(self.stem(images)).mean(dim=(2, 3)))
 
 
+@dataclass(frozen=True)
 class Block:
     """A torchvision inception block of nominal sizes, to be built at any width.
 
     `arguments` are the block's own after its input channels, `channels` the nominal input channels, `branches` the
-    nominal output channels of what it concatenates.
+    nominal output channels of what it concatenates; "in" is a pooling branch that passes its input on.
     """
 
-    def __init__(self, kind: type[nn.Module], channels: int, arguments: tuple[int, ...], branches: Branches) -> None:
-        self.kind, self.channels, self.arguments, self.branches = kind, channels, arguments, branches
+    kind: type[nn.Module]
+    channels: int
+    arguments: tuple[int, ...]
+    branches: tuple[int | str, ...]
 
     def build(self, channels: int, width: float) -> nn.Module:
         """The block for a real number of input channels: rounding makes it differ from the scaled nominal one."""
@@ -86,10 +87,6 @@ def _googlenet_block(channels: int, *sizes: int) -> Block:
     return Block(Inception, channels, sizes, (ones, threes, fives, pool))
 
 
-def _v3_block(kind: type[nn.Module], channels: int, argument: int | None, *branches: int | str) -> Block:
-    return Block(kind, channels, () if argument is None else (argument,), branches)
-
-
 @MODELS.register("googlenet")
 def googlenet(num_classes: int, resolution: int, width: float = 1.0, stem: str = "cifar") -> InceptionNet:
     """GoogLeNet with batch normalisation: `nin1` to `nin9` are inception 3a, 3b, 4a, 4b, 4c, 4d, 4e, 5a, 5b.
@@ -97,7 +94,7 @@ def googlenet(num_classes: int, resolution: int, width: float = 1.0, stem: str =
     As in torchvision, the branch that the publication calls 5x5 has a 3x3 convolution.
     """
     prepare_torchvision()
-    check_stem(stem, ("cifar", "imagenet"))
+    check_stem(stem)
     check_size("googlenet", resolution, 8 if stem == "cifar" else 32)
     small, middle, large = (scaled(channels, width) for channels in (64, 64, 192))
     layers: list[nn.Module]
@@ -130,7 +127,7 @@ def inception_v3(num_classes: int, resolution: int, width: float = 1.0, stem: st
     prepare_torchvision()
     from torchvision.models.inception import InceptionA, InceptionB, InceptionC, InceptionD, InceptionE
 
-    check_stem(stem, ("cifar", "imagenet"))
+    check_stem(stem)
     check_size("inception_v3", resolution, 8 if stem == "cifar" else 75)
     shrink = stem == "imagenet"
     sizes = [3, *(scaled(channels, width) for channels in (32, 32, 64, 80, 192))]
@@ -144,14 +141,14 @@ def inception_v3(num_classes: int, resolution: int, width: float = 1.0, stem: st
         *([nn.MaxPool2d(3, stride=2)] if shrink else []),
     ]
     blocks: list[Block | nn.Module] = [
-        _v3_block(InceptionA, 192, 32, 64, 64, 96, 32),
-        _v3_block(InceptionA, 256, 64, 64, 64, 96, 64),
-        _v3_block(InceptionA, 288, 64, 64, 64, 96, 64),
-        _v3_block(InceptionB, 288, None, 384, 96, "in"),
-        *(_v3_block(InceptionC, 768, inner, 192, 192, 192, 192) for inner in (128, 160, 160, 192)),
-        _v3_block(InceptionD, 768, None, 320, 192, "in"),
-        _v3_block(InceptionE, 1280, None, 320, 384, 384, 384, 384, 192),
-        _v3_block(InceptionE, 2048, None, 320, 384, 384, 384, 384, 192),
+        Block(InceptionA, 192, (32,), (64, 64, 96, 32)),
+        Block(InceptionA, 256, (64,), (64, 64, 96, 64)),
+        Block(InceptionA, 288, (64,), (64, 64, 96, 64)),
+        Block(InceptionB, 288, (), (384, 96, "in")),
+        *(Block(InceptionC, 768, (inner,), (192, 192, 192, 192)) for inner in (128, 160, 160, 192)),
+        Block(InceptionD, 768, (), (320, 192, "in")),
+        Block(InceptionE, 1280, (), (320, 384, 384, 384, 384, 192)),
+        Block(InceptionE, 2048, (), (320, 384, 384, 384, 384, 192)),
     ]
     return InceptionNet(nn.Sequential(*layers), blocks, num_classes, width)
 

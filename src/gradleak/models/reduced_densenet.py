@@ -79,7 +79,9 @@ class ReducedDenseNet(nn.Module):
     The first linear layer reads the flattened last feature map, 2x2 for a 32x32 image. Its input grows with the image.
     """
 
-    def __init__(self, layers: tuple[int, ...], num_classes: int, resolution: int, width: float, variant: int) -> None:
+    def __init__(
+        self, layers: tuple[int, ...], num_classes: int, resolution: int, width: float, variant: int = 0
+    ) -> None:
         super().__init__()
         if isinstance(variant, bool) or variant not in range(len(SOURCES)):
             raise UserError(f"model option variant is {variant!r}; known: 0 (dense), 1, 2")
@@ -112,11 +114,5 @@ def _transition(channels: int, out: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, out, 1), nn.ReLU(), nn.BatchNorm2d(out), nn.AvgPool2d(2))
 
 
-def _reduced(
-    layers: tuple[int, ...], num_classes: int, resolution: int, width: float, variant: int = 0
-) -> ReducedDenseNet:
-    return ReducedDenseNet(layers, num_classes, resolution, width, variant)
-
-
-MODELS.register("densenet43")(partial(_reduced, (8, 10, 12, 8)))
-MODELS.register("densenet53")(partial(_reduced, (10, 12, 16, 8)))
+MODELS.register("densenet43")(partial(ReducedDenseNet, (8, 10, 12, 8)))
+MODELS.register("densenet53")(partial(ReducedDenseNet, (10, 12, 16, 8)))

@@ -37,14 +37,19 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        block: "type[BasicBlock] | type[Bottleneck]",
+        kind: Literal["BasicBlock", "Bottleneck"],
         counts: tuple[int, ...],
         num_classes: int,
+        resolution: int,
         width: float,
-        stem: str,
-        cut: int | None,
+        stem: str = "cifar",
+        cut: int | None = None,
     ) -> None:
         super().__init__()
+        prepare_torchvision()
+        from torchvision.models import resnet
+
+        block: type[BasicBlock] | type[Bottleneck] = getattr(resnet, kind)
         check_stem(stem)
         channels = scaled(64, width)
         self.stem = STEMS[stem](channels)
@@ -80,22 +85,7 @@ def _stage(
     return nn.Sequential(first, *(block(out, planes) for _ in range(count - 1)))
 
 
-def _resnet(
-    block: Literal["BasicBlock", "Bottleneck"],
-    counts: tuple[int, ...],
-    num_classes: int,
-    resolution: int,
-    width: float,
-    stem: str = "cifar",
-    cut: int | None = None,
-) -> ResNet:
-    prepare_torchvision()
-    from torchvision.models import resnet
-
-    return ResNet(getattr(resnet, block), counts, num_classes, width, stem, cut)
-
-
-MODELS.register("resnet18")(partial(_resnet, "BasicBlock", (2, 2, 2, 2)))
-MODELS.register("resnet34")(partial(_resnet, "BasicBlock", (3, 4, 6, 3)))
-MODELS.register("resnet50")(partial(_resnet, "Bottleneck", (3, 4, 6, 3)))
-MODELS.register("resnet152")(partial(_resnet, "Bottleneck", (3, 8, 36, 3)))
+MODELS.register("resnet18")(partial(ResNet, "BasicBlock", (2, 2, 2, 2)))
+MODELS.register("resnet34")(partial(ResNet, "BasicBlock", (3, 4, 6, 3)))
+MODELS.register("resnet50")(partial(ResNet, "Bottleneck", (3, 4, 6, 3)))
+MODELS.register("resnet152")(partial(ResNet, "Bottleneck", (3, 8, 36, 3)))

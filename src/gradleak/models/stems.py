@@ -1,6 +1,6 @@
 """Stems of ResNet and DenseNet: the first convolution, for images of 32 pixels or of ImageNet's size."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from torch import nn
 
@@ -21,10 +21,10 @@ STEMS: dict[str, Callable[[int], nn.Sequential]] = {
 }
 
 
-def check_stem(stem: str, known: Collection[str] = tuple(STEMS)) -> None:
-    """Raise UserError unless the model option `stem` is one of `known`."""
-    if stem not in known:
-        raise UserError(f"model option stem is '{stem}'; known: {', '.join(known)}")
+def check_stem(stem: str) -> None:
+    """Raise UserError unless the model option `stem` is one that all families with stems know."""
+    if stem not in STEMS:
+        raise UserError(f"model option stem is '{stem}'; known: {', '.join(STEMS)}")
 
 
 def check_size(name: str, resolution: int, least: int) -> None:

@@ -19,7 +19,7 @@ from gradleak.models.stems import check_size
 class VGG(nn.Module):
     """Five stages of 3x3 convolutions, each ended by max-pooling, global average pooling, one linear layer."""
 
-    def __init__(self, plan: str, num_classes: int, resolution: int, width: float, norm: bool) -> None:
+    def __init__(self, plan: str, num_classes: int, resolution: int, width: float, norm: bool = True) -> None:
         super().__init__()
         prepare_torchvision()
         from torchvision.models import vgg
@@ -42,10 +42,6 @@ class VGG(nn.Module):
         return self.fc(self.features(images).mean(dim=(2, 3)))
 
 
-def _vgg(plan: str, num_classes: int, resolution: int, width: float, norm: bool = True) -> VGG:
-    return VGG(plan, num_classes, resolution, width, norm)
-
-
-MODELS.register("vgg11")(partial(_vgg, "A"))
-MODELS.register("vgg16")(partial(_vgg, "D"))
-MODELS.register("vgg19")(partial(_vgg, "E"))
+MODELS.register("vgg11")(partial(VGG, "A"))
+MODELS.register("vgg16")(partial(VGG, "D"))
+MODELS.register("vgg19")(partial(VGG, "E"))
