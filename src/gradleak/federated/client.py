@@ -83,7 +83,9 @@ def batch_statistics_of(model: nn.Module, images: Tensor) -> BatchStatistics:
     moments: BatchStatistics = []
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        moments.append(moments_per_trial(inputs[0], trials))
+        grouped = inputs[0].view(trials, -1, *inputs[0].shape[1:])
+        variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0)
+        moments.append((mean, variance))
 
     hooks = [layer.register_forward_pre_hook(record) for layer in layers]
     try:
@@ -92,13 +94,6 @@ def batch_statistics_of(model: nn.Module, images: Tensor) -> BatchStatistics:
         for hook in hooks:
             hook.remove()
     return moments
-
-
-def moments_per_trial(features: Tensor, trials: int) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance, each (T, C), of features (T * N, C, H, W)."""
-    grouped = features.view(trials, -1, *features.shape[1:])
-    variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0)
-    return mean, variance
 
 
 def batch_statistics(model: nn.Module, images: Tensor) -> BatchStatistics:
