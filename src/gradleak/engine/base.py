@@ -53,13 +53,8 @@ class Targets:
         """Stack the updates of T trials on a device."""
         names = list(updates[0].update)
         stacked = {name: torch.stack([u.update[name] for u in updates]).to(device) for name in names}
-        norm2 = sum_per_trial([value * value for value in stacked.values()])
-        return cls(stacked, torch.stack(list(labels)).to(device), norm2)
-
-
-def sum_per_trial(values: Sequence[Tensor]) -> Tensor:
-    """Sum tensors (T, ...) over all but the first dimension, and over the list, in float64: (T,)."""
-    return torch.stack([value.flatten(1).sum(dim=1, dtype=torch.float64) for value in values]).sum(dim=0)
+        norms2 = [(value * value).flatten(1).sum(dim=1, dtype=torch.float64) for value in stacked.values()]
+        return cls(stacked, torch.stack(list(labels)).to(device), torch.stack(norms2).sum(dim=0))
 
 
 def slopes(objective: Objective, inner: Tensor, norm2: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:

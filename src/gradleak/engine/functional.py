@@ -58,13 +58,7 @@ class FunctionalMatcher:
 
         def update_of(x: Tensor) -> dict[str, Tensor]:
             update = summed_gradients(
-                self._model,
-                self._parameters,
-                x,
-                labels,
-                training.batch_size,
-                training.epochs,
-                training.lr,
+                self._model, self._parameters, x, labels, training.batch_size, training.epochs, training.lr
             )
             return self._expectation({name: update[name] for name in target}, target)
 

@@ -152,7 +152,7 @@ class TappedConv(nn.Module):
 
     def first(self, d: Tensor, target: list[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Pairing`."""
-        self._by_bias = [] if self.bias is None else [_per_trial(d, self.trials).sum(dim=(0, 3, 4))]
+        self._by_bias = [] if self.bias is None else [per_trial(d, self.trials).sum(dim=(0, 3, 4))]
         if self._implicit:
             inner, norm2 = self._first_implicit(d, target[0].flatten(2))
         else:
@@ -174,7 +174,7 @@ class TappedConv(nn.Module):
             del self._gradient
         if self._by_bias:
             (v_bias,) = _cotangent(self._by_bias, target[1:], by_inner, by_norm2)
-            by_d = (_per_trial(by_d, self.trials) + v_bias[:, :, None, None]).view_as(d)
+            by_d = (per_trial(by_d, self.trials) + v_bias[:, :, None, None]).view_as(d)
         del self._by_bias
         return by_d, by_x
 
@@ -204,7 +204,7 @@ class TappedConv(nn.Module):
     def _per_trial_gradient(self, d: Tensor) -> Tensor:
         """Gradient of the weight per trial, (T, out, in, k, k)."""
         if self.trials > 1 and _loop(self.weight):
-            x_t, d_t = _per_trial(self.x, self.trials), _per_trial(d, self.trials)
+            x_t, d_t = per_trial(self.x, self.trials), per_trial(d, self.trials)
             shape = self.weight.shape
             return torch.stack([_weight_gradient(d_t[:, t], x_t[:, t], shape, self.args) for t in range(self.trials)])
         merged = torch.Size((self.trials * self.weight.shape[0], *self.weight.shape[1:]))
@@ -236,7 +236,7 @@ class TappedLinear(nn.Module):
     def first(self, d: Tensor, target: list[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Pairing`."""
         # Per trial, with samples as rows: x (T, N, features), d (T, N, out).
-        self._x, self._d = (_per_trial(value, self.trials).transpose(0, 1) for value in (self.x, d))
+        self._x, self._d = (per_trial(value, self.trials).transpose(0, 1) for value in (self.x, d))
         self._by_bias = [] if self.bias is None else [self._d.sum(dim=1)]
         if self._implicit:
             self._gram_x, self._gram_d = self._x @ self._x.mT, self._d @ self._d.mT
@@ -308,15 +308,15 @@ class TappedBatchNorm(nn.Module):
         del self._gradient
         scale = v_weight[:, :, None, None] * self.inverse_std
         shift = v_bias[:, :, None, None] - self.mean * scale
-        by_d = torch.addcmul(shift, _per_trial(self.x, self.trials), scale)
-        return by_d.view_as(d), (_per_trial(d, self.trials) * scale).view_as(d)
+        by_d = torch.addcmul(shift, per_trial(self.x, self.trials), scale)
+        return by_d.view_as(d), (per_trial(d, self.trials) * scale).view_as(d)
 
 
 def conv_per_trial(x: Tensor, weight: Tensor, args: ConvArgs) -> Tensor:
     """Convolve (N * T, C, H, W) with one weight per trial, (T, out, in, k, k): (N * T, out, H', W')."""
     trials = len(weight)
     if trials > 1 and _loop(weight[0]):
-        x_t = _per_trial(x, trials)
+        x_t = per_trial(x, trials)
         parts = [F.conv2d(x_t[:, t], weight[t], None, *args) for t in range(trials)]
         return torch.stack(parts, dim=1).flatten(0, 1)
     args = args._replace(groups=trials * args.groups)
@@ -328,13 +328,18 @@ def input_gradient_per_trial(d: Tensor, weight: Tensor, shape: torch.Size, args:
     """Transpose of `conv_per_trial`: backward signals (N * T, out, H', W') to (N * T, C, H, W) = `shape`."""
     trials = len(weight)
     if trials > 1 and _loop(weight[0]):
-        d_t = _per_trial(d, trials)
+        d_t = per_trial(d, trials)
         one = torch.Size((shape[0] // trials, *shape[1:]))
         parts = [_input_gradient(d_t[:, t], weight[t], one, args) for t in range(trials)]
         return torch.stack(parts, dim=1).flatten(0, 1)
     args = args._replace(groups=trials * args.groups)
     merged = torch.Size((shape[0] // trials, trials * shape[1], *shape[2:]))
     return _input_gradient(side_by_side(d, trials), weight.flatten(0, 1), merged, args).view(shape)
+
+
+def per_trial(x: Tensor, trials: int) -> Tensor:
+    """(N * T, ...) as (N, T, ...)."""
+    return x.reshape(-1, trials, *x.shape[1:])
 
 
 def side_by_side(x: Tensor, trials: int) -> Tensor:
@@ -346,14 +351,9 @@ def _loop(weight: Tensor) -> bool:
     return weight.device.type == "cpu" and weight.numel() > _LOOP_ABOVE
 
 
-def _per_trial(x: Tensor, trials: int) -> Tensor:
-    """(N * T, ...) as (N, T, ...)."""
-    return x.reshape(-1, trials, *x.shape[1:])
-
-
 def _columns(x: Tensor, trials: int) -> Tensor:
     """(N * T, K, L) to (T, K, N * L): all positions of a trial side by side."""
-    return _per_trial(x, trials).permute(1, 2, 0, 3).flatten(2)
+    return per_trial(x, trials).permute(1, 2, 0, 3).flatten(2)
 
 
 def _rows(columns: Tensor, samples: int) -> Tensor:

@@ -19,6 +19,7 @@ from gradleak.engine.layers import (
     TappedLinear,
     conv_per_trial,
     input_gradient_per_trial,
+    per_trial,
 )
 
 
@@ -32,7 +33,7 @@ class OwnWeights:
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `Operator`."""
         y = conv_per_trial(x, self.weights, self.args)
-        return y if bias is None else (_split(y, len(self.weights)) + bias).flatten(0, 1)
+        return y if bias is None else (per_trial(y, len(self.weights)) + bias).flatten(0, 1)
 
     def transpose(self, d: Tensor, shape: torch.Size) -> Tensor:
         """See `Operator`."""
@@ -65,7 +66,7 @@ class OwnLinear(TappedLinear):
     def forward(self, x: Tensor) -> Tensor:
         """Apply each trial's own layer to (N * T, features) and remember input and output."""
         self.x = x
-        y = (_split(x, self.trials).transpose(0, 1) @ self.weights.mT).transpose(0, 1)
+        y = (per_trial(x, self.trials).transpose(0, 1) @ self.weights.mT).transpose(0, 1)
         self.y = (y if self.biases is None else y + self.biases).flatten(0, 1)
         return self.y
 
@@ -85,12 +86,8 @@ class OwnBatchNorm(TappedBatchNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N * T, C, H, W), each trial with its own statistics, and remember input and output."""
         self.x = x
-        self.y = torch.addcmul(self.shift, _split(x, self.trials), self.scale).flatten(0, 1)
+        self.y = torch.addcmul(self.shift, per_trial(x, self.trials), self.scale).flatten(0, 1)
         return self.y
-
-
-def _split(x: Tensor, trials: int) -> Tensor:
-    return x.reshape(-1, trials, *x.shape[1:])
 
 
 def _stacked(layers: Sequence[nn.Module], name: str) -> Tensor:
