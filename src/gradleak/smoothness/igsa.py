@@ -7,7 +7,7 @@ from gradleak.errors import UserError
 from gradleak.federated.client import Parameters
 from gradleak.smoothness.estimate import Ball, Draw, Estimate, estimate
 from gradleak.smoothness.problem import LayerNorm, Problem
-from gradleak.smoothness.spec import FiniteSpec, ForwardSettings, IgsaSettings, SmoothnessSpec
+from gradleak.smoothness.spec import ForwardSettings, IgsaSettings, SmoothnessSpec
 
 _CHECKED = 8
 _TOLERANCE = 0.01
@@ -89,6 +89,6 @@ def _derivatives(problem: Problem, ball: Ball, norm: LayerNorm) -> Draw:
 
 def measure(model: nn.Module, images: Tensor, labels: Tensor, spec: SmoothnessSpec) -> Estimate:
     """IGSA at images (N, 3, H, W) in [0, 1] with labels (N,). Readings and errors as in `igsa.igsa`."""
-    if isinstance(spec, FiniteSpec):
+    if isinstance(spec, IgsaSettings):
         return igsa(model, images, labels, spec)
     return forward_igsa(model, images, labels, spec)

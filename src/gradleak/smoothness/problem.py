@@ -78,8 +78,7 @@ class Problem:
 
     def at_once(self, run: Callable[[int], Tensor]) -> Tensor:
         """Call `run` with the number of draws that fit into memory at once, and with fewer if they do not after all."""
-        samples, *shape = self.images.shape
-        channels, height, width = shape
+        samples, channels, height, width = self.images.shape
         return halve_on_oom(run, trials_that_fit(self.model, (channels, height, width), samples, steps=1))
 
 

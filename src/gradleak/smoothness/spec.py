@@ -27,29 +27,20 @@ class SmoothnessSettings(Frozen):
 
 
 class IgsaSettings(SmoothnessSettings):
-    """Settings of the paper's estimator, `igsa.igsa`: 10,000 points in float64 by default.
+    """`method: finite`: the paper's estimator, `igsa.igsa`, by default with 10,000 points in float64.
 
     `float32` is faster and refused where its rounding shows.
     """
 
+    method: Literal["finite"] = "finite"
+
 
 class ForwardSettings(SmoothnessSettings):
-    """Settings of the estimator `igsa.forward_igsa`: by default until 1 %, in float32 (nothing cancels)."""
+    """`method: forward`: the estimator `igsa.forward_igsa`, by default until 1 %, in float32 (nothing cancels)."""
 
     relative_error: float = Field(0.01, ge=0, lt=1)
     precision: Precision = "float32"
+    method: Literal["forward"] = "forward"
 
 
-class FiniteSpec(IgsaSettings):
-    """`method: finite`: the paper's estimator, `igsa.igsa`."""
-
-    method: Literal["finite"]
-
-
-class ForwardSpec(ForwardSettings):
-    """`method: forward`: the estimator by forward-mode derivatives, `igsa.forward_igsa`."""
-
-    method: Literal["forward"]
-
-
-SmoothnessSpec = Annotated[FiniteSpec | ForwardSpec, Field(discriminator="method")]
+SmoothnessSpec = Annotated[IgsaSettings | ForwardSettings, Field(discriminator="method")]
