@@ -94,7 +94,10 @@ def tune(search: Search, config: Config, out: Path, auxiliaries: Path, session: 
     content = copied(_content(search, candidates, winner, validation) | {"provenance": provenance})
     write_text(out, _HEADER + yaml.safe_dump(content, sort_keys=False, default_flow_style=None, width=120))
     state.remove()
-    return f"{_words(winner)}: LPIPS {_number(validation[winner.number])} on fresh tuning images -> {out}"
+    settings = ", ".join(f"{path} {value}" for path, value in winner.settings.items())
+    scores = validation[winner.number]
+    lpips = "not finite" if scores is None else f"{fmean(scores):.4f}"
+    return f"{settings}: LPIPS {lpips} on fresh tuning images -> {out}"
 
 
 def _content(
@@ -146,11 +149,3 @@ def _identity(search: Search, config: Config, fingerprint: str) -> str:
     spec = search.spec.model_dump(mode="json", exclude={"title"})
     models = [auxiliary_id(auxiliary, config) for auxiliary in search.cell.attack.auxiliaries()]
     return digest([spec, fingerprint, models, software("optuna")["versions"]])
-
-
-def _words(candidate: Candidate) -> str:
-    return ", ".join(f"{path} {value}" for path, value in candidate.settings.items())
-
-
-def _number(scores: Scores) -> str:
-    return "not finite" if scores is None else f"{fmean(scores):.4f}"
