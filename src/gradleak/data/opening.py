@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gradleak.data.base import DATASETS, DEFAULT_CACHE, DataSource, ImageDataset
+from gradleak.data.folder import FolderImages
+from gradleak.data.parquet import ParquetImages
 from gradleak.data.view import ClassView, LabelSpace, RelabelledView
 from gradleak.errors import UserError
 from gradleak.specs import DatasetSpec
@@ -40,10 +42,6 @@ def open_dataset(
         raise UserError(f"data.{name}.path: missing; source '{given.source}' needs the path of the data")
     if not given.path.exists():
         raise UserError(f"data.{name}.path: '{given.path}' does not exist")
-    # Imported late: both modules build on this one.
-    from gradleak.data.folder import FolderImages
-    from gradleak.data.parquet import ParquetImages
-
     if given.source == "folder":
         return FolderImages(name, resolution, given.path, info)
     return ParquetImages(name, resolution, given.path, info, given.filter)
