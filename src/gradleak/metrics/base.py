@@ -3,17 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from torch import Tensor
 
 from gradleak.registry import Registry
 
-if TYPE_CHECKING:  # BRR and WSRR, beside this module, are computed where there is no torch
-    from torch import Tensor
-
-PerImage = Callable[["Tensor", "Tensor"], "Tensor"]
+PerImage = Callable[[Tensor, Tensor], Tensor]
 """Takes truth and reconstruction, each (n, 3, h, w) in [0, 1]; returns one float per image, shape (n,)."""
 
-Measure = Callable[["Tensor", "Tensor"], Mapping[str, "Tensor"]]
+Measure = Callable[[Tensor, Tensor], Mapping[str, Tensor]]
 """As `PerImage`, for several columns at once: column name -> one float per image, shape (n,)."""
 
 
@@ -86,7 +85,7 @@ class Scorer:
         self._columns = columns()
         self._measures = [METRICS[name].factory(cache) for name in METRICS]
 
-    def __call__(self, truth: "Tensor", reconstructed: "Tensor") -> "dict[str, Tensor]":
+    def __call__(self, truth: Tensor, reconstructed: Tensor) -> dict[str, Tensor]:
         """Score `reconstructed[i]` against `truth[i]`, both (n, 3, h, w) in [0, 1]: column -> (n,) float64.
 
         The caller matches the images first (`gradleak.metrics.matching`). Raises ValueError for images of
@@ -97,7 +96,7 @@ class Scorer:
         return {name: found[name].double().cpu() for name in self._columns}
 
 
-def score(truth: "Tensor", reconstructed: "Tensor", cache: Path) -> "dict[str, Tensor]":
+def score(truth: Tensor, reconstructed: Tensor, cache: Path) -> dict[str, Tensor]:
     """Score once by the columns that measure whole images. See `Scorer`, which has all of them and is the choice for
     more than one call.
     """
@@ -106,7 +105,7 @@ def score(truth: "Tensor", reconstructed: "Tensor", cache: Path) -> "dict[str, T
     return {name: value for name, value in values.items() if known[name].of == "image"}
 
 
-def check_pair(truth: "Tensor", reconstructed: "Tensor") -> None:
+def check_pair(truth: Tensor, reconstructed: Tensor) -> None:
     """Raise ValueError unless both are (n, 3, h, w), of one shape, finite and in [0, 1]."""
     if truth.shape != reconstructed.shape or truth.dim() != 4 or truth.shape[1] != 3:
         raise ValueError(
