@@ -1,4 +1,4 @@
-"""What a data set is: the interface, the registry of known names, and how a name is opened from a source."""
+"""What a data set is: its interface, where its images come from, and the registry of known names."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -22,7 +22,6 @@ SourceKind = Literal["embedded", "torchvision", "parquet", "folder"]
 Triple = tuple[float, float, float]
 
 DEFAULT_CACHE = Path(".cache/gradleak")
-
 """Where downloads lie unless a config or option says otherwise, relative to the working directory."""
 
 

@@ -10,6 +10,7 @@ from gradleak.data.base import DatasetInfo, ImageDataset, Split
 from gradleak.data.decode import decode
 from gradleak.data.splits import Splits
 from gradleak.errors import UserError
+from gradleak.files import sha256
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 HASHED_FILES = 10_000
@@ -89,11 +90,7 @@ class FolderImages(ImageDataset):
         files = sorted(file for part in self._roots for file, _ in self._files(part))
         digest = hashlib.sha256()
         for file in files:
-            content = (
-                hashlib.sha256(file.read_bytes()).hexdigest()
-                if len(files) <= HASHED_FILES
-                else str(file.stat().st_size)
-            )
+            content = sha256(file) if len(files) <= HASHED_FILES else str(file.stat().st_size)
             digest.update(f"{file.relative_to(self._path).as_posix()} {content}\n".encode())
         return digest.hexdigest()
 
@@ -106,12 +103,7 @@ def _find(path: Path) -> dict[Split, Path]:
     if not path.is_dir():
         raise UserError(f"{path}: is not a folder of images")
     found: dict[Split, Path] = {}
-    splits: list[tuple[Split, str]] = [
-        ("train", "train"),
-        ("test", "test"),
-        ("test", "val"),
-        ("test", "validation"),
-    ]
+    splits: list[tuple[Split, str]] = [("train", "train"), ("test", "test"), ("test", "val"), ("test", "validation")]
     for split, name in splits:
         if (path / name).is_dir() and split not in found:
             found[split] = path / name

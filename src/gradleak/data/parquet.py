@@ -17,6 +17,7 @@ from gradleak.data.base import DatasetInfo, ImageDataset, Split
 from gradleak.data.decode import decode
 from gradleak.data.splits import Splits
 from gradleak.errors import UserError
+from gradleak.files import sha256
 
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMNS = ("label", "fine_label")
@@ -131,8 +132,7 @@ class ParquetImages(ImageDataset):
         digest = hashlib.sha256()
         for split in sorted(self._files):
             for file in self._files[split]:
-                with file.path.open("rb") as stream:
-                    digest.update(f"{split} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+                digest.update(f"{split} {sha256(file.path)}\n".encode())
         if self._filter:
             digest.update(json.dumps(self._filter).encode())
         return digest.hexdigest()
