@@ -36,14 +36,12 @@ class FunctionalMatcher:
 
     def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
         """See `Matcher`."""
-        evaluate = self._one_trial
-        names = list(self._targets.update)
         if len(images) == 1:  # vmap over one trial costs time and buys nothing
-            target = {name: self._targets.update[name][0] for name in names}
-            value, gradient = evaluate(images[0], self._targets.labels[0], target, self._targets.norm2[0])
+            target = {name: value[0] for name, value in self._targets.update.items()}
+            value, gradient = self._one_trial(images[0], self._targets.labels[0], target, self._targets.norm2[0])
             objective, gradients = value[None], gradient[None]
         else:
-            mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(evaluate)
+            mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(self._one_trial)
             objective, gradients = mapped(images, self._targets.labels, self._targets.update, self._targets.norm2)
         leaf = images.detach().requires_grad_()
         prior = priors(leaf, lambda: batch_statistics_of(self._model, leaf))
