@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gradleak.attacks.base import Attack
 from gradleak.attacks.gia_o import GiaO
 from gradleak.attacks.matching import MatchingAttack
-from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
 from gradleak.post_processing.base import Defense
 from gradleak.post_processing.chain import Chain, biased, strength, technique
@@ -183,11 +182,7 @@ def defense_title(chain: tuple[Defense, ...]) -> str:
 
 def load_audit(path: Path) -> AuditSpec:
     """Read AUDIT.yaml, whose paths are relative to its folder. Raises UserError naming file, key, what is allowed."""
-    content = read_yaml(path)
-    try:
-        spec = AuditSpec.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_error(error)}") from None
+    spec = AuditSpec.parse(read_yaml(path), str(path))
     folder = path.parent
     model, images = spec.model, spec.images
     if model.torchscript is not None:

@@ -69,10 +69,7 @@ def read_ledger(path: Path | None = None) -> list[Claim]:
 
 def parse_claim(content: object, where: str) -> Claim:
     """Validate one entry. Raises UserError that names `where`, the key and what is allowed."""
-    try:
-        spec = ClaimSpec.model_validate(content)
-    except ValidationError as error:
-        raise UserError(f"{where}: {first_error(error)}") from None
+    spec = ClaimSpec.parse(content, where)
     where = f"{where} ('{spec.id}'): statistic"
     arguments = dict(spec.statistic)
     kind = arguments.pop("kind", None)

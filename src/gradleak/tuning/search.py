@@ -6,10 +6,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from gradleak.attacks.base import Attack
-from gradleak.errors import UserError, first_error
+from gradleak.errors import UserError
 from gradleak.frozen import Frozen
 from gradleak.study.cell import Cell
 from gradleak.study.config import read_yaml
@@ -93,10 +93,7 @@ class Search:
 
 def load_search(path: Path) -> Search:
     """Read and check a search file. Raises UserError naming the file, the key, the value and what is allowed."""
-    try:
-        spec = SearchSpec.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_error(error)}") from None
+    spec = SearchSpec.parse(read_yaml(path), str(path))
     client = spec.cell.get("client", {})
     samples = client.get("samples", 1) if isinstance(client, dict) else 1
     if not isinstance(samples, int) or samples < 1:
