@@ -13,6 +13,7 @@ from gradleak.claims.base import STATISTICS
 from gradleak.claims.ledger import LEDGER
 from gradleak.data.base import DATASETS
 from gradleak.errors import UserError
+from gradleak.metrics.backbone import WEIGHTS
 from gradleak.metrics.base import METRICS, described
 from gradleak.models.base import MODELS
 from gradleak.pipeline.code import code_files, resource_files
@@ -39,7 +40,7 @@ class Workflow:
         self.plan = plan
         self.name = plan.study
         self.threads = plan.config.threads
-        self.backbone = str(plan.config.cache / "lpips_alexnet.safetensors")
+        self.backbone = str(plan.config.cache / WEIGHTS)
         self.gpus = 0 if plan.config.device == "cpu" else 1
 
     @classmethod

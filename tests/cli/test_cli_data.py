@@ -1,14 +1,9 @@
-import sys
-import types
-from pathlib import Path
-
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from gradleak.cli.data import data
-from gradleak.data.base import DataSource
 from gradleak.errors import UserError
 
 
@@ -33,15 +28,13 @@ def test_show_writes_a_contact_sheet(tmp_path):
         assert np.asarray(sheet).std() > 20
 
 
-def test_show_takes_sources_from_the_config(tmp_path, monkeypatch):
+def test_show_takes_sources_from_the_config(tmp_path):
     for number in range(10):
         (tmp_path / "images" / "a").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / "images" / "a" / f"{number}.png")
-    source = DataSource(source="folder", path=tmp_path / "images")
-    config = types.ModuleType("gradleak.study.config")
-    config.load_config = lambda path: types.SimpleNamespace(data={"mine": source}, cache=Path(tmp_path))
-    monkeypatch.setitem(sys.modules, "gradleak.study.config", config)
-    result = invoke("show", "mine", "--out", tmp_path / "sheet.png", "--config", tmp_path / "config.yaml")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"data: {{mine: {{source: folder, path: {tmp_path / 'images'}}}}}\ncache: {tmp_path}\n")
+    result = invoke("show", "mine", "--out", tmp_path / "sheet.png", "--config", config)
     assert result.exit_code == 0, result.exception
     assert (tmp_path / "sheet.png").exists()
 

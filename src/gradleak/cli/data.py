@@ -10,9 +10,8 @@ from gradleak.errors import UserError
 
 # What needs torch is imported inside the commands: `gradleak --help` should not wait for it.
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gradleak.data.base import DataSource, Split
+    from gradleak.data.base import Split
+    from gradleak.study.config import Config
 
 _config = click.option("--config", type=PATH, help="Config that says where data lies.")
 
@@ -56,10 +55,10 @@ def show(name: str, out: Path, resolution: int | None, split: "Split", count: in
     from gradleak.data.opening import open_dataset
     from gradleak.data.pictures import contact_sheet
 
-    sources, cache = _settings(config)
+    settings = _settings(config)
     if resolution is None:
         resolution = DATASETS[name].resolution if name in DATASETS else 64
-    dataset = open_dataset(name, resolution, sources, cache)
+    dataset = open_dataset(name, resolution, settings.data, settings.cache)
     indices = range(min(count, dataset.size(split)))
     captions = [dataset.class_names[label] for label in dataset.labels(split, indices).tolist()]
     sheet = contact_sheet(dataset.images(split, indices), captions)
@@ -79,8 +78,8 @@ def fetch(name: str, cache: Path | None, config: Path | None) -> None:
 
     What is there already is checked and kept. Example: gradleak data fetch cifar10
     """
-    sources, configured = _settings(config)
-    cache = cache or configured
+    settings = _settings(config)
+    cache = cache or settings.cache
     if name == "lpips":
         from gradleak.metrics.backbone import fetch_backbone
 
@@ -90,7 +89,7 @@ def fetch(name: str, cache: Path | None, config: Path | None) -> None:
     from gradleak.data.opening import open_dataset
 
     resolution = DATASETS[name].resolution if name in DATASETS else 64
-    open_dataset(name, resolution, sources, cache).fetch()
+    open_dataset(name, resolution, settings.data, cache).fetch()
     click.echo(f"ready: {name}", err=True)
 
 
@@ -109,12 +108,7 @@ def record(name: str, plan_path: Path, out: Path) -> None:
     record_dataset(Plan.read(plan_path), name, out)
 
 
-def _settings(config: Path | None) -> "tuple[Mapping[str, DataSource], Path]":
-    from gradleak.data.base import DEFAULT_CACHE
+def _settings(path: Path | None) -> "Config":
+    from gradleak.study.config import Config, load_config
 
-    if config is None:
-        return {}, DEFAULT_CACHE
-    from gradleak.study.config import load_config
-
-    loaded = load_config(config)
-    return loaded.data, loaded.cache
+    return Config() if path is None else load_config(path)

@@ -1,6 +1,5 @@
 """Stage `collect`: joins the rows of all batches, what was measured beside the attacks, and rows of archives."""
 
-import math
 from collections.abc import Collection
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def collect(
     frame = pd.concat(frames, ignore_index=True)
     if archives and "model_accuracy" in frame:
         known = frame.drop_duplicates("cell_id").set_index("cell_id")["model_accuracy"]
-        before = frame["cell_id"].map(lambda cell: known.get(outline.accuracies_before.get(cell), math.nan))
+        before = frame["cell_id"].map(outline.accuracies_before).map(known)
         frame["model_accuracy"] = frame["model_accuracy"].fillna(before.astype(float))
     order = {cell: index for index, cell in enumerate(wanted)}
     missing = _without_rows(wanted, frame)
@@ -97,4 +96,4 @@ def _accuracies(cells: pd.Series, outline: Outline, folder: Path) -> pd.Series:
             (training, int(number)): float(value) for number, value in zip(rows["round"], rows["accuracy"], strict=True)
         }
     found = {cell: measured[source] for cell, source in outline.accuracies.items()}
-    return cells.map(lambda cell: found.get(cell, math.nan)).astype(float)
+    return cells.map(found).astype(float)

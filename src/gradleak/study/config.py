@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from gradleak.data.base import DataSource
+from gradleak.data.base import DEFAULT_CACHE, DataSource
 from gradleak.errors import UserError
 from gradleak.frozen import Frozen
 
@@ -35,7 +35,7 @@ class Config(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1)
     tf32: bool = False
-    cache: Path = Path(".cache/gradleak")
+    cache: Path = DEFAULT_CACHE
     data: dict[str, DataSource] = Field({})
     jobs: JobConfig = JobConfig()
     # Left out of plan.json where there is none: plans without it are what they were before it existed.

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ class Experiment:
     title: str
     paper: str
     show: list[dict[str, Any]]
-    cells: list[tuple[Cell, dict[str, Scalar]]] = field(default_factory=list)
+    cells: list[tuple[Cell, dict[str, Scalar]]]
     note: str = ""
 
     def content(self) -> dict[str, Any]:
