@@ -24,6 +24,7 @@ from gradleak.errors import UserError
 from gradleak.files import sha256
 from gradleak.parquet import write_parquet
 from gradleak.pipeline.jobs import gpu_jobs, plan_summary
+from gradleak.presentations.read import read_plan
 from gradleak.report.graph import rules_of
 from gradleak.report.provenance import read_provenance
 from gradleak.stages.collect import collect
@@ -240,7 +241,8 @@ def test_nothing_but_tables_and_plots_is_left_where_all_is_reused(folder, cache,
     plan = finished_run(tmp_path / "all", cache, GROWN, reuse=[str(folder / "made")])
     workflow = Workflow(plan)
     assert not any("gallery" in name for name in workflow.figures)
-    rules = {rule.name for rule in rules_of(Outline.parse(plan.text()))}
+    outline, experiments = read_plan(tmp_path / "all/plan.json")
+    rules = {rule.name for rule in rules_of(outline, experiments.values())}
     assert rules == {"collect_results", "theory", "survey", "tables", "figures", "claims", "report"}
     rows, made = (path / "results.parquet" for path in (tmp_path / "all", folder / "made"))
     pd.testing.assert_frame_equal(pd.read_parquet(rows), pd.read_parquet(made))

@@ -10,6 +10,8 @@ import pytest
 import yaml
 from test_core_code import PACKAGE, workflow_of
 
+from gradleak.pipeline.stages import RULES
+from gradleak.study.outline import Outline
 from gradleak.workflow import Workflow
 
 LIST = Path(__file__).with_name("job_inputs.yaml")
@@ -75,8 +77,20 @@ def inputs(workflow: Workflow) -> dict[str, list[str]]:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict[str, list[str]]:
-    return inputs(workflow_of(tmp_path_factory.mktemp("study"), STUDY))
+def workflow(tmp_path_factory) -> Workflow:
+    return workflow_of(tmp_path_factory.mktemp("study"), STUDY)
+
+
+@pytest.fixture(scope="module")
+def found(workflow) -> dict[str, list[str]]:
+    return inputs(workflow)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_plan_and_its_outline_have_the_same_jobs(workflow, rule):
+    ids = RULES[rule].ids
+    assert [*ids(workflow.plan)] == [*ids(Outline.parse(workflow.plan.text()))]
+    assert [*ids(workflow.plan)], "the study has every kind of job"
 
 
 def test_inputs_are_those_of_the_list(found):

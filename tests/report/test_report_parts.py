@@ -5,6 +5,7 @@ import json
 import pytest
 
 from gradleak.pipeline.stages import GROUPS, RULES
+from gradleak.presentations.read import parse_experiment
 from gradleak.report.graph import Rule, _layers, draw, rules_of
 from gradleak.report.run_times import duration
 from gradleak.report.sections import section_of
@@ -87,9 +88,10 @@ def test_needs_that_follow_from_others_are_left_out() -> None:
         "checkpoints": {"k": "c"},
         "trainings": {},
         "auxiliaries": {},
-        "experiments": {"e": {"show": [{"kind": "table"}]}},
+        "experiments": {"e": {"title": "E", "show": [{"kind": "table", "columns": "x"}], "cells": [{"cell_id": "c"}]}},
     }
-    rules = {rule.name: rule for rule in rules_of(Outline.parse(json.dumps(plan)))}
+    experiments = [parse_experiment(name, content, "plan") for name, content in plan["experiments"].items()]
+    rules = {rule.name: rule for rule in rules_of(Outline.parse(json.dumps(plan)), experiments)}
     assert rules["reconstruct_batch"].needs == ("compute_updates",)
     assert rules["compute_updates"].needs == ("write_checkpoint",)
     assert rules["collect_results"].needs == ("score_batch",)

@@ -11,6 +11,7 @@ from test_workflow import ROOT, checkout  # noqa: F401  # the fixture
 
 from gradleak.pipeline.jobs import gpu_jobs, job_counts, plan_summary
 from gradleak.pipeline.stages import RULES
+from gradleak.presentations.read import parse_experiment
 from gradleak.report.graph import rules_of
 from gradleak.study.outline import Outline
 
@@ -56,7 +57,9 @@ def test_the_plan_counts_the_jobs_of_the_dag(planned):
     out = Console(record=True, width=300, file=io.StringIO())
     out.print(plan_summary(plan))
     assert f"{rules['reconstruct_batch']} reconstruct_batch" in out.export_text()
-    shown = {rule.name: rule.jobs for rule in rules_of(Outline.parse(plan.text())) if rule.name != "report"}
+    experiments = [parse_experiment(name, content, "plan") for name, content in plan.experiments.items()]
+    shown = {rule.name: rule.jobs for rule in rules_of(Outline.parse(plan.text()), experiments)}
+    del shown["report"]
     cached = {"fetch_lpips": 1}
     assert shown == {rule: count for rule, count in rules.items() if rule != "all"} | cached
 

@@ -157,7 +157,9 @@ STAGES = (
 )
 
 #: What the command of a stage does: the words of its first rule.
-TITLES = {name: next(stage.title for stage in STAGES if stage.name == name) for name in [s.name for s in STAGES]}
+TITLES: dict[str, str] = {}
+for _stage in STAGES:
+    TITLES.setdefault(_stage.name, _stage.title)
 #: Stages by rule, and those whose jobs' provenance archives keep by name.
 RULES = {stage.rule: stage for stage in STAGES}
 KEPT = {stage.name: stage for stage in STAGES if stage.kept}

@@ -42,8 +42,8 @@ def study_status(plan: Plan, results: Path, records: Path) -> list[RuleStatus]:
     for stage in STAGES:
         if stage.local or stage.temporary or not stage.output:  # what is temporary tells nothing
             continue
-        status = RuleStatus(stage.rule, [], [], [], [])
-        for name in stage.ids(plan):
+        status, names = RuleStatus(stage.rule, [], [], [], []), stage.ids(plan)
+        for name in names:
             out = results / stage.output.format(name)
             if str(out) in under_way:
                 status.started.append(name)
@@ -53,7 +53,7 @@ def study_status(plan: Plan, results: Path, records: Path) -> list[RuleStatus]:
                 status.failed.append(name)
             else:
                 status.waiting.append(name)
-        if stage.ids(plan):
+        if names:
             found.append(status)
     return found
 

@@ -1,16 +1,16 @@
 """The graph of rules: their jobs, what each needs, and its drawing as SVG."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from statistics import fmean
-from typing import Any
 
 from markupsafe import Markup
 
 from gradleak.pipeline.stages import RULES
-from gradleak.presentations.base import PRESENTATIONS
+from gradleak.presentations.read import ShownExperiment
+from gradleak.presentations.write import drawable
 from gradleak.study.outline import Outline
 
 
@@ -24,9 +24,9 @@ class Rule:
     needs: tuple[str, ...]
 
 
-def rules_of(plan: Outline) -> list[Rule]:
+def rules_of(plan: Outline, experiments: Iterable[ShownExperiment]) -> list[Rule]:
     """The rules that a study has jobs of, in the order of the table of stages. Only needs that others do not imply."""
-    jobs = _jobs(plan)
+    jobs = _jobs(plan, experiments)
     kept = {rule: [need for need in stage.needs if jobs[need]] for rule, stage in RULES.items() if jobs[rule]}
     return [Rule(rule, RULES[rule].group, jobs[rule], _reduced(rule, kept)) for rule in kept]
 
@@ -40,22 +40,12 @@ def _all(name: str, needs: Mapping[str, list[str]]) -> set[str]:
     return set(needs[name]).union(*(_all(need, needs) for need in needs[name]))
 
 
-def _jobs(plan: Outline) -> dict[str, int]:
-    commands = {
-        PRESENTATIONS[entry["kind"]].stage
-        for experiment in plan.experiments.values()
-        for entry in experiment["show"]
-        if not PRESENTATIONS[entry["kind"]].needs_images or _pictured(experiment, plan.taken_over)
-    }
+def _jobs(plan: Outline, experiments: Iterable[ShownExperiment]) -> dict[str, int]:
+    shown = [drawable(experiment, images=True, reused=plan.taken_over) for experiment in experiments]
+    commands = {entry.stage for experiment in shown for entry in experiment.show}
     jobs = {rule: len(stage.ids(plan)) for rule, stage in RULES.items()}
     unused = {"tables", "figures"} - commands
     return jobs | dict.fromkeys(unused | ({"collect_images"} if "figures" in unused else set()), 0)
-
-
-def _pictured(experiment: Mapping[str, Any], reused: frozenset[str]) -> bool:
-    """Whether a cell of an experiment is computed: archives hold no pictures."""
-    cells = {cell["cell_id"] for cell in experiment.get("cells", [])}
-    return not cells or not cells <= reused
 
 
 _BOX, _TALL, _GAP_X, _GAP_Y, _EDGE = 144.0, 40.0, 26.0, 18.0, 6.0

@@ -59,7 +59,7 @@ def render(folders: Folders) -> str:
     own = [folders.figures / "claims.csv", folders.figures / "published.csv"]
     made_of = [plan_path, folders.study / "results.parquet", *own, *(path for one in entries for path in one.shown)]
     times = run_times(folders.study)
-    rules = rules_of(plan)
+    rules = rules_of(plan, experiments.values())
     environment = Environment(
         loader=FunctionLoader(_text), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -11,13 +11,12 @@ from gradleak.files import sha256
 from gradleak.pipeline.stages import FORMER_KEPT, KEPT
 from gradleak.report.read import read_json
 from gradleak.study.outline import Outline
-
-FILE = "provenance.json"
+from gradleak.study.reused import PROVENANCE
 
 
 def _archived(folder: Path) -> dict[str, Any]:
     """What an archive's provenance says. Empty if the folder is no archive."""
-    return read_json(folder / FILE, "gradleak archive") if (folder / FILE).exists() else {}
+    return read_json(folder / PROVENANCE, "gradleak archive") if (folder / PROVENANCE).exists() else {}
 
 
 def archived_jobs(folder: Path) -> dict[str, list[dict[str, Any]]]:
