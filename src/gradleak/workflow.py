@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -218,11 +218,19 @@ class Workflow:
 
 
 def take_former_names(settings: MutableMapping[str, Any]) -> None:
-    """Gives the settings that a profile has for rules under former names to the rules of today, and says so."""
-    for former, rule in FORMER_RULES.items():
-        if former in settings:
-            settings[rule] = settings.pop(former)
-            print(f"gradleak: the rule '{former}' is now '{rule}'; the old name goes with version 0.2", file=sys.stderr)
+    """Gives the settings that a profile has for rules under former names to the rules of today, and says so.
+
+    A rule of one training has its id behind the name. What is set under today's name wins.
+    """
+    for name in list(settings):
+        former = next((known for known in FORMER_RULES if name == known or name.startswith(f"{known}_")), None)
+        if former is not None:
+            rule = FORMER_RULES[former] + name.removeprefix(former)
+            own = settings.pop(name)
+            # Resources are mappings, threads are numbers.
+            both = rule in settings and isinstance(own, Mapping)
+            settings[rule] = type(own)({**own, **settings[rule]}) if both else settings.get(rule, own)
+            print(f"gradleak: the rule '{name}' is now '{rule}'; the old name goes with version 0.2", file=sys.stderr)
 
 
 def _model_and_data(cell: Cell) -> list[str]:

@@ -87,10 +87,17 @@ def test_the_plans_hours_are_those_of_the_jobs_limits(planned):
 
 
 def test_settings_of_rules_under_former_names_are_taken_and_it_is_said(place):
-    options = ["--set-resources", "run_attack:mem_mb=1234", "--set-threads", "train_checkpoint=1"]
+    (training,) = plan_of(place.folder / STUDY).trainings
+    old = ["run_attack:mem_mb=1234", "run_attack:runtime=5", f"train_federated_{training}:mem_mb=77"]
+    options = ["--set-resources", *old, "reconstruct_batch:runtime=6", "--set-threads", "train_checkpoint=1"]
     done = place.snakemake("--dry-run", *options, study=STUDY)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert re.search(r"^rule reconstruct_batch:\n(?:    .*\n)*?    resources: .*mem_mb=1234", done.stdout, re.M)
+    (resources,) = set(re.findall(r"^rule reconstruct_batch:\n(?:    .*\n)*?    resources: (.*)", done.stdout, re.M))
+    assert "mem_mb=1234" in resources
+    assert "runtime=6" in resources  # today's name wins
+    assert re.search(
+        rf"^rule federate_training_{training}:\n(?:    .*\n)*?    resources: .*mem_mb=77", done.stdout, re.M
+    )
     assert "the rule 'run_attack' is now 'reconstruct_batch'" in done.stderr
     assert "the rule 'train_checkpoint' is now 'write_checkpoint'" in done.stderr
 
