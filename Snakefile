@@ -32,8 +32,12 @@ rule all:
 
 
 onstart:
-    if workflow.non_local_exec:
-        STUDY.cancel_orphans()
+    try:
+        if workflow.non_local_exec:
+            STUDY.prepare_slurm(workflow.executor_settings, Path("results"))
+        STUDY.start(Path("results"), Path("paper_figures"))
+    except (UserError, OSError) as error:
+        raise WorkflowError(str(error)) from None
 
 
 localrules:

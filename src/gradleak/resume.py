@@ -17,8 +17,9 @@ from gradleak.stopping import Stopped, never
 class StateFile:
     """Where a loop keeps its tensors.
 
-    `identity` names what the state belongs to; a file with another identity is ignored. `stop` tells whether the
-    process is asked to end.
+    `identity` names what the state belongs to; a file with another identity is ignored, and so is one that was
+    computed with other CPU threads, another precision of matrix products or on another kind of device. `stop` tells
+    whether the process is asked to end.
     """
 
     def __init__(self, path: Path, identity: str, every_s: float, stop: Callable[[], bool] = never) -> None:
@@ -36,7 +37,7 @@ class StateFile:
             return 0
         with stream:
             facts = json.loads(stream.metadata()["gradleak"])
-            if facts["identity"] != self._identity:
+            if facts["identity"] != self._identity_of(tensors):
                 return 0
             for name, value in tensors.items():
                 value.copy_(stream.get_tensor(name))
@@ -56,11 +57,15 @@ class StateFile:
 
     def save(self, tensors: dict[str, Tensor], iteration: int) -> None:
         """Save atomically."""
-        facts = json.dumps({"identity": self._identity, "iteration": iteration})
+        facts = json.dumps({"identity": self._identity_of(tensors), "iteration": iteration})
         with atomic(self._path) as temporary:
             content = {name: value.cpu().contiguous() for name, value in tensors.items()}
             save_file(content, temporary, metadata={"gradleak": facts})
         self._saved = time.monotonic()
+
+    def _identity_of(self, tensors: dict[str, Tensor]) -> str:
+        devices = ",".join(sorted({value.device.type for value in tensors.values()}))
+        return f"{self._identity} {devices} {torch.get_num_threads()} {torch.backends.cuda.matmul.allow_tf32}"
 
 
 def training_tensors(modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Adam]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Answers what the Snakefile asks: the plan, the names of all files, code inputs, and resources."""
 
-import json
+import contextlib
 import sys
 from collections.abc import Mapping, MutableMapping
 from functools import cached_property
@@ -18,7 +18,8 @@ from gradleak.metrics.base import METRICS, described
 from gradleak.models.base import MODELS
 from gradleak.pipeline.code import code_files, resource_files
 from gradleak.pipeline.jobs import gpu_job
-from gradleak.pipeline.slurm import cancel_orphans
+from gradleak.pipeline.plan_file import check_folder, former_plan, own_plan
+from gradleak.pipeline.slurm import answering_command, cancel_orphans
 from gradleak.pipeline.stages import FORMER_RULES
 from gradleak.post_processing.chain import origins
 from gradleak.presentations.base import PRESENTATIONS
@@ -28,19 +29,24 @@ from gradleak.specs import DatasetSpec
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
 from gradleak.study.expand import load_study, study_path
+from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
 from gradleak.study.planning import make_plan
-from gradleak.study.reused import MANIFEST, check_fingerprint, reused_cells
+from gradleak.study.reused import reused_cells
 
 
 class Workflow:
-    """A study's plan as Snakemake's rules need it."""
+    """A study's plan as Snakemake's rules need it. Raises UserError for a cache whose name Snakemake cannot take."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.name = plan.study
         self.threads = plan.config.threads
         self.backbone = str(plan.config.cache / WEIGHTS)
+        if {"{", "}"} & set(self.backbone):
+            raise UserError(
+                f"cache: '{plan.config.cache}' has braces, which Snakemake reads as wildcards; choose another"
+            )
         self.gpus = 0 if plan.config.device == "cpu" else 1
 
     @classmethod
@@ -52,7 +58,7 @@ class Workflow:
 
     @classmethod
     def read(cls, config: dict[str, Any], results: Path) -> "Workflow":
-        """The plan that `save` wrote under `results`. Raises UserError where it is missing.
+        """The plan that `start` wrote under `results`. Raises UserError where it is missing.
 
         For the processes in which Snakemake runs a job of a run that goes on: to plan again takes each of them seconds,
         and an edit of the study meanwhile would give them another plan.
@@ -60,37 +66,56 @@ class Workflow:
         study = study_path(Config.parse(config, "config.yaml").study)
         return cls(Plan.read(results / study.stem / "plan.json"))
 
-    def save(self, folder: Path) -> str:
-        """Write `plan.json` to a folder if what is there differs, and return its path.
+    def check(self, results: Path) -> None:
+        """Check that the study's folder under `results` can hold its results; see `check_folder`. Changes nothing."""
+        check_folder(self.plan, results / self.name)
 
-        Raises UserError for the folder of an archive, which the run would overwrite, and for data sets there that are
-        not those that reused cells were computed on.
+    def start(self, results: Path, figures: Path) -> None:
+        """What the run that owns Snakemake's lock does before its first job. Raises UserError as `own_plan` does.
+
+        Writes the plan, and removes tables and figures that the plan before had and this one has not.
         """
-        if (folder / MANIFEST).exists():
-            raise UserError(
-                f"{folder} holds archived results, which a run of study '{self.name}' would overwrite; "
-                "copy its file in workflow/studies under another name"
-            )
-        for record in sorted((folder / "data").glob("*.json")) if self.plan.reused else []:
-            content = json.loads(record.read_text(encoding="utf-8"))
-            check_fingerprint(self.plan.reused, content["name"], content["fingerprint"])
-        path = folder / "plan.json"
-        if not path.exists() or path.read_text(encoding="utf-8") != self.plan.text():
-            self.plan.write(path)
-        return str(path)
+        folder = results / self.name
+        former = former_plan(folder)
+        own_plan(self.plan, folder)
+        gone = (
+            [figures / self.name / name for name in sorted(_files_of(former) - _files_of(self.plan))] if former else []
+        )
+        gone = [path for path in gone if path.is_file()]
+        for path in gone:
+            path.unlink()
+        if gone:
+            print(f"gradleak: removed what is no longer shown: {', '.join(map(str, gone))}", file=sys.stderr)
 
-    def cancel_orphans(self) -> None:
-        """Cancel the SLURM jobs of this study that an earlier run left in this folder, and say so."""
-        plan = self.plan
-        found = cancel_orphans(Path.cwd(), {*plan.batches, *plan.checkpoints, *plan.trainings, *plan.auxiliaries})
+    def prepare_slurm(self, settings: Any, results: Path) -> None:
+        """Make SLURM ready for this run: cancel jobs that an earlier run left, and ask what can answer for their state.
+
+        settings: of Snakemake's executor plugin; another plugin's are left alone. Raises UserError as
+        `answering_command` does.
+        """
+        plans = [self.plan, former_plan(results / self.name) or self.plan]
+        parts = [part for plan in plans for part in (plan.batches, plan.checkpoints, plan.trainings, plan.auxiliaries)]
+        found = cancel_orphans(Path.cwd(), {name for part in parts for name in part})
         if found:
             print(f"Cancelled SLURM jobs of an earlier run: {', '.join(found)}", file=sys.stderr)
+        if hasattr(settings, "status_command"):
+            settings.status_command = answering_command(settings.status_command)
 
     @cached_property
     def _experiments(self) -> list[ShownExperiment]:
         return [
             parse_experiment(name, content, f"study '{self.name}'") for name, content in self.plan.experiments.items()
         ]
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the whole plan: what is collected and shown is made again where it changes."""
+        return self.plan.digest
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that decide bits: a job whose numbers they decide runs again where one changes."""
+        return self.plan.config.numerics
 
     @cached_property
     def archives(self) -> list[str]:
@@ -231,6 +256,16 @@ def take_former_names(settings: MutableMapping[str, Any]) -> None:
             both = rule in settings and isinstance(own, Mapping)
             settings[rule] = type(own)({**own, **settings[rule]}) if both else settings.get(rule, own)
             print(f"gradleak: the rule '{name}' is now '{rule}'; the old name goes with version 0.2", file=sys.stderr)
+
+
+def _files_of(plan: Plan | Outline) -> set[str]:
+    """Names of the files that a plan's experiments and auxiliary models show; none of what can no longer be read."""
+    found: set[str] = set()
+    for name, content in plan.experiments.items():
+        with contextlib.suppress(UserError):
+            experiment = parse_experiment(name, content, "plan.json")
+            found |= {*stage_files("tables", experiment), *stage_files("figures", experiment)}
+    return found
 
 
 def _model_and_data(cell: Cell) -> list[str]:

@@ -16,9 +16,7 @@ from slurm_cases import RESULTS, Checkout
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
-# What the test cluster needs beside the profile: it has no accounting database, and its jobs are short.
-SITE = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5")
-SNAKEMAKE = ("snakemake", "--profile", "slurm", *SITE)
+SNAKEMAKE = ("snakemake", "--profile", "slurm")
 PATIENCE_S = 240
 
 

@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections import Counter
+from pathlib import Path
 
 import pandas as pd
 from archive_cases import ARCHIVED, STUDY, finished_run
@@ -13,6 +14,7 @@ from gradleak.archive.verify import recompute
 from gradleak.archive.write import write_archive
 from gradleak.stages.session import Session
 from gradleak.study.plan import Plan
+from gradleak.workflow import Workflow
 
 
 def test_more_trials_cause_only_the_new_jobs(checkout, tmp_path, monkeypatch):  # noqa: F811
@@ -36,6 +38,8 @@ def test_more_trials_cause_only_the_new_jobs(checkout, tmp_path, monkeypatch):  
 
     monkeypatch.chdir(place.folder)
     here = place.folder / "results/more"
+    settings = {"study": "tests/workflow/more.yaml", "cache": place.cache, "device": "cpu", "reuse": ["archive"]}
+    Workflow.load(settings).start(Path("results"), Path("paper_figures"))
     plan = Plan.read(here / "plan.json")
     (batch,) = plan.batches.values()
     assert set(batch.cells) == plan.cells.keys() - first.cells.keys()

@@ -4,6 +4,7 @@ That two runs give the same bytes is shown on the study `quick`, by test_quick_t
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,10 +25,12 @@ def checkout(tmp_path: Path, cache: Path):
     def make(name: str) -> "Checkout":
         folder = tmp_path / name
         folder.mkdir()
-        for part in ("Snakefile", "config.yaml", "workflow", "envs", "src", "tests/workflow"):
+        for part in ("Snakefile", "config.yaml", "workflow", "slurm", "envs", "src", "tests/workflow"):
             source, target = ROOT / part, folder / part
             target.parent.mkdir(parents=True, exist_ok=True)
-            if source.is_dir():
+            if source.is_symlink():
+                target.symlink_to(source.readlink())
+            elif source.is_dir():
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy2(source, target)
@@ -50,16 +53,31 @@ class Checkout:
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, cwd=self.folder, env=self.env, capture_output=True, text=True, check=False)
 
-    def snakemake(self, *options: str, study: str = TINY) -> subprocess.CompletedProcess[str]:
-        command = ["snakemake", "--cores", "2", *options, "--config", f"study={study}", f"cache={self.cache}"]
-        return self.run(*command)
+    def snakemake(self, *options: str, **settings: object) -> subprocess.CompletedProcess[str]:
+        return self.run(*self.command(*options, **settings))
+
+    def command(self, *options: str, **settings: object) -> list[str]:
+        config = [f"{key}={value}" for key, value in ({"study": TINY, "cache": self.cache} | settings).items()]
+        return ["snakemake", "--cores", "2", *options, "--config", *config]
 
 
 @pytest.mark.slow
 def test_study_then_nothing_to_do_and_edits_rerun(checkout):
     place = checkout("first")
-    done = place.snakemake()
-    assert done.returncode == 0, done.stderr[-3000:]
+    with (place.folder / "out.txt").open("w") as out:
+        running = subprocess.Popen(place.command(), cwd=place.folder, env=place.env, stdout=out, stderr=out)
+    plan = place.folder / "results/tiny/plan.json"
+    deadline = time.monotonic() + 120
+    while not plan.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    before = plan.read_bytes()
+    # Whoever looks at the run meanwhile, or starts a second one, does not harm it.
+    assert place.snakemake("--dry-run", jobs="{minutes: 1.0e-9}").returncode == 0
+    second = place.snakemake(jobs="{minutes: 1.0e-9}")
+    assert second.returncode != 0
+    assert "lock" in second.stderr + second.stdout
+    assert plan.read_bytes() == before
+    assert running.wait(timeout=400) == 0, (place.folder / "out.txt").read_text()[-3000:]
     for expected in (
         "table1.csv",
         "table1.tex",
@@ -96,6 +114,18 @@ def test_study_then_nothing_to_do_and_edits_rerun(checkout):
     planned = place.snakemake("--dry-run", "--quiet", "rules").stdout + place.snakemake("--dry-run").stdout
     assert "rule reconstruct_batch:" in planned
     assert "rule write_checkpoint:" not in planned
+
+    # Settings that decide bits: all that is computed runs again. How jobs are saved: nothing but what is shown.
+    place.snakemake("--touch")
+    planned = place.snakemake("--dry-run", threads=2).stdout
+    assert {"write_checkpoint", "compute_updates", "reconstruct_batch", "score_batch"} <= rules_in(planned)
+    planned = place.snakemake("--dry-run", jobs="{save_every_s: 5}").stdout
+    assert "collect_results" in rules_in(planned)
+    assert "reconstruct_batch" not in rules_in(planned)
+
+
+def rules_in(planned: str) -> set[str]:
+    return set(re.findall(r"^(?:local)?rule (\w+):", planned, re.M))
 
 
 @pytest.mark.slow
@@ -141,14 +171,21 @@ def test_attack_killed_hard_resumes_and_gives_the_same_bytes(checkout):
 
 def test_paper_study_can_be_planned_without_its_data(checkout):
     place = checkout("paper")
-    settings = ["study=paper", "device=cuda", "jobs={minutes: 60}", f"cache={place.cache}"]
-    planned = place.run("snakemake", "--cores", "2", "--dry-run", "--quiet", "--config", *settings)
+    planned = place.run("snakemake", "--profile", "slurm", "--dry-run", "--config", "study=paper")
     assert planned.returncode == 0, planned.stderr[-3000:]
+    (total,) = re.findall(r"^total +(\d+)$", planned.stdout, re.M)[:1]
+    assert int(total) < 2000
+    assert not (place.folder / "results").exists()
 
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("studi=quick", "studi: unknown key"), ("study=nosuch", "unknown study 'nosuch'"), ("threads=0", "threads")],
+    [
+        ("studi=quick", "studi: unknown key"),
+        ("study=nosuch", "unknown study 'nosuch'"),
+        ("threads=0", "threads"),
+        ("cache=a {b}", "cache: 'a {b}' has braces, which Snakemake reads as wildcards; choose another"),
+    ],
 )
 def test_bad_config_is_one_clear_line_and_nothing_runs(checkout, option, message):
     place = checkout("bad")

@@ -6,7 +6,6 @@ from gradleak.claims.report import FILES as CLAIM_FILES
 rule claims:
     """Judge every claim of the ledger; set every published number beside ours."""
     input:
-        plan=PLAN,
         results=rules.collect_results.output[0],
         theory=rules.theory.output,
         code=STUDY.claim_code(),
@@ -21,8 +20,10 @@ rule claims:
     conda:
         "../../envs/report.yaml"
     params:
+        plan=PLAN,
+        planned=lambda wildcards: STUDY.digest,
         theory=lambda wildcards, input: Path(input.theory[0]).parent,
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "gradleak claims --plan {input.plan} --results {input.results} --csv {params.theory} --out {params.folder}"
-        " > {log} 2>&1"
+        "gradleak claims --plan {params.plan:q} --results {input.results:q} --csv {params.theory:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"

@@ -1,6 +1,5 @@
 """Paths and lists that the rules share; all logic is in the package."""
 
-import shlex
 from pathlib import Path
 
 from gradleak.errors import UserError
@@ -10,6 +9,8 @@ from gradleak.workflow import Workflow, take_former_names
 try:
     # Each SLURM job is a Snakemake process of its own: it takes the plan of the run that it is part of.
     STUDY = Workflow.load(config) if workflow.is_main_process else Workflow.read(config, Path("results"))
+    if workflow.is_main_process:
+        STUDY.check(Path("results"))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -17,14 +18,9 @@ take_former_names(workflow.resource_settings.overwrite_resources)
 take_former_names(workflow.resource_settings.overwrite_threads)
 RESULTS = f"results/{STUDY.name}"
 FIGURES = f"paper_figures/{STUDY.name}"
-# Not the product of a rule: a batch's id is the hash of its content, so that batches do not depend on the plan's age
-# (`ancient`), and Snakemake passes over all that depends on an `ancient` product whose rule has to run.
+# Written by the run that owns Snakemake's lock, when it starts, and no file of any rule: what is named by an id is the
+# same in every plan that has it. What depends on the plan as a whole has its digest as a parameter.
 PLAN = f"{RESULTS}/plan.json"
-try:
-    if workflow.is_main_process:
-        STUDY.save(Path(RESULTS))
-except UserError as error:
-    raise WorkflowError(str(error)) from None
 OUTPUTS = [f"{FIGURES}/{name}" for name in STUDY.tables + STUDY.figures + STUDY.sheets]
 
 
@@ -71,5 +67,5 @@ def memory(wildcards, attempt):
 
 
 def folder_option(name, files):
-    """An option that names the folder of some files; nothing where there are none."""
-    return f"--{name} {Path(files[0]).parent}" if files else ""
+    """The words of an option that names the folder of some files; none where there are none."""
+    return [f"--{name}", str(Path(files[0]).parent)] if files else []

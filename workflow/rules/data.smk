@@ -12,13 +12,12 @@ rule fetch_lpips:
     params:
         cache=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "gradleak data fetch lpips --cache {params.cache} 2> {log}"
+        "gradleak data fetch lpips --cache {params.cache:q} 2> {log:q}"
 
 
 rule fetch_data:
     """Fetch a data set where its source can be downloaded, verify it, and record what it is."""
     input:
-        plan=ancient(PLAN),
         code=STUDY.data_code(),
     output:
         result("fetch_data", "{dataset}"),
@@ -26,5 +25,7 @@ rule fetch_data:
         f"{RESULTS}/logs/fetch_data/{{dataset}}.log",
     conda:
         "../../envs/compute.yaml"
+    params:
+        plan=PLAN,
     shell:
-        "gradleak data record {wildcards.dataset} --plan {input.plan} --out {output} 2> {log}"
+        "gradleak data record {wildcards.dataset:q} --plan {params.plan:q} --out {output:q} 2> {log:q}"

@@ -4,7 +4,6 @@
 rule write_checkpoint:
     """Write the untrained global model, round 0."""
     input:
-        plan=ancient(PLAN),
         data=lambda wildcards: result("fetch_data", STUDY.checkpoint_cell(wildcards.checkpoint).dataset.name),
         code=lambda wildcards: STUDY.checkpoint_code(wildcards.checkpoint),
     output:
@@ -21,8 +20,12 @@ rule write_checkpoint:
     resources:
         mem_mb=grown(4000),
         runtime=grown(10),
+    params:
+        plan=PLAN,
+        settings=STUDY.settings,
     shell:
-        "gradleak checkpoint --plan {input.plan} --checkpoint {wildcards.checkpoint} --out {output} 2> {log}"
+        "gradleak checkpoint --plan {params.plan:q} --checkpoint {wildcards.checkpoint:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 # One rule per training: only so does Snakemake know which checkpoints a job writes.
@@ -32,7 +35,6 @@ for _training in STUDY.plan.trainings:
         name:
             f"federate_training_{_training}"
         input:
-            plan=ancient(PLAN),
             data=result("fetch_data", STUDY.plan.training_cell(_training).training_data.name),
             code=STUDY.federate_code(_training),
         output:
@@ -50,8 +52,10 @@ for _training in STUDY.plan.trainings:
             runtime=grown(STUDY.minutes("federate_training", _training)),
             gpu=STUDY.gpus,
         params:
+            plan=PLAN,
+            settings=STUDY.settings,
             training=_training,
             checkpoints=lambda wildcards, output: Path(output.checkpoints[0]).parent,
         shell:
-            "exec gradleak federate --plan {input.plan} --training {params.training} --checkpoints {params.checkpoints}"
-            " --out {output.accuracy} 2> {log}"
+            "exec gradleak federate --plan {params.plan:q} --training {params.training:q}"
+            " --checkpoints {params.checkpoints:q} --out {output.accuracy:q} 2> {log:q}"

@@ -4,7 +4,6 @@
 rule collect_results:
     """Join the rows of all batches and of reused archives; a cell without rows is an error."""
     input:
-        plan=PLAN,
         shards=expand(rules.score_batch.output.shard, batch=STUDY.plan.batches),
         smoothness=expand(rules.measure_smoothness.output[0], batch=STUDY.plan.smoothness_batches),
         trainings=[result("federate_training", name) for name in STUDY.plan.trainings],
@@ -16,19 +15,20 @@ rule collect_results:
     conda:
         "../../envs/report.yaml"
     params:
+        plan=PLAN,
+        planned=lambda wildcards: STUDY.digest,
         smoothness=lambda wildcards, input: folder_option("smoothness", input.smoothness),
         trainings=lambda wildcards, input: folder_option("trainings", input.trainings),
         # The plan names their content, and is another file where that changes.
-        archives=" ".join(f"--archive {shlex.quote(folder)}" for folder in STUDY.archives),
+        archives=[word for folder in STUDY.archives for word in ("--archive", folder)],
     shell:
-        "gradleak collect --plan {input.plan} {params.smoothness} {params.trainings} {params.archives} --out {output}"
-        " {input.shards} 2> {log}"
+        "gradleak collect --plan {params.plan:q} {params.smoothness:q} {params.trainings:q} {params.archives:q}"
+        " --out {output:q} {input.shards:q} 2> {log:q}"
 
 
 rule collect_images:
     """Join the pictures of all batches."""
     input:
-        plan=PLAN,
         shards=expand(rules.score_batch.output.images, batch=STUDY.plan.batches),
         code=STUDY.collect_code(),
     output:
@@ -37,14 +37,16 @@ rule collect_images:
         f"{RESULTS}/logs/collect_images.log",
     conda:
         "../../envs/report.yaml"
+    params:
+        plan=PLAN,
+        planned=lambda wildcards: STUDY.digest,
     shell:
-        "gradleak collect --plan {input.plan} --out {output} {input.shards} 2> {log}"
+        "gradleak collect --plan {params.plan:q} --out {output:q} {input.shards:q} 2> {log:q}"
 
 
 rule tables:
     """Write all tables of the study as CSV and LaTeX, the paper's values beside ours."""
     input:
-        plan=PLAN,
         results=rules.collect_results.output[0],
         code=STUDY.table_code(),
     output:
@@ -58,15 +60,16 @@ rule tables:
     conda:
         "../../envs/report.yaml"
     params:
+        plan=PLAN,
+        planned=lambda wildcards: STUDY.digest,
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "gradleak tables --plan {input.plan} --results {input.results} --out {params.folder} > {log} 2>&1"
+        "gradleak tables --plan {params.plan:q} --results {input.results:q} --out {params.folder:q} > {log:q} 2>&1"
 
 
 rule figures:
     """Draw all figures and galleries of the study as PDF and PNG."""
     input:
-        plan=PLAN,
         results=rules.collect_results.output[0],
         images=rules.collect_images.output[0] if STUDY.plan.batches else [],
         code=STUDY.figure_code(),
@@ -81,8 +84,10 @@ rule figures:
     conda:
         "../../envs/report.yaml"
     params:
+        plan=PLAN,
+        planned=lambda wildcards: STUDY.digest,
         folder=lambda wildcards, output: Path(output[0]).parent,
-        images=lambda wildcards, input: f"--images {input.images}" if input.images else "",
+        images=lambda wildcards, input: ["--images", input.images] if input.images else [],
     shell:
-        "gradleak figures --plan {input.plan} --results {input.results} {params.images}"
-        " --out {params.folder} > {log} 2>&1"
+        "gradleak figures --plan {params.plan:q} --results {input.results:q} {params.images:q}"
+        " --out {params.folder:q} > {log:q} 2>&1"

@@ -4,7 +4,6 @@
 rule pretrain_auxiliary:
     """Train a generator or an enhancement network; a killed job goes on from its last saved state."""
     input:
-        plan=ancient(PLAN),
         data=lambda wildcards: result("fetch_data", STUDY.plan.auxiliaries[wildcards.auxiliary].dataset.name),
         code=lambda wildcards: STUDY.pretrain_code(wildcards.auxiliary),
     output:
@@ -20,14 +19,17 @@ rule pretrain_auxiliary:
         mem_mb=grown(8000),
         runtime=minutes("pretrain_auxiliary", "auxiliary"),
         gpu=STUDY.gpus,
+    params:
+        plan=PLAN,
+        settings=STUDY.settings,
     shell:
-        "exec gradleak pretrain run --plan {input.plan} --auxiliary {wildcards.auxiliary} --out {output} 2> {log}"
+        "exec gradleak pretrain run --plan {params.plan:q} --auxiliary {wildcards.auxiliary:q}"
+        " --out {output:q} 2> {log:q}"
 
 
 rule show_auxiliary:
     """Measure an auxiliary model on images that it was not trained on, and draw what it makes."""
     input:
-        plan=ancient(PLAN),
         weights=rules.pretrain_auxiliary.output[0],
         backbone=rules.fetch_lpips.output[0],
         code=lambda wildcards: STUDY.pretrain_code(wildcards.auxiliary),
@@ -47,7 +49,9 @@ rule show_auxiliary:
         mem_mb=grown(8000),
         runtime=grown(30),
     params:
+        plan=PLAN,
+        settings=STUDY.settings,
         folder=lambda wildcards, input: Path(input.weights).parent,
     shell:
-        "gradleak pretrain show --plan {input.plan} --auxiliary {wildcards.auxiliary} --weights {params.folder}"
-        " --out {output.quality} --sheet {output.sheet} 2> {log}"
+        "gradleak pretrain show --plan {params.plan:q} --auxiliary {wildcards.auxiliary:q}"
+        " --weights {params.folder:q} --out {output.quality:q} --sheet {output.sheet:q} 2> {log:q}"

@@ -4,7 +4,6 @@
 rule reconstruct_batch:
     """Run the attacks of a batch; a killed job goes on from its last saved state."""
     input:
-        plan=ancient(PLAN),
         updates=rules.compute_updates.output[0],
         checkpoints=checkpoints,
         auxiliaries=auxiliaries,
@@ -23,17 +22,18 @@ rule reconstruct_batch:
         runtime=minutes("reconstruct_batch", "batch"),
         gpu=STUDY.gpus,
     params:
+        plan=PLAN,
+        settings=STUDY.settings,
         checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
         auxiliaries=f"{RESULTS}/auxiliary",
     shell:
-        "exec gradleak reconstruct --plan {input.plan} --batch {wildcards.batch} --updates {input.updates}"
-        " --checkpoints {params.checkpoints} --auxiliaries {params.auxiliaries} --out {output} 2> {log}"
+        "exec gradleak reconstruct --plan {params.plan:q} --batch {wildcards.batch:q} --updates {input.updates:q}"
+        " --checkpoints {params.checkpoints:q} --auxiliaries {params.auxiliaries:q} --out {output:q} 2> {log:q}"
 
 
 rule score_batch:
     """Match reconstructions to victims and measure them."""
     input:
-        plan=ancient(PLAN),
         reconstructions=rules.reconstruct_batch.output[0],
         backbone=rules.fetch_lpips.output[0],
         code=STUDY.score_code(),
@@ -50,6 +50,9 @@ rule score_batch:
     resources:
         mem_mb=grown(8000),
         runtime=grown(30),
+    params:
+        plan=PLAN,
+        settings=STUDY.settings,
     shell:
-        "gradleak score --plan {input.plan} --batch {wildcards.batch} --reconstructions {input.reconstructions}"
-        " --out {output.shard} --images {output.images} 2> {log}"
+        "gradleak score --plan {params.plan:q} --batch {wildcards.batch:q}"
+        " --reconstructions {input.reconstructions:q} --out {output.shard:q} --images {output.images:q} 2> {log:q}"

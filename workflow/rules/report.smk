@@ -7,7 +7,6 @@ from gradleak.report.sections import KINDS as CAPTIONS
 rule report:
     """Write claims, figures, tables, provenance, the graph of rules and run times into one HTML file."""
     input:
-        plan=PLAN,
         results=rules.collect_results.output[0],
         shown=OUTPUTS,
         claims=rules.claims.output,
@@ -22,11 +21,12 @@ rule report:
     conda:
         "../../envs/report.yaml"
     params:
-        study=lambda wildcards, input: Path(input.plan).parent,
+        planned=lambda wildcards: STUDY.digest,
+        study=RESULTS,
         figures=lambda wildcards, input: Path(input.claims[0]).parent,
         theory=lambda wildcards, input: Path(input.theory[0]).parent,
         survey=lambda wildcards, input: Path(input.survey[0]).parent,
         captions=lambda wildcards, input: Path(input.captions[0]).parent,
     shell:
-        "gradleak report --study-folder {params.study} --figures {params.figures} --theory {params.theory}"
-        " --survey {params.survey} --captions {params.captions} --out {output} > {log} 2>&1"
+        "gradleak report --study-folder {params.study:q} --figures {params.figures:q} --theory {params.theory:q}"
+        " --survey {params.survey:q} --captions {params.captions:q} --out {output:q} > {log:q} 2>&1"

@@ -4,7 +4,6 @@
 rule measure_smoothness:
     """Measure the cells of a batch that ask for it; a killed job goes on with the next cell."""
     input:
-        plan=ancient(PLAN),
         data=datasets,
         checkpoints=checkpoints,
         code=lambda wildcards: STUDY.smoothness_code(wildcards.batch),
@@ -22,7 +21,9 @@ rule measure_smoothness:
         runtime=minutes("measure_smoothness", "batch"),
         gpu=STUDY.gpus,
     params:
+        plan=PLAN,
+        settings=STUDY.settings,
         checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
     shell:
-        "exec gradleak smoothness --plan {input.plan} --batch {wildcards.batch} --checkpoints {params.checkpoints}"
-        " --out {output} 2> {log}"
+        "exec gradleak smoothness --plan {params.plan:q} --batch {wildcards.batch:q} --checkpoints {params.checkpoints:q}"
+        " --out {output:q} 2> {log:q}"

@@ -20,4 +20,4 @@ rule survey:
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "gradleak survey --output {params.folder} > {log} 2>&1"
+        "gradleak survey --output {params.folder:q} > {log:q} 2>&1"

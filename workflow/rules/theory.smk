@@ -20,4 +20,4 @@ rule theory:
     params:
         folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "gradleak theory --output {params.folder} > {log} 2>&1"
+        "gradleak theory --output {params.folder:q} > {log:q} 2>&1"

@@ -4,7 +4,6 @@
 rule compute_updates:
     """Train the victim clients of a batch locally: what the server sees."""
     input:
-        plan=ancient(PLAN),
         data=datasets,
         checkpoints=checkpoints,
         code=lambda wildcards: STUDY.update_code(wildcards.batch),
@@ -21,7 +20,9 @@ rule compute_updates:
         mem_mb=grown(8000),
         runtime=grown(20),
     params:
+        plan=PLAN,
+        settings=STUDY.settings,
         checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
     shell:
-        "gradleak update --plan {input.plan} --batch {wildcards.batch} --checkpoints {params.checkpoints}"
-        " --out {output} 2> {log}"
+        "gradleak update --plan {params.plan:q} --batch {wildcards.batch:q} --checkpoints {params.checkpoints:q}"
+        " --out {output:q} 2> {log:q}"

@@ -107,7 +107,10 @@ class Provenance(Frozen):
 
 
 def gather(plan: Plan, run: Path, rows: int, victims: list[Victims]) -> Provenance:
-    """The provenance of what a finished run in a folder computed. Raises UserError naming a job that left none."""
+    """The provenance of what a finished run in a folder computed.
+
+    Raises UserError naming a job that left none, or that had other settings than the plan's.
+    """
     environments: list[Environment] = []
     jobs: dict[str, dict[str, Job]] = {}
     for stage, names in jobs_of(plan).items():
@@ -116,6 +119,7 @@ def gather(plan: Plan, run: Path, rows: int, victims: list[Victims]) -> Provenan
             path = run / (KEPT[stage].output.format(name) + ".provenance.json")
             if path.exists() or not KEPT[stage].temporary:
                 content = _read(path)
+                _check_settings(content, plan, path)
                 jobs[stage][name] = _job(content, number_of(_environment(content), environments))
     return sum_up(plan, rows, _data(plan, run), victims, environments, jobs)
 
@@ -172,6 +176,14 @@ def _numbered(
 def jobs_of(plan: Plan) -> dict[str, Collection[str]]:
     """The ids of what each stage of a plan computes."""
     return {name: stage.ids(plan) for name, stage in KEPT.items()}
+
+
+def _check_settings(content: Mapping[str, Any], plan: Plan, path: Path) -> None:
+    """What decides bits is in each job's record: the plan must say of it what they say."""
+    for key, asked in plan.config.numerics.items():
+        had = content.get("settings", {}).get(key, asked)
+        if had != asked:
+            raise UserError(f"{path}: was computed with {key}: {had}, the plan says {asked}; run the study again")
 
 
 def _job(content: Mapping[str, Any], environment: int) -> Job:

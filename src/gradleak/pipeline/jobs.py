@@ -67,7 +67,7 @@ def plan_summary(plan: Plan, rate: float | None = None) -> Group:
     families = len({cell.family for cell in plan.computed.values()})
     measured = plan.smoothness_batches
     hours = sum(job.seconds for job in gpu_jobs(plan, rate)) / 3600
-    kind = "cuda" if plan.config.device == "cuda" else "cpu"
+    kind = plan.config.estimated_device
     measuring = f"{len(measured)} IGSA jobs, " if measured else ""
     basis = "measured on this machine" if rate else _basis(kind)
     begin = "to compute: " if plan.reused else ""

@@ -1,7 +1,9 @@
-"""SLURM jobs that a killed Snakemake left behind: they would compute beside those that the next run submits."""
+"""What a run asks of SLURM beside its jobs: to end those of a killed run, and who can answer for the state of jobs."""
 
+import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Set
 from pathlib import Path
@@ -10,6 +12,7 @@ from gradleak.errors import UserError
 
 _GONE_S = 120.0  # SLURM kills what is left of a cancelled job after 30 s, unless a site says otherwise
 _LOOK_AGAIN_S = 0.5
+_LOOKED_AFTER_S = 200  # the plugin looks after three minutes at the latest
 
 
 def cancel_orphans(folder: Path, ids: Set[str]) -> list[str]:
@@ -31,6 +34,29 @@ def cancel_orphans(folder: Path, ids: Set[str]) -> list[str]:
             raise UserError(f"SLURM jobs {', '.join(left)} of an earlier run do not end; cancel them first")
         time.sleep(_LOOK_AGAIN_S)
     return found
+
+
+def answering_command(asked: str | None) -> str:
+    """The command that can say what became of jobs: `asked`, or `squeue` where the cluster keeps no accounts.
+
+    Snakemake's plugin asks `sacct` wherever that is installed, and waits for ever where it fails: then this prints one
+    line. Raises UserError where nothing can answer: the controller forgets a job sooner after its end (`MinJobAge`)
+    than the plugin may look again.
+    """
+    if asked != "squeue":
+        try:
+            _output("sacct", "--noheader", "--starttime", "now")
+        except UserError as error:
+            print(f"gradleak: no accounts on this cluster ({error}); asking squeue instead", file=sys.stderr)
+        else:
+            return "sacct"
+    kept = re.search(r"^MinJobAge\s*=\s*(\d+)", _output("scontrol", "show", "config"), re.M)
+    if kept is not None and int(kept[1]) < _LOOKED_AFTER_S:
+        raise UserError(
+            f"this cluster keeps no accounts (sacct) and forgets jobs {kept[1]} s after their end, sooner than "
+            f"Snakemake looks again; ask for MinJobAge={_LOOKED_AFTER_S} or more in slurm.conf, or for accounting"
+        )
+    return "squeue"
 
 
 def _jobs(folder: Path, ids: Set[str]) -> list[str]:

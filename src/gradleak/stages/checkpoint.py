@@ -25,4 +25,4 @@ def write_checkpoint(cell: "Cell", config: "Config", out: Path) -> None:
         )
     started = time.time()
     save_weights(initial_model(cell, dataset_of(cell, config)), out)
-    write_provenance(out, started, model=cell.model.model_dump(mode="json"))
+    write_provenance(out, started, model=cell.model.model_dump(mode="json"), settings=config.numerics)

@@ -35,13 +35,14 @@ def write_training(cell: "Cell", rounds: Mapping[int, Path], config: "Config", o
 
     `rounds` says which and where. The training ends with the last of them. Finished rounds are kept in `<out>.state/`,
     also afterwards: a killed training goes on from its last round, a longer one from where the shorter ended, and both
-    write the same bytes as one that was never interrupted. What is kept is not used once code or data have changed.
+    write the same bytes as one that was never interrupted. What is kept is not used once code, data, device or settings
+    that decide bits have changed.
     """
     started = time.time()
     spec = cell.model.training
     assert spec is not None
     dataset = open_view(cell.training_data, config.data, config.cache)
-    identity = _identity(cell, config, dataset)
+    identity = digest([_identity(cell, config, dataset), session.device, config.numerics])
     kept = Rounds(out.with_name(out.name + ".state"), identity)
     begin, end = kept.start(rounds), max(rounds)
     model = initial_model(cell, dataset)
@@ -62,6 +63,7 @@ def write_training(cell: "Cell", rounds: Mapping[int, Path], config: "Config", o
             kept.save(number, model, accuracies, rounds)
     facts = {
         **device_facts(session.device),
+        "settings": config.numerics,
         "data": {dataset.name: dataset.fingerprint()},
         "training": training_id(cell, config),
         "model": cell.model.model_dump(mode="json", exclude={"round"}),

@@ -49,6 +49,7 @@ def write_auxiliary(auxiliary: Auxiliary, config: "Config", out: Path, session: 
         started,
         auxiliary=auxiliary.model_dump(mode="json"),
         data={auxiliary.dataset.name: dataset.fingerprint()},
+        settings=config.numerics,
         **device_facts(session.device),
     )
     shutil.rmtree(state, ignore_errors=True)

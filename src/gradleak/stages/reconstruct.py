@@ -58,7 +58,8 @@ def write_reconstructions(
         seconds |= {family[0].family: round(share, 3) for family in families}
     with atomic(out) as temporary:
         save_file(content, temporary)
-    write_provenance(out, started, batch=batch, family_seconds=seconds, **device_facts(session.device))
+    facts = {"settings": plan.config.numerics, **device_facts(session.device)}
+    write_provenance(out, started, batch=batch, family_seconds=seconds, **facts)
     shutil.rmtree(state, ignore_errors=True)
 
 

@@ -48,7 +48,7 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
         raise UserError(f"{reconstructions}: cannot be read ({error}); run `gradleak reconstruct`") from None
     write_parquet(pd.DataFrame(pictures), images)
     write_parquet(pd.DataFrame(rows), out)
-    write_provenance(out, started, batch=batch)
+    write_provenance(out, started, batch=batch, settings=plan.config.numerics)
 
 
 def update_facts(cell: Cell, bits: int) -> dict[str, float | int]:

@@ -25,7 +25,8 @@ def write_smoothness(plan: Plan, batch: str, checkpoints: Path, out: Path, sessi
     """Measure the cells of a batch that ask for it and write one row each to `out`.
 
     Cells that differ in the attack only are measured once. What is measured is kept in `<out>.state` until all is
-    written: a killed job goes on with the next cell, unless weights, data or code have changed. Raises UserError where
+    written: a killed job goes on with the next cell, unless weights, data, code or the settings that decide bits have
+    changed. Raises UserError where
     no cell of the batch asks for it, and naming the cell where IGSA is not defined.
     """
     started = time.time()
@@ -43,7 +44,8 @@ def write_smoothness(plan: Plan, batch: str, checkpoints: Path, out: Path, sessi
             continue
         dataset = dataset_of(asked[0], plan.config)
         model = global_model(asked[0], plan.config, checkpoints)
-        sources = [sha256(checkpoint_path(checkpoints, asked[0], plan.config)), dataset.fingerprint(), code]
+        weights = sha256(checkpoint_path(checkpoints, asked[0], plan.config))
+        sources = [weights, dataset.fingerprint(), code, session.device, plan.config.numerics]
         for cell in asked:
             content = cell.model_dump(mode="json", include={"dataset", "model", "smoothness", "victims"})
             key = digest([content, *sources])
@@ -54,7 +56,7 @@ def write_smoothness(plan: Plan, batch: str, checkpoints: Path, out: Path, sessi
             rows.append({"cell_id": cell.id, **known[key]})
             count(1)
     write_parquet(pd.DataFrame(rows), out)
-    write_provenance(out, started, batch=batch, **device_facts(session.device))
+    write_provenance(out, started, batch=batch, settings=plan.config.numerics, **device_facts(session.device))
     state.unlink(missing_ok=True)
 
 

@@ -41,7 +41,7 @@ def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:
             content |= pack_update(cell, model, images, labels)
     with atomic(out) as temporary:
         save_file(content, temporary, {"post_processing": json.dumps(applied)})
-    write_provenance(out, started, batch=batch, data=fingerprints)
+    write_provenance(out, started, batch=batch, data=fingerprints, settings=plan.config.numerics)
 
 
 def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

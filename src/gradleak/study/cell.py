@@ -4,6 +4,7 @@ A cell's id is a hash of its content. Cells that look alike to the adversary but
 they are trials that run vectorised together.
 """
 
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
@@ -59,12 +60,12 @@ class Cell(Frozen):
             )
         return self
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Hash of the whole content (16 hexadecimal digits)."""
         return digest(self.model_dump(mode="json"))
 
-    @property
+    @cached_property
     def family(self) -> str:
         """Hash of what the adversary knows and does: cells that share it are trials of one vectorised run.
 
@@ -78,12 +79,12 @@ class Cell(Frozen):
             content["post_processing"] = "none"
         return digest(content)
 
-    @property
+    @cached_property
     def checkpoint(self) -> str:
         """Hash of what decides the model's weights: data set of its labels, resolution, model, training and round."""
         return digest(self._weights())
 
-    @property
+    @cached_property
     def training(self) -> str:
         """Hash of what decides a federated training: as the checkpoint's, without the round."""
         content = self._weights()

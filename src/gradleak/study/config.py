@@ -12,11 +12,15 @@ from gradleak.frozen import Frozen
 
 
 class JobConfig(Frozen):
-    """How the attack stage is cut into jobs and saved."""
+    """How the attack stage is cut into jobs and saved.
+
+    `minutes`: about how long a job is. `device`: where that is, if the device is `auto`. None: as the study says.
+    """
 
     model_config = ConfigDict(allow_inf_nan=True)  # minutes: .inf, as few jobs as there can be
 
-    minutes: float = Field(30.0, gt=0)
+    minutes: float | None = Field(None, gt=0)
+    device: Literal["cpu", "cuda"] | None = Field(None, exclude_if=lambda value: value is None)
     save_every_s: float = Field(60.0, ge=0)
 
 
@@ -40,6 +44,16 @@ class Config(Frozen):
     jobs: JobConfig = JobConfig()
     # Left out of plan.json where there is none: plans without it are what they were before it existed.
     reuse: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field((), exclude_if=lambda value: not value)
+
+    @property
+    def estimated_device(self) -> str:
+        """The device that costs are estimated for: the CPU where neither settings nor study name one."""
+        return (self.jobs.device or "cpu") if self.device == "auto" else self.device
+
+    @property
+    def numerics(self) -> dict[str, Any]:
+        """The settings that decide the bits of what is computed, as each job's record states them."""
+        return {"device": self.device, "threads": self.threads, "tf32": self.tf32}
 
 
 def load_config(path: Path) -> Config:

@@ -85,9 +85,8 @@ def operations(forward: float, samples: int) -> float:
 
 
 def throughput(config: Config) -> float:
-    """Operations per second of one job on the configured device, from the recorded benchmarks."""
-    kind = "cuda" if config.device == "cuda" else "cpu"
-    return float(recorded_throughput()[kind]["flops_per_s"])
+    """Operations per second of one job on the device that costs are estimated for, from the recorded benchmarks."""
+    return float(recorded_throughput()[config.estimated_device]["flops_per_s"])
 
 
 @cache

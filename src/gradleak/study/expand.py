@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from gradleak.frozen import Scalar
 from gradleak.study.cell import Cell
 from gradleak.study.nested import assign, copied, merged
 from gradleak.study.settings import FOLDERS, AttackSettings
-from gradleak.study.spec import Axis, Block, ExperimentSpec, LabelledAxis, NamedAxis, Point, StudySpec, read_study
+from gradleak.study.spec import Axis, Block, ExperimentSpec, Jobs, LabelledAxis, NamedAxis, Point, StudySpec, read_study
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,13 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Study:
-    """A validated study: its experiments, whose cells may be shared."""
+    """A validated study: its experiments, whose cells may be shared, and how its attacks are cut into jobs."""
 
     name: str
     title: str
     experiments: dict[str, Experiment]
     note: str = ""
+    jobs: Jobs = field(default_factory=Jobs)
 
     def cells(self) -> list[Cell]:
         """All distinct cells, in the order in which experiments first name them."""
@@ -70,7 +71,7 @@ def load_study(path: Path) -> Study:
         experiments[name] = Experiment(
             experiment.title, experiment.paper, experiment.show, cells, _paragraph(experiment.note)
         )
-    return Study(path.stem, spec.title, experiments, _paragraph(spec.note))
+    return Study(path.stem, spec.title, experiments, _paragraph(spec.note), spec.jobs)
 
 
 def study_path(study: str) -> Path:

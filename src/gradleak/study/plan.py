@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from gradleak.auxiliary.base import Auxiliary, parse_auxiliary
 from gradleak.errors import UserError
 from gradleak.files import write_text
+from gradleak.frozen import digest
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
 from gradleak.study.ids import checkpoint_id, training_id
@@ -156,6 +157,14 @@ class Plan:
 
     def text(self) -> str:
         """The content of `plan.json`: equal plans give equal text."""
+        return json.dumps(self._content(), indent=1) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """Hash of the whole content."""
+        return digest(self._content())
+
+    def _content(self) -> dict[str, Any]:
         content: dict[str, Any] = {
             "study": self.study,
             "title": self.title,
@@ -173,7 +182,7 @@ class Plan:
         if self.reused:
             content["reused"] = [asdict(entry) for entry in self.reused]
             content["accuracies_before"] = self.accuracies_before()
-        return json.dumps(content, indent=1) + "\n"
+        return content
 
     def write(self, path: Path) -> None:
         """Write `plan.json` atomically. The bytes depend on the content only."""

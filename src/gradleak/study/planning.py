@@ -19,12 +19,15 @@ from gradleak.study.reused import Reused, others, take_over
 def make_plan(
     study: Study, config: Config, columns: Mapping[str, Any] | None = None, archives: Sequence[Reused] = ()
 ) -> Plan:
-    """Pack a study's cells into batches of about `config.jobs.minutes`; `columns` as in `Plan`.
+    """Pack a study's cells into batches of about `config.jobs.minutes`, or the study's; `columns` as in `Plan`.
 
     Cells that one of `archives` (`archive.reuse.open_archives`) holds are taken over from the first that does. Raises
     UserError where a victim index is beyond the data set. Batches hold cells of one data set, model and
     attack, so that adding an attack to a study leaves the other batches, and their results, as they are.
     """
+    minutes = study.jobs.minutes if config.jobs.minutes is None else config.jobs.minutes
+    jobs = {"minutes": minutes, "device": config.jobs.device or study.jobs.device}
+    config = config.model_copy(update={"jobs": config.jobs.model_copy(update=jobs)})
     every = {cell.id: cell for cell in study.cells()}
     reused = take_over(every, archives)
     cells = others(every, reused)
@@ -41,7 +44,7 @@ def make_plan(
         alike = {cell.family: without_weights(cell) for cell in group}
         first = {key: index for index, key in reversed([*enumerate(alike.values())])}
         order = {family: (first[key], index) for index, (family, key) in enumerate(alike.items())}
-        for batch in _pack(sorted(group, key=lambda cell: order[cell.family]), config, rate):
+        for batch in _pack(sorted(group, key=lambda cell: order[cell.family]), config, rate, 60 * minutes):
             batches[batch.id] = batch
     checkpoints = {checkpoint_id(cell, config): cell.id for cell in cells.values()}
     trainings = _trainings(cells, checkpoints, config)
@@ -54,14 +57,15 @@ def make_plan(
     return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note, reused=reused)
 
 
-def _pack(cells: list[Cell], config: Config, rate: float) -> list[Batch]:
+def _pack(cells: list[Cell], config: Config, rate: float, limit: float) -> list[Batch]:
+    """Cells in batches of at most `limit` seconds, but for single cells that take longer."""
     batches: list[Batch] = []
     current: list[Cell] = []
     seconds = measuring = 0.0
     for cell in cells:
         this, measure = cost(cell) / rate, smoothness_cost(cell) / rate
         # A batch is one job that attacks and one that measures: neither shall be longer.
-        if current and max(seconds + this, measuring + measure) > 60 * config.jobs.minutes:
+        if current and max(seconds + this, measuring + measure) > limit:
             batches.append(_batch(current, seconds, config))
             current, seconds, measuring = [], 0.0, 0.0
         current.append(cell)

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
@@ -91,6 +91,16 @@ class ExperimentSpec(Block):
     show: list[dict[str, Any]]
 
 
+class Jobs(Frozen):
+    """How a study's attacks are cut into jobs, where the settings do not say.
+
+    `minutes`: about how many each shall take. `device`: where, if the settings leave the device to the machine.
+    """
+
+    minutes: float = Field(5.0, gt=0)
+    device: Literal["cpu", "cuda"] | None = None
+
+
 class StudySpec(Frozen):
     """The content of a study file; `note`: what is smaller than in the paper, for readers of its results.
 
@@ -101,6 +111,7 @@ class StudySpec(Frozen):
     note: str = ""
     defaults: dict[str, Any]
     trials: Trials = Trials()
+    jobs: Jobs = Jobs()
     axes: dict[str, NamedAxis] = Field({})
     experiments: dict[str, ExperimentSpec] = Field(min_length=1)
 

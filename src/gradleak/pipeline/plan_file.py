@@ -1,0 +1,89 @@
+"""The plan file of a study's folder: written by the run that owns it, and never changed under a run that goes on."""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from gradleak.errors import UserError
+from gradleak.files import write_text
+from gradleak.study.expand import study_path
+from gradleak.study.outline import Outline
+from gradleak.study.plan import Plan
+from gradleak.study.reused import MANIFEST, PLAN, check_fingerprint
+
+LOCK = ".plan.lock"
+_held: dict[Path, int] = {}  # by folder: open until this process ends, however it ends, and with that its lock
+
+
+def check_folder(plan: Plan, folder: Path) -> None:
+    """Check that a folder can hold a plan's results. Changes nothing.
+
+    Raises UserError for the folder of an archive, which a run would overwrite, for one that holds the results of
+    another study file of the same name, and for data sets there that reused cells were not computed on.
+    """
+    if (folder / MANIFEST).exists():
+        raise UserError(
+            f"{folder} holds archived results, which a run of study '{plan.study}' would overwrite; "
+            "copy its file in workflow/studies under another name"
+        )
+    before = former_plan(folder)
+    if before is not None and _other_study(str(before.config.get("study", "")), plan.config.study):
+        raise UserError(
+            f"{folder} holds the results of {study_path(before.config['study'])}, another study of the same name; "
+            f"give {study_path(plan.config.study)} another name, or remove {folder}"
+        )
+    for record in sorted((folder / "data").glob("*.json")) if plan.reused else []:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        check_fingerprint(plan.reused, content["name"], content["fingerprint"])
+
+
+def former_plan(folder: Path) -> Outline | None:
+    """The plan that a folder has, or None if it has none that can be read: the next run writes it anew."""
+    try:
+        return Outline.read(folder / PLAN)
+    except UserError:
+        return None
+
+
+def own_plan(plan: Plan, folder: Path) -> None:
+    """Write `plan.json` to a folder if what is there differs; until this process ends nobody else can change it.
+
+    Runs with the same plan go on beside each other. Raises UserError where one with another plan goes on. On a file
+    system without locks there is no such check beyond Snakemake's own.
+    """
+    path, text = folder / PLAN, plan.text()
+    folder.mkdir(parents=True, exist_ok=True)
+    owned = folder.resolve()
+    if owned not in _held:
+        _held[owned] = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = _held[owned]
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if not _holds(path, text):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            write_text(path, text)
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if not _holds(path, text):  # the system gives up one lock before it takes the other
+                raise BlockingIOError
+    except BlockingIOError:
+        raise UserError(
+            f"another run of study '{plan.study}' goes on here with other settings; wait for its end, or run a copy of "
+            "the study's file under another name"
+        ) from None
+    except OSError:
+        if not _holds(path, text):
+            write_text(path, text)
+
+
+def _holds(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == text
+
+
+def _other_study(before: str, now: str) -> bool:
+    """Whether two names or paths of studies lead to files that are both there and differ."""
+    try:
+        paths = [study_path(before), study_path(now)]
+        return not paths[0].samefile(paths[1]) and paths[0].read_bytes() != paths[1].read_bytes()
+    except (UserError, OSError):
+        return False
