@@ -21,6 +21,7 @@ from gradleak.archive.write import write_archive
 from gradleak.engine.device import processor
 from gradleak.errors import UserError
 from gradleak.parquet import write_parquet
+from gradleak.pipeline.plan_file import check_folder
 from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
@@ -28,7 +29,6 @@ from gradleak.study.expand import load_study
 from gradleak.study.plan import Plan
 from gradleak.study.planning import make_plan
 from gradleak.study.reused import MANIFEST
-from gradleak.workflow import Workflow
 
 ROOT = Path(__file__).parents[2]
 FILES = ["plan.json", "results.parquet", "provenance.json"]
@@ -287,7 +287,7 @@ def test_a_run_does_not_overwrite_an_archive(made):
     plan = Plan.read(made / "plan.json")
     before = (made / "plan.json").read_bytes()
     with pytest.raises(UserError, match="which a run of study 'tiny' would overwrite; copy its file"):
-        Workflow(plan).save(made)
+        check_folder(plan, made)
     assert (made / "plan.json").read_bytes() == before
 
 

@@ -24,6 +24,7 @@ from gradleak.errors import UserError
 from gradleak.files import sha256
 from gradleak.parquet import write_parquet
 from gradleak.pipeline.jobs import gpu_jobs, plan_summary
+from gradleak.pipeline.plan_file import check_folder
 from gradleak.presentations.read import read_plan
 from gradleak.report.graph import rules_of
 from gradleak.report.provenance import read_provenance
@@ -190,9 +191,9 @@ def test_other_data_of_the_same_name_is_refused(folder, tmp_path):
     assert not (tmp_path / "data").exists()
     record_dataset(plan, "photos10", tmp_path / "data/photos10.json")
     with pytest.raises(UserError, match=message):
-        Workflow(other).save(tmp_path)
+        check_folder(other, tmp_path)
+    check_folder(plan, tmp_path)
     assert not (tmp_path / "plan.json").exists()
-    Workflow(plan).save(tmp_path)
 
 
 def test_what_cannot_be_reused_is_one_line(folder, tmp_path, cache):
@@ -216,7 +217,7 @@ def test_what_cannot_be_reused_is_one_line(folder, tmp_path, cache):
     with pytest.raises(UserError, match="here: reuse"):
         Config.parse({"reuse": 3}, "here")
     with pytest.raises(UserError, match="which a run of study 'tiny' would overwrite"):
-        Workflow(Plan.read(folder / "run/plan.json")).save(folder / "old")
+        check_folder(Plan.read(folder / "run/plan.json"), folder / "old")
 
 
 def test_galleries_show_the_cells_that_have_pictures(folder, tmp_path):
