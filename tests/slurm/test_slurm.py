@@ -272,8 +272,11 @@ def test_every_attack_is_finished_once_whatever_happened_to_it(story):
     for kind, first in [("late", "TIMEOUT"), ("asked", "FAILED"), ("cancelled", "CANCELLED")]:
         assert states[kind][0] == first, states
     for kind, seen in states.items():
-        assert seen[-1] == "COMPLETED", (kind, states)
-        assert seen.count("COMPLETED") == 1, (kind, states)
+        # Or the next driver cancelled it when all was written, and before SLURM had seen its end.
+        record = story.place.text(f"{RESULTS}/reconstructions/{story.batches[kind]}.safetensors.provenance.json")
+        last = story.attacks(kind)[-1]
+        assert last.state == "COMPLETED" or last.id == json.loads(record)["slurm_job"], (kind, states)
+        assert seen.count("COMPLETED") <= 1, (kind, states)
     for rule in ("write_checkpoint", "compute_updates", "score_batch"):
         ended = [job.state for job in story.jobs.values() if job.rule == rule]
         assert ended.count("COMPLETED") == (1 if rule == "write_checkpoint" else 3), rule
