@@ -1,6 +1,10 @@
 """The one error that a user is meant to see: a single clear line, without a traceback."""
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel, ValidationError
+
+_SHOWN = 10
 
 
 class UserError(ValueError):
@@ -21,3 +25,10 @@ def first_error(error: ValidationError) -> str:
     found = item.get("input")
     shown = "" if isinstance(found, dict | BaseModel) or item["type"] == "missing" else f" (found {found!r})"
     return f"{key}: {message}{shown}"
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names as an error shows them: quoted, the first ten and how many more."""
+    found = [str(name) for name in names]
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(f"'{name}'" for name in found[:_SHOWN]) + more

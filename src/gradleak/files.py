@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -47,6 +48,34 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
         with atomic(folder / name) as temporary:
             temporary.write_bytes(content)
     return [folder / name for name in contents]
+
+
+def check_text(name: str, where: str) -> None:
+    """Raise UserError unless a file's or folder's name is text, which a file system does not promise."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{where}: holds a name that is no text in UTF-8 ({name!a}); rename it") from None
+
+
+def check_regular(path: Path) -> None:
+    """Raise UserError unless a path is a file that can be read to its end: a pipe or device would make us wait."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+        raise UserError(f"{path}: is {kinds.get(stat.S_IFMT(mode), 'a device')}, must be a file")
+
+
+def read_regular(path: Path) -> bytes:
+    """A file's content. Raises UserError if it cannot be read, or is a folder, pipe, device or socket."""
+    check_regular(path)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def sha256(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The `gradleak data` commands: list data sets, look at one, download one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,7 @@ def show(name: str, out: Path, resolution: int | None, split: "Split", count: in
         sheet.save(out, format="PNG")
     except OSError as error:
         raise UserError(f"--out: cannot write '{out}' ({error.strerror})") from None
+    _say(dataset.notes)
     click.echo(f"wrote {out}: {len(indices)} of {dataset.size(split)} {split} images of {name}", err=True)
 
 
@@ -105,7 +107,12 @@ def record(name: str, plan_path: Path, out: Path) -> None:
     from gradleak.stages.data import record_dataset
     from gradleak.study.plan import Plan
 
-    record_dataset(Plan.read(plan_path), name, out)
+    _say(record_dataset(Plan.read(plan_path), name, out))
+
+
+def _say(notes: Sequence[str]) -> None:
+    for note in notes:
+        click.echo(f"gradleak: {note}", err=True)
 
 
 def _settings(path: Path | None) -> "Config":

@@ -19,6 +19,12 @@ Split = Literal["train", "test"]
 
 SourceKind = Literal["embedded", "torchvision", "parquet", "folder"]
 
+Columns = dict[Literal["image", "label"], str]
+"""Names of the columns that hold images and labels."""
+
+SplitNames = dict[Split, str]
+"""What data calls our splits."""
+
 Triple = tuple[float, float, float]
 
 DEFAULT_CACHE = Path(".cache/gradleak")
@@ -32,12 +38,17 @@ class DataSource(Frozen):
     the cache); `parquet` and `folder` need a `path` and serve any name. `filter` keeps of a `parquet` source only
     the rows whose columns equal these values as text, e.g. `{domain: sketch}`. The rest does not exist for the data
     set, so where the file comes in one split, what is kept is divided. Two names for overlapping rows of one file are
-    two data sets: nothing keeps the train images of one apart from the test images of the other.
+    two data sets: nothing keeps the train images of one apart from the test images of the other. `columns` names the
+    columns of a `parquet` source, `splits` what `parquet` or a `folder` has as our splits: `{test: validation}`. One
+    name for both is divided.
     """
 
     source: SourceKind
     path: Path | None = None
     filter: dict[str, str] = Field({})
+    # Left out of the content where there are none: ids of what is made from other data do not depend on them.
+    columns: Columns = Field({}, exclude_if=lambda value: not value)
+    splits: SplitNames = Field({}, exclude_if=lambda value: not value)
 
 
 class ImageDataset(ABC):
@@ -78,6 +89,11 @@ class ImageDataset(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) of what the images are made from, independent of the resolution."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for everything that was left out of the data, or decided in its place. Reads no image."""
+        return ()
 
     def fetch(self) -> None:
         """Download what this data set needs. Does nothing where nothing can be downloaded."""

@@ -27,6 +27,10 @@ def open_dataset(
     given = sources.get(name)
     if given is not None and given.filter and given.source != "parquet":
         raise UserError(f"data.{name}.filter: source is '{given.source}', only 'parquet' has columns to filter by")
+    if given is not None and given.columns and given.source != "parquet":
+        raise UserError(f"data.{name}.columns: source is '{given.source}', only 'parquet' has columns")
+    if given is not None and given.splits and given.source not in ("parquet", "folder"):
+        raise UserError(f"data.{name}.splits: source is '{given.source}', which has its own; leave it out")
     info = DATASETS[name] if name in DATASETS.names() else None
     if given is None:
         if info is None:
@@ -43,8 +47,8 @@ def open_dataset(
     if not given.path.exists():
         raise UserError(f"data.{name}.path: '{given.path}' does not exist")
     if given.source == "folder":
-        return FolderImages(name, resolution, given.path, info)
-    return ParquetImages(name, resolution, given.path, info, given.filter)
+        return FolderImages(name, resolution, given.path, info, given.splits)
+    return ParquetImages(name, resolution, given.path, info, given.filter, given.columns, given.splits)
 
 
 def open_view(spec: DatasetSpec, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE) -> ImageDataset:

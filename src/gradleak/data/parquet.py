@@ -1,43 +1,45 @@
-"""Data sets from Parquet exports in the layout of the public data set hub."""
+"""Data sets from Parquet exports in the layouts of the public data set hub."""
 
 import hashlib
 import json
-from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor
 
-from gradleak.data.base import DatasetInfo, ImageDataset, Split
+from gradleak.data.base import Columns, DatasetInfo, ImageDataset, Split
 from gradleak.data.decode import decode
-from gradleak.data.splits import Splits
-from gradleak.errors import UserError
+from gradleak.data.splits import Splits, choose
+from gradleak.data.table import Table
+from gradleak.errors import UserError, listed
 from gradleak.files import sha256
 
-IMAGE_COLUMNS = ("img", "image")
-LABEL_COLUMNS = ("label", "fine_label")
+#: Names of a split; the first that is there serves as it.
+NAMES: dict[Split, tuple[str, ...]] = {"train": ("train",), "test": ("test", "validation", "valid", "val")}
+_DEPTH = 3
 _SHOWN = 10
+_KNOWN = re.compile(r"(?:^|[^a-z])(train|test|validation|val(?:id)?(?![a-z]))", re.IGNORECASE)
+_SHARD = re.compile(r"[-_.]?\d+(-of-\d+.*)?$|^part-.*")
 
 
 class ParquetImages(ImageDataset):
-    """Images from Parquet files: a struct column `img` or `image` with field `bytes`, and a label column.
+    """Images from Parquet files: a column `img` or `image` of encoded images, and a column `label` or `fine_label`.
 
-    `path` is one file, or a folder with `train*.parquet` and `test*.parquet` (else `validation*.parquet`,
-    which then is the test split). Shards of a split are taken in the order of their names. Where there is one
-    split only, it is divided by the fixed rule of `gradleak.data.splits.Splits`. The label column is `label`,
-    else `fine_label`.
+    `path` is one file, or a folder as the hub lays them out: the name of a split is in that of the file
+    (`train-00000-of-00002.parquet`, in a folder `data` or not) or of its folder (`default/train/0000.parquet`). Shards
+    of a split are taken in the order of their names. Where there is no `test`, `validation` or `val` is the test split.
+    A single split is divided by the fixed rule of `gradleak.data.splits.Splits`. `columns` and `splits` name others.
 
     Labels of a registered name are its class numbers. For any other name the classes are those of the hub's
     metadata in the file, or the sorted distinct labels, and the labels are numbered in that order.
 
     `filter` maps columns to values: only rows that have all of these values, as text, are images of the data set.
     They are selected before a split is divided. The classes are those of all rows, so that data sets that differ in
-    the filter number them alike. Raises UserError for an unknown column and where no row is left.
+    the filter number them alike. Raises UserError for an unknown column or split and where no row is left.
     """
 
     def __init__(
@@ -47,15 +49,27 @@ class ParquetImages(ImageDataset):
         path: Path,
         info: DatasetInfo | None = None,
         filter: Mapping[str, str] | None = None,
+        columns: Columns | None = None,
+        splits: Mapping[Split, str] | None = None,
     ) -> None:
         half = (0.5, 0.5, 0.5)
         super().__init__(name, resolution, info.mean if info else half, info.std if info else half)
         self._info = info
         self._path = path
         self._filter = tuple(sorted((filter or {}).items()))
-        self._files = {split: [_File(file, self._filter) for file in files] for split, files in _find(path).items()}
+        found, unread = _find(path, splits or {})
+        self._unread = unread
+        self._files = {
+            split: [Table(file, self._filter, columns or {}) for file in files] for split, files in found.items()
+        }
         self._check_filter()
         self._splits = Splits(self._files, lambda part: sum(file.rows for file in self._files[part]), str(path))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which splits are not read, and whether one was divided."""
+        unread = (f"{self._path}: not read: {listed(self._unread)}",) if self._unread else ()
+        return (*unread, *self._splits.notes)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -66,11 +80,20 @@ class ParquetImages(ImageDataset):
 
     @cached_property
     def _hub_names(self) -> tuple[str, ...]:
-        return next(iter(self._files.values()))[0].hub_names
+        """The same in every file that has any: the numbers of one file would mean other classes in another."""
+        first, *others = [file for files in self._files.values() for file in files]
+        for file in others:
+            if file.hub_names != first.hub_names:
+                raise UserError(f"{file.path}: its metadata name other classes than '{first.path}'; write both anew")
+        return first.hub_names
 
     @cached_property
     def _distinct(self) -> list[Any]:
-        return sorted({label for files in self._files.values() for file in files for label in file.all_labels})
+        found = {label: file for files in self._files.values() for file in files for label in file.all_labels}
+        if len({isinstance(label, str) for label in found}) > 1:
+            text, number = (next(label for label in found if isinstance(label, str) == kind) for kind in (True, False))
+            raise UserError(f"{found[text].path}: has the label {text!r}, but '{found[number].path}' has {number!r}")
+        return sorted(found)
 
     def _check_filter(self) -> None:
         files = [file for part in self._files.values() for file in part]
@@ -78,14 +101,16 @@ class ParquetImages(ImageDataset):
             return
         found = []
         for column, _ in self._filter:
-            values = sorted({str(value) for file in files for value in file.column(column)})
+            values = sorted({str(value) for file in files for value in file.values(column)})
             found.append(f"'{column}' has {', '.join(values[:_SHOWN])}{', ...' if len(values) > _SHOWN else ''}")
         wanted = ", ".join(f"{column}: {value}" for column, value in self._filter)
         raise UserError(f"data.{self.name}.filter: {{{wanted}}} selects no row of '{self._path}'; {'; '.join(found)}")
 
     @cached_property
     def _numbers(self) -> dict[Split, list[int]]:
-        raw = {part: [label for file in files for label in file.labels] for part, files in self._files.items()}
+        raw: dict[Split, list[Any]] = {
+            part: [label for file in files for label in file.labels] for part, files in self._files.items()
+        }
         if self._info is None and not self._hub_names:
             number = {label: position for position, label in enumerate(self._distinct)}
             return {part: [number[label] for label in labels] for part, labels in raw.items()}
@@ -109,7 +134,7 @@ class ParquetImages(ImageDataset):
         return [decode(data, self.resolution, where) for data, where in content]
 
     def _contents(self, places: list[tuple[Split, int]]) -> list[tuple[bytes, str]]:
-        wanted: dict[_File, list[tuple[int, int]]] = {}
+        wanted: dict[Table, list[tuple[int, int]]] = {}
         for position, (part, row) in enumerate(places):
             for file in self._files[part]:
                 if row < file.rows:
@@ -138,114 +163,50 @@ class ParquetImages(ImageDataset):
         return digest.hexdigest()
 
 
-def _find(path: Path) -> dict[Split, list[Path]]:
-    if path.is_file():
-        return {"train": [path]}
-    found: dict[Split, list[Path]] = {}
-    patterns: list[tuple[Split, str]] = [("train", "train"), ("test", "test"), ("test", "validation")]
-    for split, prefix in patterns:
-        files = sorted(path.glob(f"{prefix}*.parquet"))
-        if files and split not in found:
-            found[split] = files
-    if not found:
+def _find(path: Path, asked: Mapping[Split, str]) -> tuple[dict[Split, list[Path]], list[str]]:
+    """The files of each split, and the names of the splits that are not read."""
+    by_name = splits_of(path)
+    if not by_name:
         raise UserError(f"{path}: holds no train*.parquet, test*.parquet or validation*.parquet")
+    chosen = choose(NAMES, by_name, asked, str(path))
+    if not chosen:
+        if len(by_name) > 1:
+            raise UserError(
+                f"{path}: no split is named train or test; name them (splits: {{train: ...}}): {listed(by_name)}"
+            )
+        chosen = {"train": next(iter(by_name))}
+    files = {split: by_name[name] for split, name in chosen.items()}
+    for group in files.values():
+        folders = sorted({str(file.parent.relative_to(path)) for file in group}) if path.is_dir() else []
+        if len(folders) > 1:
+            raise UserError(f"{path}: holds several tables, in {listed(folders)}; name the folder of one as path")
+    return files, sorted(by_name.keys() - chosen.values())
+
+
+def splits_of(path: Path) -> dict[str, list[Path]]:
+    """The Parquet files of a folder and those up to three levels deeper, or one file, by the name of their split.
+
+    Empty where there is none.
+    """
+    if not path.is_dir():
+        return {"train": [path]} if path.suffix.lower() == ".parquet" or path.is_file() else {}
+    found: dict[str, list[Path]] = {}
+    for folder, folders, files in os.walk(path, followlinks=True):
+        here = Path(folder)
+        depth = len(here.relative_to(path).parts)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")) and depth < _DEPTH)
+        for name in sorted(files):
+            if name.lower().endswith(".parquet") and not name.startswith("."):
+                found.setdefault(_split_name(name[: -len(".parquet")], here.name if depth else ""), []).append(
+                    here / name
+                )
     return found
 
 
-@dataclass(frozen=True)
-class _File:
-    """One Parquet file. It is opened for each read, so that many shards do not hold as many handles.
-
-    Of its rows only those that have all values of `filter` count.
-    """
-
-    path: Path
-    filter: tuple[tuple[str, str], ...] = ()
-
-    @cached_property
-    def _footer(self) -> tuple[pq.FileMetaData, pa.Schema]:
-        try:
-            with pq.ParquetFile(self.path) as file:
-                return file.metadata, file.schema_arrow
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{self.path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
-
-    @property
-    def rows(self) -> int:
-        return len(self.kept)
-
-    @cached_property
-    def kept(self) -> Sequence[int]:
-        """The numbers in the file of the rows that count, ascending."""
-        kept: Sequence[int] = range(int(self._footer[0].num_rows))
-        for column, wanted in self.filter:
-            values = self.column(column)
-            kept = [row for row in kept if values[row] is not None and str(values[row]) == wanted]
-        return kept
-
-    def column(self, name: str) -> list[Any]:
-        """All values of a column. Raises UserError where there is no such column of plain values."""
-        allowed = [field.name for field in self._footer[1] if not pa.types.is_nested(field.type)]
-        if name not in allowed:
-            raise UserError(f"{self.path}: filter names column '{name}'; columns to filter by: {', '.join(allowed)}")
-        return list(pq.read_table(self.path, columns=[name], partitioning=None).column(0).to_pylist())
-
-    @cached_property
-    def image_column(self) -> str:
-        schema = self._footer[1]
-        for name in IMAGE_COLUMNS:
-            if name in schema.names:
-                kind = schema.field(name).type
-                if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-                    return name
-        raise UserError(
-            f"{self.path}: needs a column 'img' or 'image' that is a struct with 'bytes'; found columns: "
-            + ", ".join(schema.names)
-        )
-
-    @cached_property
-    def label_column(self) -> str:
-        names = self._footer[1].names
-        for name in LABEL_COLUMNS:
-            if name in names:
-                return name
-        raise UserError(f"{self.path}: needs a column 'label' or 'fine_label'; found columns: {', '.join(names)}")
-
-    @cached_property
-    def hub_names(self) -> tuple[str, ...]:
-        content = (self._footer[1].metadata or {}).get(b"huggingface")
-        if content is None:
-            return ()
-        feature = json.loads(content).get("info", {}).get("features", {}).get(self.label_column, {})
-        return tuple(feature.get("names", ()))
-
-    @property
-    def labels(self) -> list[Any]:
-        return [self.all_labels[row] for row in self.kept]
-
-    @cached_property
-    def all_labels(self) -> list[Any]:
-        labels = pq.read_table(self.path, columns=[self.label_column], partitioning=None).column(0).to_pylist()
-        if None in labels:
-            raise UserError(f"{self.path}: column '{self.label_column}' is empty in row {labels.index(None)}")
-        return list(labels)
-
-    def contents(self, rows: list[int]) -> list[bytes]:
-        """The encoded images of `rows`. Each block of the file that holds one is read once."""
-        metadata, _ = self._footer
-        starts = [0]
-        for group in range(metadata.num_row_groups):
-            starts.append(starts[-1] + metadata.row_group(group).num_rows)
-        by_group: dict[int, list[int]] = {}
-        for position, row in enumerate(rows):
-            by_group.setdefault(bisect_right(starts, row) - 1, []).append(position)
-        found: list[bytes] = [b""] * len(rows)
-        with pq.ParquetFile(self.path) as file:
-            for group, positions in sorted(by_group.items()):
-                table = file.read_row_group(group, columns=[f"{self.image_column}.bytes"])
-                local = pa.array([rows[position] - starts[group] for position in positions])
-                for position, value in zip(positions, table.take(local).column(0).to_pylist(), strict=True):
-                    if value is None or value["bytes"] is None:
-                        raise UserError(f"{self.path}: row {rows[position]} holds no image bytes")
-                    found[position] = value["bytes"]
-        return found
+def _split_name(stem: str, folder: str) -> str:
+    """`train` of `train-00000-of-00002`, `cifar10-train` and `train/0000`; else the stem without the shard's number."""
+    for word in (_SHARD.sub("", stem), folder):
+        known = _KNOWN.search(word)
+        if known:
+            return known[1].lower()
+    return _SHARD.sub("", stem) or folder or stem

@@ -1,12 +1,30 @@
 """How data that comes in one piece is divided into disjoint train and test images."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from gradleak.data.base import Split
-from gradleak.errors import UserError
+from gradleak.errors import UserError, listed
 
 TEST_SHARE = 0.2
+
+
+def choose(
+    known: Mapping[Split, Sequence[str]], there: Collection[str], asked: Mapping[Split, str], where: str
+) -> dict[Split, str]:
+    """The name that serves as each split: the asked one, else the first known one that is there.
+
+    No name serves twice: one that is asked for as both is one part, to be divided. Raises UserError, listing those that
+    are there, for an asked one that is not.
+    """
+    chosen: dict[Split, str] = {}
+    for split, names in known.items():
+        name = asked.get(split) or next((name for name in names if name in there and name not in asked.values()), None)
+        if name is not None and name not in there:
+            raise UserError(f"{where}: splits.{split} is '{name}'; splits there: {listed(sorted(there)) or 'none'}")
+        if name is not None and name not in chosen.values():
+            chosen[split] = name
+    return chosen
 
 
 class Splits:
@@ -18,7 +36,7 @@ class Splits:
     data sorted by class gives neighbours of different classes. Rows are counted on first use only.
     """
 
-    def __init__(self, parts: Iterable[Split], count: Callable[[Split], int], where: str) -> None:
+    def __init__(self, parts: Collection[Split], count: Callable[[Split], int], where: str) -> None:
         """`count`: the number of rows of a part. `where` names the data in errors."""
         self._parts = tuple(parts)
         if not self._parts:
@@ -26,6 +44,14 @@ class Splits:
         self._count = count
         self._where = where
         self._rows: dict[Split, Sequence[int]] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That the data was divided by our rule, where it was."""
+        if len(self._parts) == 2:
+            return ()
+        found, total = self.size("test"), self._count(self._parts[0])
+        return (f"{self._where}: has one split only; {found} of its {total} images are taken as test, by a fixed rule",)
 
     def size(self, split: Split) -> int:
         """Number of images of `split`. Raises UserError where the data has too few."""

@@ -36,6 +36,11 @@ class ClassView(ImageDataset):
             self._places[split] = [row for row, label in enumerate(labels) if label in self._chosen]
         return self._places[split]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of the whole data set."""
+        return self.whole.notes
+
     def fetch(self) -> None:
         """Download what the whole data set needs."""
         self.whole.fetch()

@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
+from gradleak.data.base import Split
 from gradleak.data.opening import open_dataset, open_view
 from gradleak.errors import UserError
 from gradleak.files import write_text
@@ -11,13 +13,13 @@ from gradleak.study.plan import Plan
 from gradleak.study.reused import check_fingerprint
 
 
-def record_dataset(plan: Plan, name: str, out: Path) -> None:
-    """Fetch data set `name` of a plan and write its sizes, classes and fingerprint as JSON.
+def record_dataset(plan: Plan, name: str, out: Path) -> tuple[str, ...]:
+    """Fetch data set `name` of a plan and write its sizes, classes, fingerprint and notes as JSON. Returns the notes.
 
     What is recorded is the whole data set, whichever classes cells choose. Raises UserError if the plan does not use
     its images (as a label space it needs none), if it is missing and cannot be fetched, if it is not the one that the
-    reused cells were computed on, if a victim index is beyond the test images of the chosen classes, or a federated
-    training wants more images than there are.
+    reused cells were computed on, if a label is no class, if a victim index is beyond the test images of the chosen
+    classes, or a federated training wants more images than there are.
     """
     cells = [cell for cell in plan.computed.values() if cell.dataset.name == name]
     specs = [cell.dataset for cell in cells]
@@ -35,11 +37,16 @@ def record_dataset(plan: Plan, name: str, out: Path) -> None:
         check_victim(spec, top, open_view(spec, sources, cache).size("test"))
     for cell in trainings:
         check_training(cell, dataset)
-    content = {
+    for split in get_args(Split):
+        dataset.labels(split, range(dataset.size(split)))  # raises UserError for one that is no class
+    content: dict[str, object] = {
         "name": name,
         "classes": list(dataset.class_names),
         "train": dataset.size("train"),
         "test": dataset.size("test"),
         "fingerprint": fingerprint,
     }
+    if dataset.notes:
+        content["notes"] = list(dataset.notes)
     write_text(out, json.dumps(content, indent=1) + "\n")
+    return dataset.notes
