@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from gradleak.audit.spec import ImageSource
-from gradleak.data.base import DataSource, ImageDataset, Split
+from gradleak.data.base import DataSource, ImageDataset, SourceKind, Split
 from gradleak.data.opening import open_dataset
+from gradleak.data.parquet import splits_of
 from gradleak.errors import UserError
 from gradleak.study.config import Config
 
@@ -24,10 +25,18 @@ class AuditImages:
             splits: tuple[Split, ...] = ("test",)
         else:
             self.name = source.path.name
-            self.dataset = _open(source.path, source.resolution)
+            self.dataset = _open(source, source.path)
             splits = ("test", "train")
         self._rows = [(split, row) for split in splits for row in range(self.dataset.size(split))]
         self.class_names = self._classes()
+        own = self.dataset.class_names
+        # Without a choice labels keep their numbers: two classes may have one name.
+        self._numbers = [*range(len(own))] if source.classes is None else [self.class_names.index(name) for name in own]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of a folder or of Parquet is not read."""
+        return tuple(f"images: {note}" for note in self.dataset.notes)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -39,7 +48,7 @@ class AuditImages:
     def labels(self, numbers: Sequence[int]) -> Tensor:
         """Labels int64 (n,): positions in `class_names`."""
         found = [int(self.dataset.labels(split, [row])) for split, row in self._chosen(numbers)]
-        return torch.tensor([self.class_names.index(self.dataset.class_names[label]) for label in found])
+        return torch.tensor([self._numbers[label] for label in found])
 
     def draw(self, trials: int, samples: int, seed: int) -> list[tuple[int, ...]]:
         """N different images for each trial, none twice. Raises UserError where there are too few."""
@@ -78,9 +87,9 @@ class AuditImages:
         return self._source.classes
 
 
-def _open(path: Path, resolution: int) -> ImageDataset:
+def _open(source: ImageSource, path: Path) -> ImageDataset:
     if not path.exists():
         raise UserError(f"images.path: '{path}' does not exist")
-    parquet = path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet")))
-    source = DataSource(source="parquet" if parquet else "folder", path=path)
-    return open_dataset("own images", resolution, {"own images": source})
+    kind: SourceKind = "parquet" if path.is_file() or splits_of(path) else "folder"
+    given = DataSource(source=kind, path=path, columns=source.columns, splits=source.splits)
+    return open_dataset("images", source.resolution, {"images": given})

@@ -48,7 +48,8 @@ def _setup(spec: AuditSpec, found: Found) -> list[tuple[str, str]]:
         f"from {first['dataset_name']} at {size}×{size} pixels; seed {spec.seed}"
     )
     weights = ", ".join(f"{model.round}: {model.weights}" for model in found.received)
-    return [("Model", model), ("Weights by round", weights), ("Client", client_words(spec)), ("Images", images)]
+    rows = [("Model", model), ("Weights by round", weights), ("Client", client_words(spec)), ("Images", images)]
+    return [*rows, *(("Note", note) for note in found.notes)]
 
 
 def _assumptions(spec: AuditSpec) -> list[dict[str, Any]]:

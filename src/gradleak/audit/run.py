@@ -49,21 +49,29 @@ _NOT_THE_USERS = [
 
 @dataclass(frozen=True)
 class Received:
-    """The model of one round as the clients receive it; `weights` is the hash of its weights."""
+    """The model of one round as the clients receive it.
+
+    `weights` is the hash of its weights; `notes` say what was decided when they were read.
+    """
 
     round: str
     model: Classifier
     weights: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Found:
-    """All runs of an audit: `rows`, one per reconstruction, and `pictures`, PNG bytes of what each restart chose."""
+    """All runs of an audit: `rows`, one per reconstruction, and `pictures`, PNG bytes of what each restart chose.
+
+    `notes` say in a line each what of the user's files was not read as it stands.
+    """
 
     rows: pd.DataFrame
     pictures: pd.DataFrame
     received: list[Received]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +137,8 @@ def run_all(spec: AuditSpec, config: Config, out: Path, session: Session) -> Fou
         if session.stop():
             raise Stopped(f"{out}: finished runs are kept")
     rows, pictures = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
-    return Found(rows, pictures, received, images.dataset.fingerprint())
+    notes = (*images.notes, *(note for model in received for note in model.notes))
+    return Found(rows, pictures, received, images.dataset.fingerprint(), notes)
 
 
 def _shared(run: Run, clients: list[Client]) -> InMemory:
@@ -160,14 +169,14 @@ def _attacked(
 
 
 def _received(spec: AuditSpec, images: AuditImages) -> Iterator[Received]:
-    normalise = spec.model.normalise
-    if normalise is None and spec.model.name is not None:
-        normalise = Normalisation(mean=images.dataset.mean, std=images.dataset.std)
+    dataset = images.dataset
+    default = None if spec.model.name is None else Normalisation(mean=dataset.mean, std=dataset.std)
     for checkpoint in spec.checkpoints:
-        network = open_network(spec.model, checkpoint, len(images.class_names), spec.images.resolution, spec.seed)
-        weights = weights_digest(network)
-        model = attackable(network, normalise, spec.images.resolution, spec.client.bn_mode)
-        yield Received(str(checkpoint.round), model, weights)
+        opened = open_network(spec.model, checkpoint, len(images.class_names), spec.images.resolution, spec.seed)
+        weights = weights_digest(opened.network)
+        normalise = spec.model.normalise or opened.normalise or default
+        model = attackable(opened.network, normalise, spec.images.resolution, spec.client.bn_mode)
+        yield Received(str(checkpoint.round), model, weights, opened.notes)
 
 
 def _runs(spec: AuditSpec, dataset: str, received: list[Received], victims: list[tuple[int, ...]]) -> Iterator[Run]:

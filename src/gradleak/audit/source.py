@@ -4,17 +4,19 @@ import hashlib
 import importlib
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from gradleak.audit.spec import Checkpoint, ModelSource
+from gradleak.audit.spec import Checkpoint, ModelSource, Normalisation
+from gradleak.audit.weights import Weights, load_weights, read_weights
+from gradleak.compat import prepare_torchvision
 from gradleak.errors import UserError
+from gradleak.files import check_regular
 from gradleak.models.base import MODELS, without_inplace
 
 
@@ -29,8 +31,20 @@ def importable(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder.resolve()))
 
 
-def open_network(source: ModelSource, checkpoint: Checkpoint, classes: int, resolution: int, seed: int) -> nn.Module:
-    """The network of a checkpoint, in float32 and evaluation mode. Random initialisation is drawn from `seed`.
+@dataclass(frozen=True)
+class Opened:
+    """A network with the weights of a checkpoint, in float32 and evaluation mode.
+
+    `normalise` is that of a checkpoint of this package. `notes` say what was decided when the weights were read.
+    """
+
+    network: nn.Module
+    normalise: Normalisation | None = None
+    notes: tuple[str, ...] = ()
+
+
+def open_network(source: ModelSource, checkpoint: Checkpoint, classes: int, resolution: int, seed: int) -> Opened:
+    """The network of a checkpoint. Random initialisation is drawn from `seed`.
 
     `classes` and `resolution` are for models of this package. A TorchScript archive holds code, which is run when the
     model is called: read only those that you trust. Raises UserError where something is missing or does not fit.
@@ -43,47 +57,26 @@ def open_network(source: ModelSource, checkpoint: Checkpoint, classes: int, reso
             network = _call(source)
         else:
             network = _registered(source, classes, resolution)
-    if checkpoint.weights is not None:
-        weights = read_weights(checkpoint.weights, source.torchscript is not None)
-        if source.name is not None:  # a checkpoint of this package holds the normalisation beside the network
-            weights = {k.removeprefix("network."): v for k, v in weights.items() if not k.startswith("normalise.")}
-        load_weights(network, weights, str(checkpoint.weights))
-    return network.float().eval()
+    path = checkpoint.weights
+    normalise: Normalisation | None = None
+    notes: tuple[str, ...] = ()
+    if path is not None:
+        scripted = source.torchscript is not None and path.suffix != ".safetensors"
+        weights = Weights(_read_script(path).state_dict(), str(path)) if scripted else read_weights(path)
+        if source.name is not None:
+            weights, normalise = _without_normalisation(weights)
+        notes = load_weights(network, weights)
+    return Opened(network.float().eval(), normalise, notes)
 
 
-def read_weights(path: Path, script: bool) -> Mapping[str, Tensor]:
-    """Weights by name from safetensors or, where the model is one (`script`), from another TorchScript file.
-
-    Raises UserError for anything else: a pickle, as `torch.save` writes it, may run code when it is read.
-    """
-    if path.suffix != ".safetensors":
-        if script:
-            return _read_script(path).state_dict()
-        raise UserError(
-            f"{path}: weights must be .safetensors; a pickle can run code when it is read. Convert a file that you "
-            "trust: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
-        )
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: there are no such weights") from None
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
-
-
-def load_weights(network: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """Put weights into a network. Raises UserError that names the first parameter or buffer that does not fit."""
-    own = network.state_dict()
-    for name, value in own.items():
-        if name not in weights:
-            raise UserError(f"{where}: has no '{name}', which the model has")
-        if weights[name].shape != value.shape:
-            found, wanted = tuple(weights[name].shape), tuple(value.shape)
-            raise UserError(f"{where}: '{name}' has the shape {found}, but the model's has {wanted}")
-    unknown = next((name for name in weights if name not in own), None)
-    if unknown is not None:
-        raise UserError(f"{where}: has '{unknown}', which the model does not have")
-    network.load_state_dict(dict(weights))
+def _without_normalisation(weights: Weights) -> tuple[Weights, Normalisation | None]:
+    """A checkpoint of this package holds the normalisation beside the network."""
+    found = {name: value for name, value in weights.tensors.items() if name.startswith("normalise.")}
+    rest = {name: value for name, value in weights.tensors.items() if name not in found}
+    if found.keys() != {"normalise.mean", "normalise.std"}:
+        return replace(weights, tensors={**rest, **found}), None
+    mean, std = (found[f"normalise.{name}"].flatten().tolist() for name in ("mean", "std"))
+    return replace(weights, tensors=rest), Normalisation(mean=mean, std=std)
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -96,8 +89,9 @@ def weights_digest(network: nn.Module) -> str:
 
 
 def _read_script(path: Path) -> torch.jit.ScriptModule:
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: there is no such TorchScript file")
+    check_regular(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -111,6 +105,7 @@ def _call(source: ModelSource) -> nn.Module:
     """What the user's factory returns. Errors inside the user's own code keep their traceback."""
     assert source.factory is not None
     name, _, attribute = source.factory.partition(":")
+    prepare_torchvision()
     try:
         factory: object = importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from gradleak.attacks.base import Attack
 from gradleak.attacks.gia_o import GiaO
 from gradleak.attacks.matching import MatchingAttack
+from gradleak.data.base import Columns, SplitNames
 from gradleak.frozen import Frozen
 from gradleak.post_processing.base import Defense
 from gradleak.post_processing.chain import Chain, biased, strength, technique
@@ -70,18 +71,26 @@ class Checkpoint(Frozen):
 class ImageSource(Frozen):
     """Images that a client might hold: a folder of class subfolders or Parquet (`path`), or a known data set.
 
-    Label k is the k-th of `classes`, by default the sorted names of the classes.
+    Label k is the k-th of `classes`, by default the sorted names of the classes. `columns` and `splits` are those of a
+    data source (`DataSource`), for what lies at `path`.
     """
 
     path: Path | None = None
     dataset: str | None = None
     resolution: int = Field(32, ge=8, le=512)
     classes: tuple[str, ...] | None = Field(None, min_length=1)
+    columns: Columns = Field({})
+    splits: SplitNames = Field({})
 
     @model_validator(mode="after")
     def _one(self) -> Self:
         if (self.path is None) == (self.dataset is None):
             raise ValueError("give exactly one of path (a folder of class subfolders, or Parquet) and dataset (a name)")
+        if self.path is None and (self.columns or self.splits):
+            raise ValueError("columns and splits belong to path; a known data set has its own (config: data)")
+        twice = next((name for name in self.classes or () if (self.classes or ()).count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"classes lists '{twice}' more than once")
         return self
 
 

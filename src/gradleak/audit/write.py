@@ -21,7 +21,7 @@ from gradleak.study.config import Config
 
 
 def write_audit(spec: AuditSpec, folder: Path, config: Config, out: Path, session: Session) -> list[str]:
-    """Run an audit and write its files to `out`. Returns a line per post-processing.
+    """Run an audit and write its files to `out`. Returns a line per note and post-processing.
 
     `folder` is where the user's own modules lie. `audit.html` is the page, `table.csv` its table, `audit.parquet` and
     `audit.csv` hold one row per reconstruction, `images.parquet` the pictures. Equal audits give equal bytes on one
@@ -43,7 +43,9 @@ def write_audit(spec: AuditSpec, folder: Path, config: Config, out: Path, sessio
         audit=spec.model_dump(mode="json", by_alias=True),
         device=device_name(session.device),
         data=found.fingerprint,
+        notes=list(found.notes),
         weights={received.round: received.weights for received in found.received},
         engine={received.round: path_of(received.model) for received in found.received},
     )
-    return [f"{verdict.defense}: {verdict.outcome}. {verdict_words(verdict)}" for verdict in judged]
+    notes = [f"note: {note}" for note in found.notes]
+    return [*notes, *(f"{verdict.defense}: {verdict.outcome}. {verdict_words(verdict)}" for verdict in judged)]

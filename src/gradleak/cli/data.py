@@ -67,7 +67,7 @@ def show(name: str, out: Path, resolution: int | None, split: "Split", count: in
         sheet.save(out, format="PNG")
     except OSError as error:
         raise UserError(f"--out: cannot write '{out}' ({error.strerror})") from None
-    _say(dataset.notes)
+    _say(name, dataset.notes)
     click.echo(f"wrote {out}: {len(indices)} of {dataset.size(split)} {split} images of {name}", err=True)
 
 
@@ -107,12 +107,12 @@ def record(name: str, plan_path: Path, out: Path) -> None:
     from gradleak.stages.data import record_dataset
     from gradleak.study.plan import Plan
 
-    _say(record_dataset(Plan.read(plan_path), name, out))
+    _say(name, record_dataset(Plan.read(plan_path), name, out))
 
 
-def _say(notes: Sequence[str]) -> None:
+def _say(name: str, notes: Sequence[str]) -> None:
     for note in notes:
-        click.echo(f"gradleak: {note}", err=True)
+        click.echo(f"gradleak: {name}: {note}", err=True)
 
 
 def _settings(path: Path | None) -> "Config":

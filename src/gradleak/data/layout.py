@@ -52,7 +52,7 @@ class Layout:
                 )
             self.roots = {"train": self.path}
         elif unread:
-            self._unread.append(f"{self.path}: not read: {listed(unread)}, beside {listed(chosen.values())}")
+            self._unread.append(f"folders that are not read, beside {listed(chosen.values())}: {listed(unread)}")
         for root in self.roots.values():
             if not _has_classes(root):
                 raise UserError(f"{root}: has no class subfolders, nor a file {root.name}{_ANNOTATIONS[1:]}")
@@ -72,7 +72,7 @@ class Layout:
         for split, files in self.files.items():
             names = {name for _, name in files}
             lacking = [name for name in self.classes if name not in names]
-            lines += [f"{self.roots[split]}: has no image of {listed(lacking)}"] if lacking else []
+            lines += [f"{split} has no image of {listed(lacking)}"] if lacking else []
         return (*self._unread, *lines)
 
     @cached_property
@@ -105,7 +105,7 @@ class Layout:
         if unread:
             kinds = Counter(path.suffix.lower() or path.name for path in unread)
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-            self._unread.append(f"{root}: not read: {counts} (first: {unread[0].relative_to(root)})")
+            self._unread.append(f"files that are not read: {counts} (first: {unread[0].relative_to(self.path)})")
         return found
 
 

@@ -68,7 +68,7 @@ class ParquetImages(ImageDataset):
     @property
     def notes(self) -> tuple[str, ...]:
         """Which splits are not read, and whether one was divided."""
-        unread = (f"{self._path}: not read: {listed(self._unread)}",) if self._unread else ()
+        unread = (f"splits that are not read: {listed(self._unread)}",) if self._unread else ()
         return (*unread, *self._splits.notes)
 
     @cached_property

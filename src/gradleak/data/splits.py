@@ -51,7 +51,7 @@ class Splits:
         if len(self._parts) == 2:
             return ()
         found, total = self.size("test"), self._count(self._parts[0])
-        return (f"{self._where}: has one split only; {found} of its {total} images are taken as test, by a fixed rule",)
+        return (f"has one split only; {found} of its {total} images are taken as test, by a fixed rule",)
 
     def size(self, split: Split) -> int:
         """Number of images of `split`. Raises UserError where the data has too few."""
