@@ -155,7 +155,7 @@ class ModelSpec(Frozen):
 
     Round 0 is PyTorch's default initialisation; a later one needs the `training` that it is a round of. At round 0 a
     given training is dropped, so that a study may vary the round from 0 on. `options` are keyword arguments of the
-    architecture.
+    architecture. A model of one of `channels` takes the images' luminance.
     """
 
     name: str = "resnet18"
@@ -163,6 +163,8 @@ class ModelSpec(Frozen):
     round: int = Field(0, ge=0)
     init_seed: int = Field(0, ge=0)
     options: dict[str, Scalar] = Field({})
+    # Left out of the content where it is 3: ids of models of colour images do not depend on it.
+    channels: Literal[1, 3] = Field(3, exclude_if=lambda value: value == 3)
     # Left out of the content where there is none: ids of untrained models do not depend on it.
     training: FederatedSpec | None = Field(None, exclude_if=lambda value: value is None)
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradleak.audit.spec import ImageSource
 from gradleak.data.base import DataSource, ImageDataset, SourceKind, Split
+from gradleak.data.grey import in_channels
 from gradleak.data.opening import open_dataset
 from gradleak.data.parquet import splits_of
 from gradleak.errors import UserError
@@ -15,9 +16,12 @@ from gradleak.study.config import Config
 
 
 class AuditImages:
-    """Labelled images under numbers from 0: all of a folder or of Parquet, the test split of a known data set."""
+    """Labelled images under numbers from 0: all of a folder or of Parquet, the test split of a known data set.
 
-    def __init__(self, source: ImageSource, config: Config) -> None:
+    They are in colour, or in one channel.
+    """
+
+    def __init__(self, source: ImageSource, channels: int, config: Config) -> None:
         self._source = source
         if source.path is None:
             self.name = str(source.dataset)
@@ -27,6 +31,7 @@ class AuditImages:
             self.name = source.path.name
             self.dataset = _open(source, source.path)
             splits = ("test", "train")
+        self.dataset = in_channels(self.dataset, channels)
         self._rows = [(split, row) for split in splits for row in range(self.dataset.size(split))]
         self.class_names = self._classes()
         own = self.dataset.class_names
@@ -42,7 +47,7 @@ class AuditImages:
         return len(self._rows)
 
     def images(self, numbers: Sequence[int]) -> Tensor:
-        """Images (n, 3, r, r) in [0, 1]."""
+        """Images (n, C, r, r) in [0, 1]."""
         return torch.cat([self.dataset.images(split, [row]) for split, row in self._chosen(numbers)])
 
     def labels(self, numbers: Sequence[int]) -> Tensor:

@@ -27,7 +27,9 @@ class RawClassifier(Classifier):
         return self.network(images)
 
 
-def attackable(network: nn.Module, normalise: Normalisation | None, resolution: int, bn_mode: str) -> Classifier:
+def attackable(
+    network: nn.Module, normalise: Normalisation | None, resolution: int, bn_mode: str, channels: int = 3
+) -> Classifier:
     """The model that the clients receive, with batch normalisation in their mode.
 
     The network's layers are tapped (the fast path) where that gives the same derivatives as calling it as a function of
@@ -43,14 +45,14 @@ def attackable(network: nn.Module, normalise: Normalisation | None, resolution: 
 
     def wrapped(inner: nn.Module, classes: int) -> Classifier:
         if normalise is None:
-            return RawClassifier(inner, classes, MEAN, STD).eval()
+            return RawClassifier(inner, classes, MEAN[:channels], STD[:channels]).eval()
         return Classifier(inner, classes, normalise.mean, normalise.std).eval()
 
-    classes = _classes(network, resolution)
+    classes = _classes(network, resolution, channels)
     frozen = any(not parameter.requires_grad for parameter in network.parameters())
     if not scripted and not frozen:
         model = wrapped(network, classes)
-        if not activation.supports(model) or _agrees(model, resolution):
+        if not activation.supports(model) or _agrees(model, resolution, channels):
             return model
     return wrapped(Opaque(network), classes)
 
@@ -60,9 +62,9 @@ def path_of(model: Classifier) -> str:
     return "layers tapped" if activation.supports(model) else "as one function"
 
 
-def _classes(network: nn.Module, resolution: int) -> int:
+def _classes(network: nn.Module, resolution: int, channels: int) -> int:
     """The number of classes, by asking the network. Raises UserError where it is no classifier of such images."""
-    images = torch.rand(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(2, channels, resolution, resolution, generator=torch.Generator().manual_seed(0))
     before = {name: value.clone() for name, value in network.named_buffers()}
     with torch.no_grad():
         answer = _ask(network, images)
@@ -90,22 +92,23 @@ def _ask(network: nn.Module, images: Tensor) -> object:
         return network(images)
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[-1][:160]
-        for channels in (1, 4):
+        for channels in (1, 3, 4):
             try:
                 network(images[:, :1].expand(-1, channels, -1, -1))
             except (RuntimeError, ValueError):
                 continue
-            raise UserError(f"model: takes images of {channels} channel(s), but an audit's have 3 (RGB)") from None
+            told = f"but model.channels is {images.shape[1]}; an audit's images have 3 (RGB) or 1 (grey)"
+            raise UserError(f"model: takes images of {channels} channel(s), {told}") from None
         raise UserError(f"model: does not take images {tuple(images.shape)} ({reason})") from None
 
 
-def _agrees(model: Classifier, resolution: int) -> bool:
+def _agrees(model: Classifier, resolution: int, channels: int) -> bool:
     """Whether tapped layers give the derivatives of the whole function, for two trials of two random images.
 
     They do not where a layer is used twice, or its output is changed in place.
     """
     random = torch.Generator().manual_seed(1)
-    images, candidates = torch.rand(2, 2, 2, 3, resolution, resolution, generator=random)
+    images, candidates = torch.rand(2, 2, 2, channels, resolution, resolution, generator=random)
     labels = torch.tensor([[0, 1], [1, 1]])
     updates = [
         summed_gradients(model, parameters_of(model), x, y, 2, 1, 1.0) for x, y in zip(images, labels, strict=True)

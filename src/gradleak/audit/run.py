@@ -111,7 +111,7 @@ def run_all(spec: AuditSpec, config: Config, out: Path, session: Session) -> Fou
 
     Everything is read and checked before the first attack. A run that is cut off goes on from its last saved state.
     """
-    images = AuditImages(spec.images, config)
+    images = AuditImages(spec.images, spec.model.channels, config)
     victims = images.draw(spec.trials, spec.client.samples, spec.seed)
     received = list(_received(spec, images))
     images.check(received[0].model.num_classes)
@@ -175,20 +175,21 @@ def _received(spec: AuditSpec, images: AuditImages) -> Iterator[Received]:
         opened = open_network(spec.model, checkpoint, len(images.class_names), spec.images.resolution, spec.seed)
         weights = weights_digest(opened.network)
         normalise = spec.model.normalise or opened.normalise or default
-        model = attackable(opened.network, normalise, spec.images.resolution, spec.client.bn_mode)
+        model = attackable(opened.network, normalise, spec.images.resolution, spec.client.bn_mode, spec.model.channels)
         yield Received(str(checkpoint.round), model, weights, opened.notes)
 
 
 def _runs(spec: AuditSpec, dataset: str, received: list[Received], victims: list[tuple[int, ...]]) -> Iterator[Run]:
     """All runs, without those that a run with less knowledge stands for."""
     for model in received:
+        own = ModelSpec(name="own", options={"weights": model.weights}, channels=spec.model.channels)
         for chain in spec.defenses:
             for attack in spec.attacks:
                 if spec.stand_in(attack, chain) is attack:
                     cells = [
                         Cell(
                             dataset=DatasetSpec(name=dataset, resolution=spec.images.resolution),
-                            model=ModelSpec(name="own", options={"weights": model.weights}),
+                            model=own,
                             client=spec.client,
                             post_processing=chain,
                             attack=attack.config,

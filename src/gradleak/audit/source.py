@@ -17,7 +17,7 @@ from gradleak.audit.weights import Weights, load_weights, read_weights
 from gradleak.compat import prepare_torchvision
 from gradleak.errors import UserError
 from gradleak.files import check_regular
-from gradleak.models.base import MODELS, without_inplace
+from gradleak.models.base import MODELS, take_channels, without_inplace
 
 
 @contextmanager
@@ -133,4 +133,6 @@ def _registered(source: ModelSource, classes: int, resolution: int) -> nn.Module
         network = factory(num_classes=classes, resolution=resolution, width=source.width, **source.options)
     except TypeError as error:
         raise UserError(f"model.options: {source.options} do not fit model '{source.name}' ({error})") from None
+    if source.channels != 3:
+        take_channels(network, source.channels, str(source.name))
     return without_inplace(network)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -17,22 +17,26 @@ from gradleak.specs import ClientSpec
 from gradleak.study.cell import AnyAttack
 from gradleak.study.config import read_yaml
 
-Triple = tuple[float, float, float]
-
 
 class Normalisation(Frozen):
     """What happens to images in [0, 1] before they enter the network: (image - mean) / std per channel."""
 
-    mean: Triple
-    std: Triple
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _per_channel(self) -> Self:
+        if len(self.mean) not in (1, 3) or len(self.std) != len(self.mean):
+            raise ValueError("mean and std must have one number for each channel, 1 or 3")
+        return self
 
 
 class ModelSource(Frozen):
     """Where the network comes from: exactly one of an import path, a TorchScript file, a model of this package.
 
     `import` is `module:factory`. The factory is called with `options` and returns a module that maps (n, 3, H, W) to
-    logits (n, classes). Without `normalise` the network gets images in [0, 1] as they are (a model of this package:
-    the normalisation of the data set).
+    logits (n, classes); with `channels` 1 the images are (n, 1, H, W), their luminance. Without `normalise` the network
+    gets images in [0, 1] as they are (a model of this package: the normalisation of the data set).
     """
 
     factory: str | None = Field(None, alias="import", pattern=r"^[\w.]+:[\w.]+$")
@@ -40,6 +44,7 @@ class ModelSource(Frozen):
     name: str | None = None
     width: float = Field(1.0, gt=0, le=4)
     options: Mapping[str, Any] = {}
+    channels: Literal[1, 3] = 3
     normalise: Normalisation | None = None
 
     @model_validator(mode="after")
@@ -49,6 +54,8 @@ class ModelSource(Frozen):
             raise ValueError("give exactly one of import (package.module:factory), torchscript (a file), name")
         if self.torchscript is not None and self.options:
             raise ValueError("options belong to import and name; a TorchScript file is called as it is")
+        if self.normalise is not None and len(self.normalise.mean) != self.channels:
+            raise ValueError(f"normalise has {len(self.normalise.mean)} channels, but channels is {self.channels}")
         if self.name is None and "width" in self.model_fields_set:
             raise ValueError("width belongs to name; give it to your own factory in options")
         return self
@@ -139,6 +146,11 @@ class AuditSpec(Frozen):
     def _consistent(self) -> Self:
         if not self.attacks:
             object.__setattr__(self, "attacks", default_attacks(self.client))
+        coloured = next((item.title for item in self.attacks if item.config.auxiliaries()), None)
+        if self.model.channels != 3 and coloured is not None:
+            raise ValueError(
+                f"model.channels is {self.model.channels}, but attack '{coloured}' has a network of colour images"
+            )
         for key, names in (
             ("checkpoints: round", [str(checkpoint.round) for checkpoint in self.checkpoints]),
             ("defenses:", [defense_title(chain) for chain in self.defenses]),

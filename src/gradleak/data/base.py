@@ -52,14 +52,14 @@ class DataSource(Frozen):
 
 
 class ImageDataset(ABC):
-    """Labelled colour images of one data set at one resolution, in two disjoint splits.
+    """Labelled images of one data set at one resolution, in two disjoint splits.
 
-    `mean` and `std` are the per-channel normalisation that belongs to the data set. The model's input step
-    applies it. The images that this class returns are never normalised. `class_names[k]` is the name of label
-    k.
+    Images are in colour; only `GreyImages` have one channel. `mean` and `std` are the normalisation of each channel
+    that belongs to the data set. The model's input step applies it. The images that this class returns are never
+    normalised. `class_names[k]` is the name of label k.
     """
 
-    def __init__(self, name: str, resolution: int, mean: Triple, std: Triple) -> None:
+    def __init__(self, name: str, resolution: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         if resolution < 1:
             raise UserError(f"data set '{name}': resolution is {resolution}, must be at least 1")
         self.name = name
@@ -116,7 +116,7 @@ class ImageDataset(ABC):
         """
         chosen = self._checked(split, indices)
         if not chosen:
-            return torch.empty(0, 3, self.resolution, self.resolution)
+            return torch.empty(0, len(self.mean), self.resolution, self.resolution)
         return torch.stack(self._images(split, chosen))
 
     def labels(self, split: Split, indices: Sequence[int] | Tensor) -> Tensor:

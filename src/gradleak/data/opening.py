@@ -1,10 +1,12 @@
 """Opens data sets: by name, from the configured source, with a choice of classes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from gradleak.data.base import DATASETS, DEFAULT_CACHE, DataSource, ImageDataset
 from gradleak.data.folder import FolderImages
+from gradleak.data.grey import in_channels, one_channel
 from gradleak.data.parquet import ParquetImages
 from gradleak.data.view import ClassView, LabelSpace, RelabelledView
 from gradleak.errors import UserError
@@ -51,19 +53,24 @@ def open_dataset(
     return ParquetImages(name, resolution, given.path, info, given.filter, given.columns, given.splits)
 
 
-def open_view(spec: DatasetSpec, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE) -> ImageDataset:
-    """Open the data set of a cell, or a view of its chosen classes.
+def open_view(
+    spec: DatasetSpec, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE, channels: int = 3
+) -> ImageDataset:
+    """Open the data set of a cell, or a view of its chosen classes, for a model of so many channels (3 or 1).
 
     Of a label space only the classes and normalisation are used; a registered one needs no files. Raises UserError as
     `open_dataset` and `chosen_labels` do.
     """
     if spec.classes is None:
-        return open_dataset(spec.name, spec.resolution, sources, cache)
+        return in_channels(open_dataset(spec.name, spec.resolution, sources, cache), channels)
     labels = chosen_labels(spec, sources, cache)
-    whole = open_dataset(spec.name, spec.resolution, sources, cache)
+    whole = in_channels(open_dataset(spec.name, spec.resolution, sources, cache), channels)
     if spec.label_space is None:
         return ClassView(whole, labels)
-    return RelabelledView(whole, labels, _space(spec.label_space, spec.resolution, sources, cache))
+    space = _space(spec.label_space, spec.resolution, sources, cache)
+    if channels != 3:
+        space = replace(space, mean=one_channel(space.mean), std=one_channel(space.std))
+    return RelabelledView(whole, labels, space)
 
 
 def chosen_labels(spec: DatasetSpec, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE) -> dict[int, int]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from gradleak.data.base import ImageDataset, Split, Triple
+from gradleak.data.base import ImageDataset, Split
 
 
 class ClassView(ImageDataset):
@@ -69,8 +69,8 @@ class LabelSpace:
 
     name: str
     class_names: tuple[str, ...]
-    mean: Triple
-    std: Triple
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 class RelabelledView(ClassView):

@@ -33,7 +33,7 @@ class SharedUpdate:
 
     update: parameter name -> tensor of the parameter's shape, in the convention above, after the client's
     post-processing. model: the global model of `round` (batch normalisation in the client's mode). samples: N.
-    image_shape: (3, H, W).
+    image_shape: (3, H, W), or (1, H, W) for a model of grey images.
     labels: int64 (N,), in the order of the client's mini-batches, or None where the adversary has to infer them.
     training: level 3. batch_statistics: level 4. post_processing: level 3, as it is a detail of the client's side (the
     empty chain: the adversary knows that there is none; None: it does not know); `chain.expectation` makes of it what

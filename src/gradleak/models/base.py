@@ -50,7 +50,8 @@ def build_model(
 ) -> Classifier:
     """Build a model at round 0: weights drawn by PyTorch's default initialisation from `spec.init_seed`.
 
-    Raises UserError for an unknown model or option. The module is in evaluation mode.
+    mean, std: one value for each of `spec.channels`. Raises UserError for an unknown model or option. The module is in
+    evaluation mode.
     """
     factory = MODELS[spec.name]
     options: dict[str, Any] = dict(spec.options)
@@ -61,7 +62,32 @@ def build_model(
             network = factory(num_classes=num_classes, resolution=resolution, width=spec.width, **options)
         except TypeError as error:
             raise UserError(f"model '{spec.name}': options {options} do not fit ({error})") from None
+        if spec.channels != 3:
+            take_channels(network, spec.channels, spec.name)
     return Classifier(without_inplace(network), num_classes, mean, std).eval()
+
+
+def take_channels(network: nn.Module, channels: int, name: str) -> None:
+    """Make a model of colour images one of so many channels: its first convolution, drawn anew by PyTorch's default.
+
+    Raises UserError for a model whose first convolution does not read three channels.
+    """
+    convolutions = [(path, module) for path, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    path, first = convolutions[0] if convolutions else ("", None)
+    if first is None or first.in_channels != 3 or first.groups != 1:
+        raise UserError(f"model '{name}': has no first convolution of three channels, so model.channels must be 3")
+    new = nn.Conv2d(
+        channels,
+        first.out_channels,
+        first.kernel_size,  # type: ignore[arg-type]
+        first.stride,  # type: ignore[arg-type]
+        first.padding,  # type: ignore[arg-type]
+        first.dilation,  # type: ignore[arg-type]
+        bias=first.bias is not None,
+        padding_mode=first.padding_mode,
+    )
+    holder, _, leaf = path.rpartition(".")
+    setattr(network.get_submodule(holder), leaf, new)
 
 
 def without_inplace(network: nn.Module) -> nn.Module:

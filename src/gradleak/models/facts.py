@@ -24,7 +24,7 @@ def model_facts(model: ModelSpec, num_classes: int, resolution: int, view: tuple
 def _facts(model: str, num_classes: int, resolution: int, view: tuple[str, ...] | None) -> Facts:
     with torch.device("meta"):  # shapes alone: nothing is drawn or allocated
         spec = ModelSpec.model_validate_json(model)
-        built = build_model(spec, num_classes, resolution, (0.5,) * 3, (0.5,) * 3)
+        built = build_model(spec, num_classes, resolution, *[(0.5,) * spec.channels] * 2)
     return facts_of(built, view)
 
 

@@ -83,7 +83,7 @@ class Problem:
 
 
 def _check(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    if images.dim() != 4 or images.shape[1] != 3 or not len(images):
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise UserError(f"IGSA: images are {tuple(images.shape)}, allowed: (N, 3, H, W) with N >= 1")
     if not bool(((images >= 0) & (images <= 1)).all()):  # written so that not-a-number fails too
         raise UserError(f"IGSA: images must be in [0, 1], found {images.min():g} to {images.max():g}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def dataset_of(cell: "Cell", config: "Config") -> ImageDataset:
     """The images that a cell's victims come from: those of its chosen classes, with the labels that its model has."""
-    return open_view(cell.dataset, config.data, config.cache)
+    return open_view(cell.dataset, config.data, config.cache, cell.model.channels)
 
 
 def initial_model(cell: "Cell", dataset: ImageDataset) -> Classifier:

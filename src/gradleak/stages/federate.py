@@ -41,7 +41,7 @@ def write_training(cell: "Cell", rounds: Mapping[int, Path], config: "Config", o
     started = time.time()
     spec = cell.model.training
     assert spec is not None
-    dataset = open_view(cell.training_data, config.data, config.cache)
+    dataset = open_view(cell.training_data, config.data, config.cache, cell.model.channels)
     identity = digest([_identity(cell, config, dataset), session.device, config.numerics])
     kept = Rounds(out.with_name(out.name + ".state"), identity)
     begin, end = kept.start(rounds), max(rounds)

@@ -75,11 +75,13 @@ def score_cell(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows and pictures of one cell.
 
-    truth: (N, 3, H, W); labels (N,); reconstructed: (R, N, 3, H, W), in any order inside a batch; objective and
-    iterations (R,). The chosen restart is the one with the lowest objective: no metric has a say in it.
+    truth: (N, C, H, W); labels (N,); reconstructed: (R, N, C, H, W), in any order inside a batch; objective and
+    iterations (R,). Grey images (C = 1) are compared as colour images of three equal channels. The chosen restart is
+    the one with the lowest objective: no metric has a say in it.
     """
     factors = cell.factors()
     chosen = int(objective.argmin())
+    truth, reconstructed = truth.expand(-1, 3, -1, -1), reconstructed.expand(-1, -1, 3, -1, -1)
     matched = torch.stack([images[match(truth, images)] for images in reconstructed])
     restarts, samples = matched.shape[:2]
     scores = scorer(truth.repeat(restarts, 1, 1, 1), matched.flatten(0, 1))

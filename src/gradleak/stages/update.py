@@ -94,7 +94,7 @@ def unpack_update(cell: Cell, tensors: Any, names: set[str], model: Classifier) 
         for index in range(layers)
     ]
     spec = cell.client
-    shape = (3, cell.dataset.resolution, cell.dataset.resolution)
+    shape = (cell.model.channels, cell.dataset.resolution, cell.dataset.resolution)
     full = SharedUpdate(
         update={name: update[name] for name in order},
         model=model,

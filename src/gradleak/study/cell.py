@@ -58,6 +58,11 @@ class Cell(Frozen):
                 f"attack '{self.attack.name}' as configured needs knowledge level {self.attack.level}, "
                 f"but knowledge_level grants {self.knowledge_level}"
             )
+        if self.model.channels != 3 and self.attack.auxiliaries():
+            raise ValueError(
+                f"attack '{self.attack.name}' as configured has a network of colour images, "
+                f"but model.channels is {self.model.channels}; must be 3"
+            )
         return self
 
     @cached_property

@@ -101,8 +101,8 @@ def recorded_throughput() -> dict[str, Any]:
 def _flops_of(model: str, resolution: int) -> float:
     spec = ModelSpec.model_validate_json(model)
     with torch.device("meta"):
-        network = build_model(spec, 10, resolution, (0.5,) * 3, (0.5,) * 3)
-        images = torch.zeros(1, 3, resolution, resolution)
+        network = build_model(spec, 10, resolution, *[(0.5,) * spec.channels] * 2)
+        images = torch.zeros(1, spec.channels, resolution, resolution)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
     return float(counter.get_total_flops())
