@@ -32,6 +32,8 @@ class AuditImages:
             self.dataset = _open(source, source.path)
             splits = ("test", "train")
         self.dataset = in_channels(self.dataset, channels)
+        for split in splits:
+            self.dataset.labels(split, range(self.dataset.size(split)))  # raises UserError for one that is no class
         self._rows = [(split, row) for split in splits for row in range(self.dataset.size(split))]
         self.class_names = self._classes()
         own = self.dataset.class_names
@@ -56,14 +58,17 @@ class AuditImages:
         return torch.tensor([self._numbers[label] for label in found])
 
     def draw(self, trials: int, samples: int, seed: int) -> list[tuple[int, ...]]:
-        """N different images for each trial, none twice. Raises UserError where there are too few."""
+        """N different images for each trial, none twice. Raises UserError for too few, and one that cannot be read."""
         if trials * samples > len(self):
             raise UserError(
                 f"trials: {trials} clients of {samples} images need {trials * samples} images, "
                 f"but '{self.name}' has {len(self)}"
             )
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).tolist()
-        return [tuple(order[trial * samples : (trial + 1) * samples]) for trial in range(trials)]
+        drawn = [tuple(order[trial * samples : (trial + 1) * samples]) for trial in range(trials)]
+        for numbers in drawn:
+            self.images(numbers)
+        return drawn
 
     def check(self, classes: int) -> None:
         """Raises UserError unless the labels are those of a model with so many classes."""

@@ -120,7 +120,12 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [Path(entry.path) for entry in _entries(folder) if entry.is_dir()]
+    return [Path(entry.path) for entry in _entries(folder) if _is_folder(entry)]
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads nowhere or to itself is none."""
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and Path(entry.path).is_dir())
 
 
 def _class_folders(root: Path) -> list[Path]:
@@ -131,13 +136,13 @@ def _images(folder: Path) -> tuple[list[Path], list[Path]]:
     """The files that end as images do, and the others. Raises UserError for a pipe or a broken link among them."""
     known, images, others = endings(), [], []
     for entry in _entries(folder):
-        if entry.is_dir():
+        if _is_folder(entry):
             continue
         path = Path(entry.path)
         if path.suffix.lower() not in known:
             others.append(path)
             continue
-        if not entry.is_file():
+        if not entry.is_file(follow_symlinks=False):
             check_regular(path)
         images.append(path)
     return images, others

@@ -59,13 +59,15 @@ def check_trainings(cells: Iterable[Cell], config: Config) -> None:
 
 
 def check_victims(cells: Iterable[Cell], config: Config) -> None:
-    """Raises UserError for a class or a victim index that a data set does not have, as far as its images are there."""
+    """Raises UserError for a class, label or victim that a data set does not have, as far as its images are there."""
     for spec, top in highest_victims(cells):
         # First, because a misspelt class is found even if the images are not downloaded yet.
         chosen_labels(spec, config.data, config.cache)
         dataset = _there(spec, config)
         if dataset is not None:
             check_victim(spec, top, dataset.size("test"))
+            if spec.name in config.data:  # others have no label that is no class
+                dataset.labels("test", range(dataset.size("test")))
 
 
 def check_views(cells: Iterable[Cell]) -> None:
