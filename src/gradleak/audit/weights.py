@@ -170,7 +170,7 @@ def _check(name: str, value: Tensor, own: Tensor, where: str) -> None:
     if value.is_floating_point() and not bool(value.isfinite().all()):
         count = int((~value.isfinite()).sum())
         raise UserError(
-            f"{where}: '{name}' has {count} of {value.numel()} numbers that are not finite; the training failed"
+            f"{where}: '{name}' has {count} of {value.numel()} numbers that are not finite: take an earlier round"
         )
 
 
