@@ -76,6 +76,7 @@ def _without_normalisation(weights: Weights) -> tuple[Weights, Normalisation | N
     if found.keys() != {"normalise.mean", "normalise.std"}:
         return replace(weights, tensors={**rest, **found}), None
     mean, std = (found[f"normalise.{name}"].flatten().tolist() for name in ("mean", "std"))
+    rest = {name.removeprefix("network."): value for name, value in rest.items()}
     return replace(weights, tensors=rest), Normalisation(mean=mean, std=std)
 
 
