@@ -221,6 +221,7 @@ RULES: dict[str, Callable[..., None]] = {
     r"python train\.py": audits_example,
     r"gradleak tune workflow/searches/\S+ --out \S+( --config CONFIG)?": as_typed,
     r"gradleak metrics ref\.png rec\.png": as_typed,
+    r"gradleak data show photos10 --out sheet\.png": as_typed,
     r"gradleak plan( --study \w+)?": as_typed,
     r"gradleak plan --calibrate": parsed,  # times the machine for some seconds
     r"gradleak status( --study \w+)?": planned_before,
