@@ -2,11 +2,25 @@
 
 import json
 import os
+import resource
+import threading
 import time
 
+import pandas as pd
 import pytest
+import torch
 
-from gradleak.files import atomic, sha256, write_provenance, write_text
+from gradleak.errors import UserError
+from gradleak.files import atomic, sha256, write_files, write_provenance, write_text
+from gradleak.parquet import write_parquet
+from gradleak.tensors import write_tensors
+
+WRITERS = {
+    "text": lambda path: write_text(path, "x" * 100_000),
+    "files": lambda path: write_files(path.parent, {path.name: b"x" * 100_000}),
+    "parquet": lambda path: write_parquet(pd.DataFrame({"a": [os.urandom(100_000)]}), path),
+    "tensors": lambda path: write_tensors({"a": torch.rand(25_000)}, path),
+}
 
 
 def test_a_file_appears_only_when_its_content_is_complete(tmp_path):
@@ -15,7 +29,8 @@ def test_a_file_appears_only_when_its_content_is_complete(tmp_path):
         temporary.write_text("half")
         assert not path.exists()
         assert temporary.parent == path.parent
-        assert temporary.suffix == ".txt"
+        assert temporary.name.startswith(".")
+        assert not list(path.parent.glob("*.txt"))  # what reads files by their ending does not see it
         temporary.write_text("whole")
     assert path.read_text() == "whole"
     assert os.listdir(path.parent) == ["file.txt"]
@@ -36,9 +51,81 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["file.txt"]
 
 
-def test_written_files_are_readable_by_others(tmp_path):
-    write_text(tmp_path / "a", "x")
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+@pytest.fixture
+def umask():
+    """Return a function that sets the umask, which is put back afterwards."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize(("mask", "file", "folder"), [(0o022, 0o644, 0o755), (0o077, 0o600, 0o700), (0, 0o666, 0o777)])
+def test_files_and_folders_have_the_rights_that_the_umask_leaves(tmp_path, umask, write, mask, file, folder):
+    umask(mask)
+    write(tmp_path / "deep/a")
+    assert (tmp_path / "deep/a").stat().st_mode & 0o777 == file
+    assert (tmp_path / "deep").stat().st_mode & 0o777 == folder
+    (tmp_path / "deep/a").chmod(0o644)
+    write(tmp_path / "deep/a")  # what lay there before does not count
+    assert (tmp_path / "deep/a").stat().st_mode & 0o777 == file
+
+
+def test_threads_that_write_one_file_leave_one_whole_file_and_the_umask(tmp_path, umask):
+    umask(0o077)
+    texts = [letter * 100_000 for letter in "abcd"]
+    threads = [threading.Thread(target=write_text, args=(tmp_path / "a", text)) for text in texts for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "a").read_text() in texts
+    assert os.listdir(tmp_path) == ["a"]
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+    assert umask(0o022) == 0o077
+
+
+@pytest.fixture
+def small_files():
+    """No file may be longer than 10 kB: writing ends as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_where_a_file_does_not_fit_one_line_says_so_and_the_one_before_stays(tmp_path, small_files, write):
+    path = tmp_path / "a"
+    path.write_text("before")
+    with pytest.raises(UserError) as caught:
+        write(path)
+    assert str(caught.value).startswith(f"{path}: cannot be written (File too large); ")
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("file/a", "Not a directory|File exists"),
+        ("file/b/a", "Not a directory"),
+        ("n" * 300, "File name too long"),
+        ("folder", "Is a directory"),
+        ("nowhere/a", "File exists"),
+        ("circle/a", "Too many levels of symbolic links|File exists"),
+    ],
+)
+def test_a_path_that_cannot_be_is_one_line(tmp_path, write, name, reason):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "scratch/that/is/gone")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=rf"^{tmp_path / name}: cannot be written \(({reason})\); \S"):
+        write(tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_provenance_lies_beside_the_file_and_names_its_content(tmp_path):

@@ -1,10 +1,28 @@
 """The one error that a user is meant to see: a single clear line, without a traceback."""
 
+import errno
+import os
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ValidationError
 
 _SHOWN = 10
+_SPACE = "free some space and run the same command again: it goes on from what is finished"
+_RIGHTS = "choose another folder, or change its rights"
+_NOT_A_FOLDER = "what lies there under the name of a folder is none; choose another path"
+_ADVICE = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOTDIR: _NOT_A_FOLDER,
+    errno.EEXIST: _NOT_A_FOLDER,
+    errno.EISDIR: "a folder has this name; choose another one for the file",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+}
 
 
 class UserError(ValueError):
@@ -13,6 +31,13 @@ class UserError(ValueError):
     The command line prints the message as one line and exits with code 2. Anything else that is raised is a defect
     of the program and keeps its traceback.
     """
+
+
+def refused(subject: object, what: str, error: OSError) -> UserError:
+    """What the system refuses as a line: subject, what cannot be done with it, the system's reason, what to do next."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    advice = _ADVICE.get(error.errno or 0)
+    return UserError(f"{subject}: cannot be {what} ({reason})" + (f"; {advice}" if advice else ""))
 
 
 def first_error(error: ValidationError) -> str:

@@ -4,49 +4,64 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import socket
 import stat
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from gradleak.errors import UserError
+from gradleak.errors import UserError, refused
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; rename it to `path` on success, remove it on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    """Yield a temporary path in the same folder; rename it to `path` on success, remove it on failure.
+
+    Folders that are missing are made. The file has the rights that the process's umask leaves. A process that is killed
+    leaves at most the temporary file, `.<random>.part`, which nothing reads. Raises UserError where the system refuses.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rights = _created(temporary)
+        try:
+            yield temporary
+            temporary.chmod(rights)  # a library may have put a file of its own in its place
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise refused(path, "written", error) from None
+
+
+def _created(path: Path) -> int:
+    """Create an empty file and return its rights. The system applies the umask, which only it reads without a race."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Write files into a folder, each atomically. Returns their paths. Raises UserError if it cannot be a folder."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"'{folder}' cannot be a folder ({error.strerror})") from None
+    """Write files into a folder, each atomically. Returns their paths. Raises UserError where the system refuses."""
     for name, content in contents.items():
-        with atomic(folder / name) as temporary:
-            temporary.write_bytes(content)
+        write_bytes(folder / name, content)
     return [folder / name for name in contents]
 
 
@@ -114,7 +129,7 @@ def _commit() -> str | None:
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+        found = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10, check=True)
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return found.stdout.strip()

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from gradleak.files import atomic
 from gradleak.stopping import Stopped, never
+from gradleak.tensors import write_tensors
 
 
 class StateFile:
@@ -58,9 +57,7 @@ class StateFile:
     def save(self, tensors: dict[str, Tensor], iteration: int) -> None:
         """Save atomically."""
         facts = json.dumps({"identity": self._identity_of(tensors), "iteration": iteration})
-        with atomic(self._path) as temporary:
-            content = {name: value.cpu().contiguous() for name, value in tensors.items()}
-            save_file(content, temporary, metadata={"gradleak": facts})
+        write_tensors(tensors, self._path, {"gradleak": facts})
         self._saved = time.monotonic()
 
     def _identity_of(self, tensors: dict[str, Tensor]) -> str:

@@ -40,9 +40,10 @@ def test_show_takes_sources_from_the_config(tmp_path):
 
 
 def test_show_errors(tmp_path):
-    result = invoke("show", "photos10", "--out", tmp_path / "none" / "sheet.png")
+    (tmp_path / "file").touch()
+    result = invoke("show", "photos10", "--out", tmp_path / "file" / "sheet.png")
     assert isinstance(result.exception, UserError)
-    assert "--out: cannot write" in str(result.exception)
+    assert "sheet.png: cannot be written" in str(result.exception)
     assert isinstance(invoke("show", "none", "--out", tmp_path / "sheet.png").exception, UserError)
 
 

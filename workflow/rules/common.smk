@@ -4,9 +4,11 @@ from pathlib import Path
 
 from gradleak.errors import UserError
 from gradleak.pipeline.stages import RULES
+from gradleak.place import check_place
 from gradleak.workflow import Workflow, take_former_names
 
 try:
+    check_place(Path(workflow.basedir))
     # Each SLURM job is a Snakemake process of its own: it takes the plan of the run that it is part of.
     STUDY = Workflow.load(config) if workflow.is_main_process else Workflow.read(config, Path("results"))
     if workflow.is_main_process:

@@ -1,13 +1,18 @@
 """The command line: one command per pipeline stage, and the tools that need no pipeline."""
 
 import importlib
+import io
+import os
 import sys
+from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from gradleak import __version__
-from gradleak.errors import UserError
+from gradleak.errors import UserError, refused
 from gradleak.pipeline.stages import FORMER_COMMANDS, STAGES, TITLES
+from gradleak.place import check_place
 from gradleak.stopping import EXIT_CODE, Stopped, exit_on_sigterm
 
 SECTIONS: dict[str, dict[str, str]] = {
@@ -70,13 +75,29 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; a UserError is one line on stderr and exit code 2, SIGTERM is exit code 143."""
+    """Run the command line.
+
+    What a user can mend, a UserError or what the system refuses, is one line on stderr and exit code 2. Signals end it
+    with the exit codes that shells give: 130 for SIGINT, 143 for SIGTERM. It ends silently with exit code 1 where the
+    reader of its output has gone.
+    """
     exit_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the locale cannot express is written as its code
+            stream.reconfigure(errors="backslashreplace")
     try:
-        cli.main(standalone_mode=False)
+        _run()
+    except BrokenPipeError:
+        sys.exit(1)
     except UserError as error:
-        click.echo(f"gradleak: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+        _fail(error)
+    except OSError as error:
+        _fail(refused(error.filename or "a file or the output", "used", error))
+    except UnicodeEncodeError as error:
+        found = error.object[error.start : error.end]
+        _fail(f"{found!r}: cannot be expressed in {error.encoding}; choose other names, or set PYTHONUTF8=1")
+    except MemoryError:
+        _fail("memory: there is not enough; end other programs, or choose fewer or smaller images")
     except Stopped as stopped:
         click.echo(f"gradleak: stopped by SIGTERM; {stopped}; the same command goes on from there", err=True)
         sys.exit(EXIT_CODE)
@@ -88,3 +109,30 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("gradleak: interrupted", err=True)
         sys.exit(130)
+
+
+def _run() -> None:
+    try:
+        check_place(Path.cwd())
+    except FileNotFoundError:
+        raise UserError("the working directory is gone; change into one that is there") from None
+    try:
+        cli.main(standalone_mode=False)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """Write what is left of the output; where that fails, keep Python from trying again at its end."""
+    if sys.stdout is None:  # closed by the caller
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
+
+
+def _fail(reason: object) -> NoReturn:
+    click.echo(f"gradleak: {' '.join(str(reason).split())}", err=True)
+    sys.exit(2)

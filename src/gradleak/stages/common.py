@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from gradleak.data.base import ImageDataset
 from gradleak.data.opening import open_view
 from gradleak.errors import UserError
-from gradleak.files import atomic
 from gradleak.models.base import Classifier, build_model, set_bn_mode
 from gradleak.study.ids import checkpoint_id
+from gradleak.tensors import write_tensors
 
 if TYPE_CHECKING:
     from gradleak.study.cell import Cell
@@ -58,5 +58,4 @@ def global_model(cell: "Cell", config: "Config", checkpoints: Path) -> Classifie
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write a model's parameters and buffers as a checkpoint, atomically."""
-    with atomic(path) as temporary:
-        save_file({name: value.cpu().contiguous() for name, value in model.state_dict().items()}, temporary)
+    write_tensors(model.state_dict(), path)

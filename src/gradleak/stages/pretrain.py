@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
-from safetensors.torch import save_file
 
 from gradleak.auxiliary.base import Auxiliary, TrainContext
 from gradleak.data.opening import open_view
@@ -18,6 +17,7 @@ from gradleak.files import atomic, write_provenance, write_text
 from gradleak.metrics.lpips import Lpips
 from gradleak.stages.auxiliaries import load_auxiliary
 from gradleak.stages.session import Session
+from gradleak.tensors import write_tensors
 
 if TYPE_CHECKING:
     from gradleak.study.config import Config
@@ -42,8 +42,7 @@ def write_auxiliary(auxiliary: Auxiliary, config: "Config", out: Path, session: 
     )
     dataset = open_view(auxiliary.dataset, config.data, config.cache)
     model = auxiliary.train(PublicImages(dataset), context)
-    with atomic(out) as temporary:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
+    write_tensors(model.state_dict(), out)
     write_provenance(
         out,
         started,

@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gradleak.attacks.base import Reconstruction, RunContext, Trial
 from gradleak.engine.device import device_facts
 from gradleak.federated.shared_update import SharedUpdate
-from gradleak.files import atomic, write_provenance
+from gradleak.files import write_provenance
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import global_model
 from gradleak.stages.session import Session
 from gradleak.stages.update import read_bits, read_updates
 from gradleak.study.cell import Cell
 from gradleak.study.plan import Plan
+from gradleak.tensors import write_tensors
 
 
 def write_reconstructions(
@@ -51,13 +51,12 @@ def write_reconstructions(
         )
         found = attack_family(cells, shared, context)
         for index, cell in enumerate(cells):
-            content[f"{cell.id}/images"] = found.images[index].contiguous()
-            content[f"{cell.id}/objective"] = found.objective[index].contiguous()
-            content[f"{cell.id}/iterations"] = found.iterations[index].contiguous()
+            content[f"{cell.id}/images"] = found.images[index]
+            content[f"{cell.id}/objective"] = found.objective[index]
+            content[f"{cell.id}/iterations"] = found.iterations[index]
         share = (time.time() - begun) / len(families)
         seconds |= {family[0].family: round(share, 3) for family in families}
-    with atomic(out) as temporary:
-        save_file(content, temporary)
+    write_tensors(content, out)
     facts = {"settings": plan.config.numerics, **device_facts(session.device)}
     write_provenance(out, started, batch=batch, family_seconds=seconds, **facts)
     shutil.rmtree(state, ignore_errors=True)

@@ -7,19 +7,19 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from gradleak.errors import UserError
 from gradleak.federated.client import batch_statistics, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
-from gradleak.files import atomic, write_provenance
+from gradleak.files import write_provenance
 from gradleak.frozen import digest
 from gradleak.models.base import Classifier
 from gradleak.post_processing.chain import apply_chain
 from gradleak.stages.common import dataset_of, global_model
 from gradleak.study.cell import Cell
 from gradleak.study.plan import Plan
+from gradleak.tensors import write_tensors
 
 
 def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:
@@ -39,8 +39,7 @@ def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:
         for cell in family:
             images, labels = dataset.images("test", cell.victims), dataset.labels("test", cell.victims)
             content |= pack_update(cell, model, images, labels)
-    with atomic(out) as temporary:
-        save_file(content, temporary, {"post_processing": json.dumps(applied)})
+    write_tensors(content, out, {"post_processing": json.dumps(applied)})
     write_provenance(out, started, batch=batch, data=fingerprints, settings=plan.config.numerics)
 
 
