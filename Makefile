@@ -4,39 +4,68 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORES ?= all
+# The archive that `make figures` and `make verify` read. What it draws lies in a folder of the archive's name.
 REFERENCE := results/reference
 FIGURES := paper_figures
+export REFERENCE FIGURES CORES
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# An environment holds the path of its own folder: where a checkout was copied or moved it is made anew.
+ifeq ($(shell grep -qsF "$$(cd $(VENV) && pwd -P)/bin/python" $(BIN)/gradleak || echo elsewhere),elsewhere)
+.PHONY: $(READY)
+CLEAR := --clear
+endif
+
+# Snakemake and matplotlib keep caches in the home folder. One that is missing or cannot be written has a stand-in here.
+ifneq ($(shell home="$${HOME:-/nosuch}"; cache="$${XDG_CACHE_HOME:-$$home/.cache}"; [ -w "$$cache" ] \
+  || { [ ! -e "$$cache" ] && [ -w "$$home" ]; } && echo writable),writable)
+export HOME := $(CURDIR)/.cache/home
+export XDG_CACHE_HOME := $(HOME)/.cache
+endif
 
 .DEFAULT_GOAL := study
 .PHONY: study report figures verify test twice check bench bench-rounds bench-igsa unlock lock clean help
 
-study: $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
-	snakemake --profile workflow/profiles/default --cores $(CORES)
+study: cores $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
+	$(SNAKEMAKE) $(UNLESS_LOCKED)
 
-report: $(READY) ## the study of config.yaml as one HTML file: results/<study>/report.html
-	snakemake --profile workflow/profiles/default --cores $(CORES) report
+report: cores $(READY) ## the study of config.yaml as one HTML file: results/<study>/report.html
+	$(SNAKEMAKE) report $(UNLESS_LOCKED)
+
+.PHONY: cores
+cores:
+	@[ "$$CORES" = all ] || [ "$$CORES" -ge 1 ] 2> /dev/null \
+	  || { echo "make: CORES is '$$CORES'; allowed: all, or a whole number from 1 up" >&2; exit 2; }
+
+SNAKEMAKE := snakemake --profile workflow/profiles/default --cores "$$CORES"
+# Snakemake takes its lock away itself, unless it was killed or another one holds it.
+UNLESS_LOCKED := || { code=$$?; [ -z "$$(ls -A .snakemake/locks 2> /dev/null)" ] || echo "make: this folder is locked;\
+ if no other run goes on here, 'make unlock' releases it, and 'make' goes on from what is finished" >&2; exit $$code; }
 
 figures: $(READY) ## every table, figure and claim from results/reference, and theory and survey: no GPU, no data
-	gradleak verify $(REFERENCE) --cells 0
+	gradleak verify "$$REFERENCE" --cells 0
+	@run=results/$$(basename $(DRAWN)); case $$run in */theory | */survey) false;; esac \
+	  && { [ ! -e "$$run" ] || [ "$$run" -ef "$$REFERENCE" ]; } \
+	  || { echo "make:" $(DRAWN) "is not this archive's; give the archive's folder another name" >&2; exit 2; }
 	@$(MAKE) --no-print-directory --jobs 4 theory claims survey tables drawings
-	@gradleak report --study-folder $(REFERENCE) --figures $(FIGURES)/reference --theory $(FIGURES)/theory \
-	  --survey $(FIGURES)/survey --captions workflow/report --out $(FIGURES)/reference/report.html > /dev/null
-	@echo "wrote $(FIGURES)/reference with report.html, $(FIGURES)/theory and $(FIGURES)/survey"
+	@gradleak report --study-folder "$$REFERENCE" --figures $(DRAWN) --theory "$$FIGURES/theory" \
+	  --survey "$$FIGURES/survey" --captions workflow/report --out $(DRAWN)/report.html > /dev/null
+	@echo "wrote" $(DRAWN) "with report.html, $$FIGURES/theory and $$FIGURES/survey"
 
 verify: $(READY) ## compute a random sample of the cells of results/reference again and compare; needs their data
-	gradleak verify $(REFERENCE)
+	gradleak verify "$$REFERENCE"
 
 # What `make figures` does at once. Claims read what theory writes.
-FROM_REFERENCE := --plan $(REFERENCE)/plan.json --results $(REFERENCE)/results.parquet --out $(FIGURES)/reference
+DRAWN := "$$FIGURES/$$(basename "$$(cd "$$REFERENCE" && pwd)")"
+FROM_REFERENCE := --plan "$$REFERENCE/plan.json" --results "$$REFERENCE/results.parquet" --out $(DRAWN)
 .PHONY: theory claims survey tables drawings
 theory:
-	@gradleak theory --out $(FIGURES)/theory > /dev/null
+	@gradleak theory --out "$$FIGURES/theory" > /dev/null
 claims: theory
-	@gradleak claims $(FROM_REFERENCE) --csv $(FIGURES)/theory > /dev/null
+	@gradleak claims $(FROM_REFERENCE) --csv "$$FIGURES/theory" > /dev/null
 survey:
-	@gradleak survey --out $(FIGURES)/survey > /dev/null
+	@gradleak survey --out "$$FIGURES/survey" > /dev/null
 tables:
 	@gradleak tables $(FROM_REFERENCE) > /dev/null
 drawings:
@@ -73,9 +102,10 @@ lock: $(READY) ## pin what is installed now, for pip and for conda
 	mv envs/requirements.new envs/requirements.txt
 	python envs/conda.py
 
-clean: ## remove results and figures of studies (results/reference stays)
-	find results -mindepth 1 -maxdepth 1 ! -name reference ! -name .gitkeep -exec rm -r {} +
-	find paper_figures -mindepth 1 -maxdepth 1 ! -name .gitkeep -exec rm -r {} +
+# Either folder, or one in it, may be a link to another disk: the link stays, what lies behind it goes.
+clean: ## remove results and figures of studies (archives, such as results/reference, stay)
+	find -H results paper_figures -mindepth 1 -maxdepth 1 ! -name .gitkeep ! -exec test -e {}/SHA256SUMS \; \
+	  -exec sh -c 'for each; do if [ -L "$$each" ]; then find -H "$$each" -mindepth 1 -delete; else rm -rf "$$each"; fi; done' sh {} +
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -83,7 +113,8 @@ help: ## this list
 $(READY): envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "gradleak needs CPython >= 3.11; set one with make PYTHON=/path/to/python3.11"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --requirement envs/requirements.txt
-	$(BIN)/pip install --quiet --no-deps --editable .
+	$(PYTHON) -m venv $(CLEAR) $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	$(BIN)/python -m gradleak data fetch lpips --config config.yaml
 	@touch $@
