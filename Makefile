@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # An environment holds the path of its own folder: where a checkout was copied or moved it is made anew.
-ifeq ($(shell grep -qsF "$$(cd $(VENV) && pwd -P)/bin/python" $(BIN)/gradleak || echo elsewhere),elsewhere)
+ifeq ($(shell grep -qsF "$$(cd $(VENV) 2> /dev/null && pwd -P)/bin/python" $(BIN)/gradleak || echo elsewhere),elsewhere)
 .PHONY: $(READY)
 CLEAR := --clear
 endif

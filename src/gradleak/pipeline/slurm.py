@@ -71,7 +71,9 @@ def _jobs(folder: Path, ids: Set[str]) -> list[str]:
 
 def _output(*command: str) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        # Fixed words and the ids of jobs that SLURM itself gave, without a shell.
+        done = subprocess.run(command, capture_output=True, errors="replace", timeout=60, check=True)  # noqa: S603
+        return done.stdout
     except (OSError, subprocess.SubprocessError) as error:
         reason = (getattr(error, "stderr", "") or str(error)).strip()
         raise UserError(f"{command[0]}: {reason}") from None
