@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from gradleak.errors import UserError
+from gradleak.place import check_place
+
 # As the pipeline's jobs: one thread each, so that results do not depend on the machine.
 torch.set_num_threads(1)
 
@@ -19,6 +22,14 @@ def cache() -> Path:
     folder = Path(os.environ.get("GRADLEAK_CACHE", repository / ".cache" / "gradleak"))
     fetch_backbone(folder)
     return folder
+
+
+def pytest_configure() -> None:
+    """Stop where the environment would test the code of another checkout than this one."""
+    try:
+        check_place(Path(__file__).resolve().parents[1])
+    except UserError as error:
+        pytest.exit(str(error), returncode=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
