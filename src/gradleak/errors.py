@@ -43,12 +43,13 @@ def refused(subject: object, what: str, error: OSError) -> UserError:
 def first_error(error: ValidationError) -> str:
     """The first of pydantic's complaints as one line: key, what is wrong, value found."""
     item = error.errors()[0]
-    key = ".".join(str(part) for part in item["loc"]) or "content"
+    inside = [item["ctx"]["key"]] if "key" in item.get("ctx", {}) else []  # of `frozen.Frozen`
+    key = ".".join(str(part) for part in (*item["loc"], *inside)) or "content"
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key"
     message = item["msg"].removeprefix("Value error, ")
     found = item.get("input")
-    shown = "" if isinstance(found, dict | BaseModel) or item["type"] == "missing" else f" (found {found!r})"
+    shown = "" if isinstance(found, dict | BaseModel) or inside or item["type"] == "missing" else f" (found {found!r})"
     return f"{key}: {message}{shown}"
 
 

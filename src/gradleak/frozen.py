@@ -2,20 +2,43 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from gradleak.errors import UserError, first_error
 
 Scalar = str | int | float | bool | None
 
+#: Whole numbers beyond this are none of the columns' and of the random generators' 64 bits.
+LARGEST = 2**63 - 1
+
+#: A seed of random draws.
+Seed = Annotated[int, Field(ge=0, le=LARGEST)]
+
 
 class Frozen(BaseModel):
-    """Base of what files say: immutable; an unknown key, NaN and an infinite number are errors."""
+    """Base of what files say: immutable; an unknown key, NaN, an infinite number, and a truth as number are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_numbers(cls, content: Any) -> Any:
+        """`lr: true` is not 1, and a whole number has 64 bits."""
+        if isinstance(content, dict):
+            for key, value in ((k, v) for k in content if k in _numeric(cls) for v in _leaves(content[k])):
+                if isinstance(value, bool):
+                    raise _wrong(key, f"must be a number (found {str(value).lower()})")
+                if isinstance(value, int) and abs(value) > LARGEST:
+                    raise _wrong(
+                        key,
+                        f"must be below 2^63 (found {value:.3g})" if abs(value) < 10**300 else "must be below 2^63",
+                    )
+        return content
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some fields changed, not validated. What was cached of the original is not the copy's."""
@@ -31,6 +54,34 @@ class Frozen(BaseModel):
             return cls.model_validate(content)
         except ValidationError as error:
             raise UserError(f"{where}: {first_error(error)}") from None
+
+
+def _wrong(key: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError("number", "{message}", {"message": message, "key": key})
+
+
+@cache
+def _numeric(model: type[BaseModel]) -> frozenset[str]:
+    """The fields that take numbers, alone or in lists and mappings, and no booleans."""
+    types = {name: {*_parts(field.annotation)} for name, field in model.model_fields.items()}
+    return frozenset(name for name, found in types.items() if found & {int, float} and bool not in found)
+
+
+def _parts(annotation: Any) -> Iterator[Any]:
+    if isinstance(annotation, type):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list | tuple):
+        yield value
+        return
+    for item in value:
+        yield from _leaves(item)
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> list[tuple[str, Scalar]]:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from gradleak.documents import read_yaml
 from gradleak.errors import UserError
-from gradleak.study.config import Config, load_config, read_yaml
+from gradleak.study.config import Config, load_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +42,7 @@ def test_each_mistake_is_one_line(content, message):
         (None, "cannot be read .No such file or directory"),
         ("a: [1", "not valid YAML"),
         ("- 1\n- 2\n", "must hold a mapping of keys to values, found list"),
-        ("", "must hold a mapping of keys to values, found NoneType"),
+        ("", "is empty; must hold a mapping"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_one_line_with_its_name(tmp_path, text, message):

@@ -115,7 +115,7 @@ def _edited(tmp_path: Path, pattern: str, replacement: str) -> Path:
         (r"name: Wang", "nmae: Wang", "attacks.0.name: Field required"),
         (r"modality: \[CV\]", "modality: [CV]\n    colour: red", "attacks.0.colour: unknown key"),
         (r"  5: \{", "  6: {", "assumptions"),
-        (r"\nattacks:", "\nattacks: [", "is not YAML"),
+        (r"\nattacks:", "\nattacks: [", "not valid YAML"),
     ],
 )
 def test_bad_file_is_one_line(tmp_path: Path, pattern: str, replacement: str, message: str) -> None:
@@ -126,7 +126,7 @@ def test_bad_file_is_one_line(tmp_path: Path, pattern: str, replacement: str, me
 
 
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nosuch.yaml' cannot be read \(No such file"):
+    with pytest.raises(UserError, match=r"nosuch.yaml: cannot be read \(No such file"):
         load_survey(tmp_path / "nosuch.yaml")
 
 

@@ -10,12 +10,12 @@ from gradleak.attacks.base import Attack
 from gradleak.attacks.gia_o import GiaO
 from gradleak.attacks.matching import MatchingAttack
 from gradleak.data.base import Columns, SplitNames
+from gradleak.documents import read_yaml
 from gradleak.frozen import Frozen
 from gradleak.post_processing.base import Defense
 from gradleak.post_processing.chain import Chain, biased, strength, technique
 from gradleak.specs import ClientSpec
 from gradleak.study.cell import AnyAttack
-from gradleak.study.config import read_yaml
 
 
 class Normalisation(Frozen):

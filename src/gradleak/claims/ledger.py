@@ -4,10 +4,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from gradleak.claims.base import STATISTICS, Statistic
+from gradleak.documents import read_yaml
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
 
@@ -51,14 +51,9 @@ def read_ledger(path: Path | None = None) -> list[Claim]:
 
     Raises UserError that names the file, the entry and the key.
     """
-    source = path or files("gradleak.resources") / LEDGER
-    try:
-        content = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{source}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{source}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict) or not isinstance(content.get("claims"), list) or len(content) != 1:
+    source = path or Path(str(files("gradleak.resources") / LEDGER))
+    content = read_yaml(source)
+    if not isinstance(content.get("claims"), list) or len(content) != 1:
         raise UserError(f"{source}: must hold one key, 'claims', with a list")
     claims = [parse_claim(entry, f"{source}: claims[{i}]") for i, entry in enumerate(content["claims"])]
     for i, claim in enumerate(claims):

@@ -25,9 +25,9 @@ def attack(context: click.Context, cell_path: Path | None, out: Path | None, con
     """
     if cell_path is None or out is None:
         raise click.UsageError("give CELL.yaml and --out DIR, or --example")
+    from gradleak.documents import read_yaml
     from gradleak.stages.single import run_cell
     from gradleak.study.cell import Cell
-    from gradleak.study.config import read_yaml
 
     config = chosen_config(context, config_path)
     cell = Cell.parse(read_yaml(cell_path), str(cell_path))

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
 from gradleak.data.base import DEFAULT_CACHE, DataSource
-from gradleak.errors import UserError
+from gradleak.documents import read_yaml
 from gradleak.frozen import Frozen
+from gradleak.names import check_names
 
 
 class JobConfig(Frozen):
@@ -45,6 +45,12 @@ class Config(Frozen):
     # Left out of plan.json where there is none: plans without it are what they were before it existed.
     reuse: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field((), exclude_if=lambda value: not value)
 
+    @field_validator("data")
+    @classmethod
+    def _names(cls, data: dict[str, DataSource]) -> dict[str, DataSource]:
+        check_names(data, "data set")
+        return data
+
     @property
     def estimated_device(self) -> str:
         """The device that costs are estimated for: the CPU where neither settings nor study name one."""
@@ -59,18 +65,3 @@ class Config(Frozen):
 def load_config(path: Path) -> Config:
     """Read and validate a config file. Raises UserError naming the file, the key and what is allowed."""
     return Config.parse(read_yaml(path), str(path))
-
-
-def read_yaml(path: Path) -> Any:
-    """Parse a YAML file that holds a mapping. Raises UserError if it cannot be read or is something else."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must hold a mapping of keys to values, found {type(content).__name__}")
-    return content

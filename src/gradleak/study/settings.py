@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gradleak.documents import read_yaml
 from gradleak.errors import UserError
-from gradleak.study.config import read_yaml
 from gradleak.study.nested import merged
 
 #: By the key under `attack` that names a file, the folder that it lies in. A later key's settings win.

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
+from gradleak.documents import read_yaml
 from gradleak.errors import UserError
 from gradleak.frozen import Frozen, Scalar
-from gradleak.study.config import read_yaml
 
 
 class Trials(Frozen):

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 import gradleak
+from gradleak.documents import read_yaml
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
 
@@ -135,14 +135,7 @@ class Survey(Frozen):
 def load_survey(path: Path | None = None) -> Survey:
     """Read a survey file, by default the package's. Raises UserError with one line where it breaks the format."""
     name = "survey.yaml" if path is None else str(path)
-    try:
-        text = (SURVEY if path is None else path).read_text(encoding="utf-8")
-        # Both loaders are safe: they make no objects but those of YAML itself. The first is the faster one.
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except OSError as error:
-        raise UserError(f"'{name}' cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"'{name}' is not YAML ({' '.join(str(error).split())})") from None
+    content = read_yaml(Path(str(SURVEY)) if path is None else path)
     try:
         return Survey.model_validate(content)
     except ValidationError as error:

@@ -9,10 +9,10 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from gradleak.attacks.base import Attack
+from gradleak.documents import read_yaml
 from gradleak.errors import UserError
 from gradleak.frozen import Frozen
 from gradleak.study.cell import Cell
-from gradleak.study.config import read_yaml
 from gradleak.study.nested import assign, copied, find
 from gradleak.tuning.space import Dimension, Settings
 
