@@ -40,6 +40,11 @@ def refused(subject: object, what: str, error: OSError) -> UserError:
     return UserError(f"{subject}: cannot be {what} ({reason})" + (f"; {advice}" if advice else ""))
 
 
+def first_line(error: Exception) -> str:
+    """What an error of somebody else's code says, as part of one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+
+
 def first_error(error: ValidationError) -> str:
     """The first of pydantic's complaints as one line: key, what is wrong, value found."""
     item = error.errors()[0]

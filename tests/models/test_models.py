@@ -131,7 +131,7 @@ def test_convnet_options(options, check):
         ("resnet18", {"stem": "vgg"}, "stem is 'vgg'; known: cifar, imagenet"),
         ("convnet", {"activation": "tanh"}, "activation is 'tanh'; known: relu, sigmoid, none"),
         ("convnet", {"stages": 6}, "too small"),
-        ("convnet", {"stages": "three"}, "model 'convnet': options .*three"),
+        ("convnet", {"stages": "three"}, "model 'convnet': option stages must be a whole number .found .three"),
     ],
 )
 def test_unknown_models_and_options_are_user_errors(name, options, message):

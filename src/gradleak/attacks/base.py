@@ -79,7 +79,7 @@ class Attack(Frozen, ABC):
     name: str
     knowledge: Literal["wst", "bst"] = "bst"
     labels: Literal["known", "inferred"] = "known"
-    restarts: int = Field(1, ge=1)
+    restarts: int = Field(1, ge=1, le=10_000)
 
     @property
     @abstractmethod

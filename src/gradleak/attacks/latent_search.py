@@ -45,7 +45,7 @@ class LatentDescent(Frozen):
     """Adam on the latent vectors; of `starts` random starts per trial, the one with the best objective goes on."""
 
     method: Literal["gradient"] = "gradient"
-    starts: int = Field(1, ge=1)
+    starts: int = Field(1, ge=1, le=10_000)
     descent: DescentConfig = DescentConfig(iterations=400, lr=0.03, signed=False)
 
     @property
@@ -82,8 +82,8 @@ class LatentEvolution(Frozen):
     """CMA-ES with a diagonal covariance over the latent vectors, without gradients, as Li et al. 2022."""
 
     method: Literal["cma-es"] = "cma-es"
-    generations: int = Field(400, ge=1)
-    population: int = Field(16, ge=4)
+    generations: int = Field(400, ge=1, le=10_000_000)
+    population: int = Field(16, ge=4, le=10_000)
     sigma: float = Field(0.5, gt=0)
 
     @property

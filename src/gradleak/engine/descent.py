@@ -28,7 +28,7 @@ class DescentConfig(Frozen):
     little ahead of the step schedule at equal iterations (docs/measurements.md).
     """
 
-    iterations: int = Field(1000, ge=1)
+    iterations: int = Field(1000, ge=1, le=10_000_000)
     lr: float = Field(0.1, gt=0)
     schedule: Literal["constant", "step", "cosine"] = "cosine"
     signed: bool = True

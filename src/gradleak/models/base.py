@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from gradleak.errors import UserError
+from gradleak.errors import UserError, first_line
+from gradleak.models.options import check_options
 from gradleak.registry import Registry
 from gradleak.specs import ModelSpec
 
@@ -55,13 +56,16 @@ def build_model(
     """
     factory = MODELS[spec.name]
     options: dict[str, Any] = dict(spec.options)
+    check_options(spec.name, factory, options)
     # PyTorch's initialisers read the global generator: it is seeded inside a fork and restored after.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.init_seed)
         try:
             network = factory(num_classes=num_classes, resolution=resolution, width=spec.width, **options)
-        except TypeError as error:
-            raise UserError(f"model '{spec.name}': options {options} do not fit ({error})") from None
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"model '{spec.name}': options {options} do not fit ({first_line(error)})") from None
         if spec.channels != 3:
             take_channels(network, spec.channels, spec.name)
     return Classifier(without_inplace(network), num_classes, mean, std).eval()

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from gradleak.errors import UserError
 from gradleak.models.base import MODELS, scaled
+from gradleak.models.options import check_range
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "none": nn.Identity}
 
@@ -42,6 +43,14 @@ class ConvNet(nn.Module):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise UserError(f"model option activation is '{activation}'; known: {', '.join(ACTIVATIONS)}")
+        check_range(
+            "convnet",
+            channels=(channels, 1, 4096),
+            stages=(stages, 0, 10),
+            layers=(layers, 0, 100),
+            kernel=(kernel, 1, 2 * resolution),
+            padding=(0 if padding is None else padding, 0, 2 * resolution),
+        )
         pad = kernel // 2 if padding is None else padding
         steps = _staged(stages, layers) if layout is None else _parsed(layout)
         parts: list[nn.Module] = []

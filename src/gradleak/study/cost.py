@@ -9,7 +9,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from gradleak.data.opening import open_view
-from gradleak.errors import UserError
+from gradleak.errors import UserError, first_line
 from gradleak.models.base import build_model
 from gradleak.specs import ModelSpec
 from gradleak.study.cell import Cell
@@ -33,6 +33,9 @@ _PRECISION = {"float64": 2.0, "float32": 1.0}
 # Spread of draws over their mean, as found: it decides how many reach `relative_error`. The first look is at 128.
 _DRAW_SPREAD = {"finite": 1.0, "forward": 0.05}
 _FEWEST_DRAWS = 128
+
+# Of a model; its weights alone would take 40 GB.
+_MOST_PARAMETERS = 10_000_000_000
 
 # Train and test images of a data set that is not there yet: those of CIFAR-10.
 _UNKNOWN_SIZES = 50_000, 10_000
@@ -100,11 +103,18 @@ def recorded_throughput() -> dict[str, Any]:
 @cache
 def _flops_of(model: str, resolution: int) -> float:
     spec = ModelSpec.model_validate_json(model)
+    where = f"model '{spec.name}' with width {spec.width:g} and options {spec.options}"
     with torch.device("meta"):
         network = build_model(spec, 10, resolution, *[(0.5,) * spec.channels] * 2)
         images = torch.zeros(1, spec.channels, resolution, resolution)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(images)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    if parameters > _MOST_PARAMETERS:
+        raise UserError(f"{where} has {parameters:,} parameters; at most {_MOST_PARAMETERS:,}")
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(images)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{where} does not take {resolution}x{resolution} images ({first_line(error)})") from None
     return float(counter.get_total_flops())
 
 
