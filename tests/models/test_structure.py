@@ -115,7 +115,8 @@ def test_cut_minus_one_and_none_cut_nothing():
 
 @pytest.mark.parametrize("cut", [8, -2, "first", 1.0, True])
 def test_a_cut_elsewhere_is_a_user_error(cut):
-    with pytest.raises(UserError, match=r"option cut (is .*; allowed: 0 to 7, or -1 for none|must be a whole number or null)"):
+    message = r"option cut (is .*; allowed: 0 to 7, or -1 for none|must be a whole number or null)"
+    with pytest.raises(UserError, match=message):
         build("resnet18", width=0.1, cut=cut)
 
 

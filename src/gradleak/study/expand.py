@@ -8,6 +8,7 @@ from typing import Any
 
 from gradleak.errors import UserError
 from gradleak.frozen import Scalar
+from gradleak.names import EXPERIMENTS_RESERVED, STUDIES_RESERVED, check_name, check_names
 from gradleak.study.cell import Cell
 from gradleak.study.nested import assign, copied, merged
 from gradleak.study.settings import FOLDERS, AttackSettings
@@ -61,6 +62,7 @@ def load_study(path: Path) -> Study:
     with settings of attacks that `attack.published` and `attack.tuned` name. Any of them may be missing.
     """
     spec = read_study(path)
+    check_names(spec.experiments, f"{path}: experiment", EXPERIMENTS_RESERVED)
     settings = AttackSettings(path.parent / "..")
     experiments = {}
     for name, experiment in spec.experiments.items():
@@ -71,13 +73,15 @@ def load_study(path: Path) -> Study:
         experiments[name] = Experiment(
             experiment.title, experiment.paper, experiment.show, cells, _paragraph(experiment.note)
         )
-    return Study(path.stem, spec.title, experiments, _paragraph(spec.note), spec.jobs)
+    name = check_name(path.stem, f"{path}: study", STUDIES_RESERVED)
+    return Study(name, spec.title, experiments, _paragraph(spec.note), spec.jobs)
 
 
 def study_path(study: str) -> Path:
     """The file of a study, by name (in `workflow/studies`) or by path; raises UserError listing what there is."""
     path = Path(study)
     if path.suffix in (".yaml", ".yml"):
+        check_name(path.stem, f"{path}: study", STUDIES_RESERVED)
         return path
     folder = Path("workflow/studies")
     path = folder / f"{study}.yaml"

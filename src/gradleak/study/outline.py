@@ -3,15 +3,15 @@
 `gradleak.study.plan.Plan` is the same with every cell and configuration parsed, for what computes.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from gradleak.errors import UserError
+from gradleak.documents import parse_json
 from gradleak.study.reused import Reused, others, read_reused, reused_cells
+from gradleak.study.shape import check_plan, read_plan
 
 Content = Mapping[str, Any]
 _PARTS = ("config", "columns", "cells", "batches", "checkpoints", "trainings", "auxiliaries", "accuracies_before")
@@ -45,33 +45,20 @@ class Outline:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read `plan.json`. Raises UserError if it is missing or not a plan."""
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8 text"
-            raise UserError(f"{path}: cannot be read ({reason}); run `gradleak plan`") from None
-        return cls.parse(text, str(path))
+        return cls.of(read_plan(path))
 
     @classmethod
     def parse(cls, text: str, where: str = "plan.json") -> Self:
         """Parse the content of `plan.json`. Raises UserError naming `where` if it is not a plan."""
-        try:
-            plan = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"{where}: not JSON ({error}); run `gradleak plan` again") from None
-        if not isinstance(plan, dict) or not isinstance(plan.get("experiments"), dict) or "study" not in plan:
-            raise UserError(f"{where}: a plan needs the keys 'study' and 'experiments'; run `gradleak plan` again")
+        return cls.of(check_plan(parse_json(text, where), where))
+
+    @classmethod
+    def of(cls, plan: Content) -> Self:
+        """The outline of a plan's checked content."""
         parts = {name: plan[name] for name in _PARTS if name in plan}
-        wrong = next((name for name, part in parts.items() if not isinstance(part, dict)), None)
-        if wrong is not None:
-            raise UserError(f"{where}: not a plan ({wrong} must be a mapping); run `gradleak plan` again")
-        try:
-            accuracies = {cell: (str(name), int(number)) for cell, (name, number) in plan.get("accuracies", {}).items()}
-            reused = tuple(read_reused(plan))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise UserError(f"{where}: not a plan ({error!r}); run `gradleak plan` again") from None
-        study = str(plan["study"])
-        title, note = str(plan.get("title") or study), str(plan.get("note") or "")
+        accuracies = {cell: (name, number) for cell, (name, number) in plan.get("accuracies", {}).items()}
+        study, title, note = plan["study"], plan.get("title") or plan["study"], plan.get("note") or ""
+        reused = tuple(read_reused(plan))
         return cls(study, plan["experiments"], title, note, accuracies=accuracies, reused=reused, **parts)
 
     @cached_property

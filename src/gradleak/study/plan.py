@@ -11,13 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from gradleak.auxiliary.base import Auxiliary, parse_auxiliary
-from gradleak.errors import UserError
+from gradleak.errors import UserError, first_error
 from gradleak.files import write_text
 from gradleak.frozen import digest
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
 from gradleak.study.ids import checkpoint_id, training_id
 from gradleak.study.reused import Reused, others, read_reused
+from gradleak.study.shape import read_plan
 
 
 @dataclass(frozen=True)
@@ -191,13 +192,12 @@ class Plan:
     @classmethod
     def read(cls, path: Path) -> "Plan":
         """Read `plan.json`. Raises UserError if it is missing or not a plan."""
+        content = read_plan(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            cells = {key: Cell.parse(value, f"{path}: cells.{key}") for key, value in content["cells"].items()}
             return cls(
                 content["study"],
                 Config.parse(content["config"], f"{path}: config"),
-                cells,
+                {key: Cell.parse(value, f"{path}: cells.{key}") for key, value in content["cells"].items()},
                 {key: Batch(**value) for key, value in content["batches"].items()},
                 content["checkpoints"],
                 content["trainings"],
@@ -208,10 +208,9 @@ class Plan:
                 content.get("note", ""),
                 read_reused(content),
             )
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); run `gradleak plan`") from None
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError, ValidationError) as error:
-            raise UserError(f"{path}: not a plan ({error!r}); run `gradleak plan` again") from None
+        except (KeyError, TypeError, ValidationError) as error:
+            reason = first_error(error) if isinstance(error, ValidationError) else repr(error)
+            raise UserError(f"{path}: not a plan ({reason}); run `gradleak plan` again") from None
 
 
 def _untrained(cell: Cell, **settings: int) -> Cell:
