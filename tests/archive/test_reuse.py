@@ -150,7 +150,7 @@ def test_measured_columns_of_both_are_kept(folder, tmp_path):
     found = pd.read_parquet(tmp_path / "out.parquet")
     assert found.loc[found["model_accuracy"].isna(), "cell_id"].nunique() == 7
     # A column of numbers that the archive has as text.
-    write_parquet(rows.assign(lpips="much"), archive / "results.parquet")
+    write_parquet(rows.assign(model_parameters="much"), archive / "results.parquet")
     sign(archive)
     content["reused"][0]["sha256"] = sha256(archive / MANIFEST)
     with pytest.raises(UserError, match=r"out\.parquet: the columns of shards and archives do not fit together"):

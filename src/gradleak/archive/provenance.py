@@ -5,11 +5,12 @@ import platform
 import socket
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gradleak.archive.victims import Victims
+from gradleak.documents import read_json
 from gradleak.engine.device import processor
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
@@ -36,7 +37,7 @@ class Job(Frozen):
     """
 
     environment: int
-    seconds: float
+    seconds: float = Field(ge=0)
     finished: str
     families: dict[str, float] = Field({})
     again: list[int] = Field([], exclude_if=lambda value: not value)
@@ -86,6 +87,14 @@ class Provenance(Frozen):
             raise ValueError(f"unknown stage '{unknown}'; known: {', '.join(KEPT)}")
         return named
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for stage, jobs in self.jobs.items():
+            for name, job in jobs.items():
+                if not all(0 <= number < len(self.environments) for number in (job.environment, *job.again)):
+                    raise ValueError(f"jobs.{stage}.{name}: its environment is not listed")
+        return self
+
     def places(self, stage: str, name: str) -> list[Environment]:
         """All environments in which a job ran, first the one that its result is from."""
         job = self.jobs[stage][name]
@@ -98,10 +107,9 @@ class Provenance(Frozen):
     @classmethod
     def read(cls, path: Path) -> "Provenance":
         """Read `provenance.json`. Raises UserError if it is missing or something else."""
+        content = read_json(path)
         try:
-            return cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+            return cls.model_validate(content)
         except ValidationError as error:
             raise UserError(f"{path}: not the provenance of an archive ({first_error(error)})") from None
 
@@ -213,11 +221,11 @@ def number_of(environment: Environment, known: list[Environment]) -> int:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); the run is not finished") from None
-    except ValueError:
-        raise UserError(f"{path}: not JSON") from None
+        content = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; the run is not finished") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not the provenance of a job")
     return content
 
 

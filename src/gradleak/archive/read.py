@@ -9,12 +9,17 @@ import pandas as pd
 from torch import nn
 
 from gradleak.archive.provenance import Environment, Provenance
+from gradleak.errors import UserError
 from gradleak.models.base import build_model, set_bn_mode
 from gradleak.parquet import read_parquet
+from gradleak.presentations.read import RESULT_COLUMNS, read_plan
 from gradleak.stages.reconstruct import runs
 from gradleak.study.cell import Cell
 from gradleak.study.plan import Plan
 from gradleak.study.reused import PLAN, PROVENANCE, RESULTS, check_manifest
+
+#: Columns that every archive's results have.
+REQUIRED = [*RESULT_COLUMNS, "position", "psnr", "objective", "iterations", "label"]
 
 _HALF = (0.5, 0.5, 0.5)  # normalisation: no matter which
 
@@ -39,18 +44,48 @@ class Run:
 
 
 class Archive:
-    """An archive's plan, provenance and results. Raises UserError where a file is not what its manifest says."""
+    """An archive's plan, provenance and results.
+
+    Raises UserError where a file is not what its manifest says, or what it must be: an archive may be somebody else's.
+    """
 
     def __init__(self, folder: Path) -> None:
         check_manifest(folder)
         self.plan = Plan.read(folder / PLAN)
         self.provenance = Provenance.read(folder / PROVENANCE)
-        self._results = folder / RESULTS
+        self._folder = folder
+        self._check_parts()
 
     @cached_property
     def results(self) -> pd.DataFrame:
         """One row per reconstructed image."""
-        return read_parquet(self._results)
+        return read_parquet(self._folder / RESULTS)
+
+    def _check_parts(self) -> None:
+        """Raise UserError if the plan refers to other archives, or plan and provenance do not fit together."""
+        where = self._folder / PLAN
+        if self.plan.reused or self.plan.config.reuse:
+            raise UserError(f"{where}: refers to another archive; an archive holds all of its cells itself")
+        for name, cell in self.plan.cells.items():
+            if cell.id != name:
+                raise UserError(f"{where}: cell {name}: its content is that of cell {cell.id}")
+        for name in self.plan.batches:
+            if name not in self.provenance.jobs.get("reconstruct", {}):
+                raise UserError(f"{self._folder / PROVENANCE}: names no job of batch {name}, which {PLAN} has")
+
+    def check(self) -> None:
+        """Raise UserError unless what is shown can be drawn from the results, and these hold the cells of the plan."""
+        read_plan(self._folder / PLAN)
+        path = self._folder / RESULTS
+        lacking = [name for name in REQUIRED if name not in self.results]
+        if lacking:
+            raise UserError(f"{path}: lacks the column '{lacking[0]}'")
+        batches = self.plan.batches.values()
+        wanted = {cell for batch in batches for cell in (batch.cells if batch.held is None else batch.held)}
+        found = set(self.results["cell_id"])
+        if found != wanted:
+            other = min(found ^ wanted)
+            raise UserError(f"{path}: cell {other} is {'not in' if other in found else 'missing, but in'} {PLAN}")
 
     def environments(self, run: Run) -> list[Environment]:
         """The environments in which a run and the trainings that it needs were computed, each once."""

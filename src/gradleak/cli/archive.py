@@ -73,9 +73,11 @@ def verify(
       gradleak verify --data cifar10
     """
     if not cells:
-        from gradleak.study.reused import check_manifest
+        from gradleak.archive.read import Archive
+        from gradleak.study.reused import FILES
 
-        click.echo(f"{folder}: {', '.join(check_manifest(folder))} are the archived files")
+        Archive(folder).check()
+        click.echo(f"{folder}: {', '.join(FILES)} are the archived files")
         return
     import tempfile
 
@@ -87,6 +89,7 @@ def verify(
     from gradleak.stages.session import Session
 
     archive = Archive(folder)
+    archive.check()
     config = chosen_config(context, config_path)
     device = prepare(config)
     drawn = draw(archive, cells, seed, minutes, device, data)

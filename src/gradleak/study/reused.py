@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gradleak.documents import read_text
 from gradleak.errors import UserError
 from gradleak.files import sha256
 
 MANIFEST = "SHA256SUMS"
 
 #: The files that it lists.
-PLAN, RESULTS, PROVENANCE = "plan.json", "results.parquet", "provenance.json"
+PLAN, RESULTS, PROVENANCE = FILES = "plan.json", "results.parquet", "provenance.json"
 
 
 def manifest_text(contents: Mapping[str, bytes]) -> str:
@@ -21,18 +22,24 @@ def manifest_text(contents: Mapping[str, bytes]) -> str:
 
 
 def check_manifest(folder: Path) -> list[str]:
-    """The names of an archive's files. Raises UserError naming the first that is missing or is not what it was."""
+    """The names of an archive's files: `FILES`, regular ones, and nothing else.
+
+    Raises UserError naming the first that is missing, not listed, a link, or is not what it was.
+    """
     path = folder / MANIFEST
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise UserError(
-            f"{path}: cannot be read, so {folder} holds no archived results; see `gradleak archive`"
-        ) from None
+        lines = read_text(path, most=100_000).splitlines()
+    except UserError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"{path}: {reason}, so {folder} holds no archived results; see `gradleak archive`") from None
     names = []
     for line in lines:
         expected, _, name = line.partition("  ")
+        if name not in FILES or name in names:
+            raise UserError(f"{path}: lists {name!r}; an archive has {', '.join(FILES)}, each once")
         try:
+            if (folder / name).is_symlink() or ((folder / name).exists() and not (folder / name).is_file()):
+                raise UserError(f"{folder / name}: is no regular file; an archive holds its files itself")
             found = sha256(folder / name)
         except OSError as error:
             raise UserError(
@@ -43,6 +50,8 @@ def check_manifest(folder: Path) -> list[str]:
                 f"{folder / name}: is not the archived file: SHA-256 {found[:12]}..., listed {expected[:12]}..."
             )
         names.append(name)
+    if missing := [name for name in FILES if name not in names]:
+        raise UserError(f"{path}: does not list {missing[0]}; an archive has {', '.join(FILES)}")
     return names
 
 
