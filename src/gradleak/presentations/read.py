@@ -54,7 +54,7 @@ def parse_experiment(
     for cell in content["cells"]:
         if not isinstance(cell, dict) or "cell_id" not in cell:
             raise UserError(f"{where}: every cell needs a 'cell_id' (found {cell!r})")
-        rows.append({"cell_id": str(cell["cell_id"]), **cell.get("labels", {})})
+        rows.append({"cell_id": str(cell["cell_id"]), **_labels(cell.get("labels", {}), where)})
     if not rows:
         raise UserError(f"{where}: has no cells")
     usual = of_columns(columns or {})
@@ -64,6 +64,16 @@ def parse_experiment(
         raise UserError(f"{where}: two entries of 'show' write {twice[0]}; give one of them a 'suffix'")
     cells = pd.DataFrame(rows, dtype=object)
     return ShownExperiment(name, content["title"], _paper(content.get("paper")), cells, show)
+
+
+def _labels(labels: object, where: str) -> dict[str, Any]:
+    """The labels of a cell. Raises UserError unless they are a mapping of names to single values."""
+    if not isinstance(labels, dict):
+        raise UserError(f"{where}: labels must be a mapping of names to values (found {labels!r})")
+    for name, value in labels.items():
+        if name == "cell_id" or not isinstance(value, str | int | float | None):
+            raise UserError(f"{where}: label '{name}' must have another name, or one value (found {value!r})")
+    return labels
 
 
 def _paper(value: object) -> str:

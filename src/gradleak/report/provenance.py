@@ -8,31 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from gradleak.files import sha256
-from gradleak.pipeline.stages import FORMER_KEPT, KEPT
 from gradleak.report.read import read_json
+from gradleak.report.records import archived_data, archived_jobs, read_record
 from gradleak.study.outline import Outline
-from gradleak.study.reused import PROVENANCE
-
-
-def _archived(folder: Path) -> dict[str, Any]:
-    """What an archive's provenance says. Empty if the folder is no archive."""
-    return read_json(folder / PROVENANCE, "gradleak archive") if (folder / PROVENANCE).exists() else {}
-
-
-def archived_jobs(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The records of each job of an archive, by rule. Empty if the folder is no archive."""
-    content = _archived(folder)
-    environments = content.get("environments", [])
-    return {
-        _rule_of(stage): [{**environments[job["environment"]], **job} for _, job in sorted(jobs.items())]
-        for stage, jobs in content.get("jobs", {}).items()
-    }
-
-
-def _rule_of(stage: str) -> str:
-    name = FORMER_KEPT.get(stage, stage)
-    return KEPT[name].rule if name in KEPT else stage
-
 
 ENDING = ".provenance.json"
 _MADE_BY = "make"
@@ -89,7 +67,7 @@ def read_provenance(folder: Path, plan: Outline, shown: Sequence[Path]) -> Prove
     Of an archive that the study reuses, its jobs count as well, as far as it is there. shown: the files that the
     page is made from.
     """
-    found = [read_json(path, _MADE_BY) for path in sorted(folder.rglob(f"*{ENDING}"))]
+    found = [read_record(path) for path in sorted(folder.rglob(f"*{ENDING}"))]
     found = found or [job for jobs in archived_jobs(folder).values() for job in jobs]
     found += [job for entry in plan.reused for jobs in archived_jobs(Path(entry.archive)).values() for job in jobs]
     facts = _facts(found)
@@ -169,7 +147,7 @@ def _data(folder: Path, found: Sequence[Mapping[str, Any]]) -> tuple[DataSet, ..
         for name, fingerprint in (content.get("data") or {}).items():
             used.setdefault(str(name), Counter())[str(fingerprint)] += 1
     records = {path.stem: read_json(path, "gradleak data record") for path in sorted((folder / "data").glob("*.json"))}
-    records = records or _archived(folder).get("data", {})
+    records = records or archived_data(folder)
     rows = []
     for name in sorted({*records, *used}):
         record = records.get(name, {})
