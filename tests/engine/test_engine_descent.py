@@ -11,7 +11,7 @@ from reference_matcher import ReferenceMatcher
 from gradleak.attacks.gia_o import ImageSpace
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Evaluation, Targets
-from gradleak.engine.descent import Descent, DescentConfig
+from gradleak.engine.descent import Descent, DescentConfig, Diverged
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
 from gradleak.resume import StateFile
@@ -197,7 +197,7 @@ def test_an_objective_that_is_not_finite_fails_the_run_and_names_the_trial(value
     rows = [[1.0, 2.0, 3.0]] * 30
     rows[4] = [1.0, value, 3.0]
     descent, matcher = scripted(rows, iterations=1000)
-    with pytest.raises(RuntimeError, match=r"objective of trial 1 is not a finite number"):
+    with pytest.raises(Diverged, match=r"objective of trial 1 is not a finite number"):
         descent.run()
     assert len(matcher.seen) < 100
 
@@ -208,7 +208,7 @@ def test_a_prior_that_is_not_finite_fails_the_run():
             found = super().__call__(images, priors)
             return Evaluation(found.objective, torch.tensor([math.nan]), found.gradient)
 
-    with pytest.raises(RuntimeError, match="trial 0"):
+    with pytest.raises(Diverged, match="trial 0"):
         Descent(start_of(1), Plain(), BadPrior(start_of(1, 0.1)), no_priors, config_of(iterations=3)).run()
 
 

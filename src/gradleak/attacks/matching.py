@@ -19,7 +19,7 @@ from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Matcher, Targets
 from gradleak.engine.descent import Descent, DescentConfig, Outcome, SearchSpace
 from gradleak.engine.device import halve_on_oom, trials_that_fit
-from gradleak.engine.functional import FunctionalMatcher
+from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
 from gradleak.errors import UserError
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import Classifier
@@ -129,10 +129,10 @@ class MatchingAttack(Attack):
 
         training = simulated_training(trials[0])
         steps = training.epochs * -(-first.samples // training.batch_size) if training else 1
+        batch_size = training.batch_size if training else first.samples
         extra = self.variables(context)
-        parts = halve_on_oom(
-            attack, min(len(expanded), trials_that_fit(model, first.image_shape, first.samples, steps, extra))
-        )
+        fitting = trials_that_fit(model, first.image_shape, first.samples, steps, extra, batch_size)
+        parts = halve_on_oom(attack, min(len(expanded), fitting))
         images = torch.cat([part.images for part in parts])
         meter.end()
         shape = (len(trials), self.restarts)
@@ -203,7 +203,8 @@ def matcher(model: nn.Module | Sequence[nn.Module], targets: Targets, trial: Tri
     if plain and activation.supports(model if isinstance(model, nn.Module) else model[0], targets.update):
         return ActivationMatcher(model, targets, objective)
     assert isinstance(model, nn.Module), "only where `MatchingAttack.joins` allows it"
-    return FunctionalMatcher(model, targets, objective, training, expectation(chain))
+    general = OneByOneMatcher if isinstance(model, Classifier) and model.way == "alone" else FunctionalMatcher
+    return general(model, targets, objective, training, expectation(chain))
 
 
 def simulated_training(trial: Trial[MatchingAttack]) -> LocalTraining | None:

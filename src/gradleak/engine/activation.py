@@ -17,13 +17,18 @@ from gradleak.engine.base import Evaluation, Priors, Targets, slopes
 from gradleak.engine.layers import TappedBatchNorm, TappedConv, TappedLinear
 from gradleak.engine.own_layers import OwnBatchNorm, OwnConv, OwnLinear
 from gradleak.errors import UserError
+from gradleak.models.base import Classifier
 from gradleak.objectives.base import Objective
 
 Tapped = TappedConv | TappedLinear | TappedBatchNorm
 
 
 def supports(model: nn.Module, view: Collection[str] | None = None) -> bool:
-    """Whether every parameter belongs to a layer that can be tapped, and a view (None: all) has each whole or not."""
+    """Whether every parameter belongs to one layer that can be tapped, and a view (None: all) has each whole or not."""
+    if isinstance(model, Classifier) and model.way != "tapped":
+        return False
+    if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters())):
+        return False  # layers share a parameter, or a layer has two names
     for path, module in model.named_modules():
         names = {f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)}
         if names and not _tappable(module):

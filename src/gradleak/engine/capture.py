@@ -8,13 +8,16 @@ from collections.abc import Callable
 
 import torch
 
+from gradleak.engine.device import is_oom
+
 _WARM_UP = 3
 
 
 def captured(step: Callable[[], None], restore: Callable[[], None], device: str) -> Callable[[], None]:
     """Return a function that does what `step` does, as one CUDA graph launch if `device` is a GPU.
 
-    Warming up runs `step` a few times; `restore` puts the tensors back afterwards.
+    Warming up runs `step` a few times; `restore` puts the tensors back afterwards. A step that cannot be captured, as
+    of a model that looks at values on the host, is called as it is.
     """
     if not device.startswith("cuda"):
         return step
@@ -25,7 +28,13 @@ def captured(step: Callable[[], None], restore: Callable[[], None], device: str)
             step()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
+    replay = graph.replay
+    try:
+        with torch.cuda.graph(graph):
+            step()
+    except RuntimeError as error:
+        if is_oom(error):
+            raise
+        replay = step
     restore()
-    return graph.replay
+    return replay

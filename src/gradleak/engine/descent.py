@@ -11,12 +11,17 @@ from torch import Tensor
 
 from gradleak.engine.base import Matcher, Priors
 from gradleak.engine.capture import captured
+from gradleak.errors import UserError
 from gradleak.frozen import Frozen
 from gradleak.resume import StateFile
 
 # An improvement below this fraction does not count against the patience.
 _RELATIVE_GAIN = 1e-4
 _HOST_LOOKS_EVERY = 20
+
+
+class Diverged(UserError):
+    """The objective of a trial is no finite number any more."""
 
 
 class DescentConfig(Frozen):
@@ -112,7 +117,7 @@ class Descent:
     def run(self, store: StateFile | None = None, progress: Callable[[int], None] | None = None) -> Outcome:
         """Iterate to the end, from the stored state if there is one.
 
-        Raises RuntimeError if a trial's objective stops being a number: a failed trial fails its job.
+        Raises Diverged if a trial's objective stops being a number: a failed trial fails its job.
         """
         if store is not None:
             self.iteration = store.load(self.tensors)
@@ -193,7 +198,7 @@ class Descent:
     def _look(self) -> None:
         failed = self.tensors["failed"].nonzero().flatten().tolist()
         if failed:
-            raise RuntimeError(
+            raise Diverged(
                 f"the objective of trial {failed[0]} is not a finite number at iteration {self.iteration} or before; "
                 f"lower the attack's lr ({self._configs[failed[0]].lr}) or look at the update"
             )

@@ -93,9 +93,16 @@ def _cpu_model() -> str:
 
 
 def trials_that_fit(
-    model: nn.Module, image_shape: tuple[int, int, int], samples: int, steps: int, variables: int = 0
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    samples: int,
+    steps: int,
+    variables: int = 0,
+    batch_size: int | None = None,
 ) -> int:
     """How many trials of N samples and U simulated local steps fit into the device's memory at once: 1 to 64.
+
+    The model is asked with images of one mini-batch (`batch_size`; None: all N), as it may not take other numbers.
 
     Estimated from the model's activations for one image, its parameters, and further optimised variables. On a GPU
     the free memory counts; on a CPU the installed memory, so that the answer, and with it the rounding of every sum,
@@ -106,7 +113,7 @@ def trials_that_fit(
     if parameter.device.type == "cpu":
         cap = min(cap, max(1, _MAX_IMAGES_CPU // samples))
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    activations = _activation_bytes(model, image_shape)
+    activations = _activation_bytes(model, image_shape, batch_size or samples)
     # Per trial: target, gradient and cotangent of every weight, per simulated step; a dozen tensors per activation.
     # A further variable has its gradient, two moments, the best so far and a decoded copy.
     per_trial = steps * (4 * weights + 12 * samples * activations) + 8 * variables * parameter.element_size()
@@ -125,7 +132,7 @@ def _memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _activation_bytes(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+def _activation_bytes(model: nn.Module, image_shape: tuple[int, int, int], images: int) -> int:
     parameter = next(model.parameters())
     total = 0
 
@@ -137,11 +144,11 @@ def _activation_bytes(model: nn.Module, image_shape: tuple[int, int, int]) -> in
     hooks = [module.register_forward_hook(count) for module in model.modules()]
     try:
         with torch.no_grad():
-            model(torch.zeros(2, *image_shape, dtype=parameter.dtype, device=parameter.device))
+            model(torch.zeros(images, *image_shape, dtype=parameter.dtype, device=parameter.device))
     finally:
         for hook in hooks:
             hook.remove()
-    return total // 2
+    return total // images
 
 
 def halve_on_oom(run: Callable[[int], T], trials: int) -> T:
@@ -150,7 +157,7 @@ def halve_on_oom(run: Callable[[int], T], trials: int) -> T:
         try:
             return run(trials)
         except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises a plain one
-            if not _is_oom(error):
+            if not is_oom(error):
                 raise
             if trials == 1:
                 raise UserError(f"one trial does not fit into the device's memory: {error}") from None
@@ -159,5 +166,6 @@ def halve_on_oom(run: Callable[[int], T], trials: int) -> T:
                 torch.cuda.empty_cache()
 
 
-def _is_oom(error: RuntimeError) -> bool:
+def is_oom(error: BaseException) -> bool:
+    """Whether an error says that the device's memory does not suffice."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

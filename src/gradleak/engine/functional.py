@@ -1,4 +1,6 @@
-"""The general matcher: any model, any number of local steps, batched over trials by `torch.func.vmap`.
+"""The general matchers: any number of local steps, of any model.
+
+Trials are batched by `torch.func.vmap` or, where a model does not allow that, attacked one by one with plain autograd.
 
 The candidate's update is computed once with its vector-Jacobian product. The objective's derivative with respect to
 the update has a closed form (see `objectives.base`), so autograd never sees the objective.
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 
-from gradleak.engine.base import Evaluation, Expectation, Priors, Targets, unprocessed
+from gradleak.engine.base import Evaluation, Expectation, Priors, Targets, slopes, unprocessed
 from gradleak.federated.client import batch_statistics_of, parameters_of, summed_gradients
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import Objective
@@ -36,39 +38,79 @@ class FunctionalMatcher:
 
     def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
         """See `Matcher`."""
-        if len(images) == 1:  # vmap over one trial costs time and buys nothing
-            target = {name: value[0] for name, value in self._targets.update.items()}
-            value, gradient = self._one_trial(images[0], self._targets.labels[0], target, self._targets.norm2[0])
-            objective, gradients = value[None], gradient[None]
-        else:
-            mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(self._one_trial)
-            objective, gradients = mapped(images, self._targets.labels, self._targets.update, self._targets.norm2)
+        objective, gradients = self._matched(images)
         leaf = images.detach().requires_grad_()
         prior = priors(leaf, lambda: batch_statistics_of(self._model, leaf))
         if prior.requires_grad:
             gradients = gradients + torch.autograd.grad(prior.sum(), leaf)[0]
         return Evaluation(objective.detach(), prior.detach(), gradients.detach())
 
+    def _matched(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The objective of every trial (T,) and its gradient (T, N, 3, H, W), without priors."""
+        if len(images) == 1:  # vmap over one trial costs time and buys nothing
+            value, gradient = self._one_trial(images[0], *self._target(0))
+            return value[None], gradient[None]
+        mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(self._one_trial)
+        return mapped(images, self._targets.labels, self._targets.update, self._targets.norm2)
+
+    def _target(self, trial: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Labels (N,), shared update and its squared norm of one trial."""
+        update = {name: value[trial] for name, value in self._targets.update.items()}
+        return self._targets.labels[trial], update, self._targets.norm2[trial]
+
+    def _update_of(self, images: Tensor, labels: Tensor, target: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the candidates (N, 3, H, W) of one trial are expected to have shared."""
+        training = self._training or LocalTraining(batch_size=len(images), epochs=1, lr=1.0)
+        update = summed_gradients(
+            self._model, self._parameters, images, labels, training.batch_size, training.epochs, training.lr
+        )
+        return self._expectation({name: update[name] for name in target}, target)
+
     def _one_trial(
         self, images: Tensor, labels: Tensor, target: dict[str, Tensor], norm2: Tensor
     ) -> tuple[Tensor, Tensor]:
-        training = self._training or LocalTraining(batch_size=len(images), epochs=1, lr=1.0)
-
-        def update_of(x: Tensor) -> dict[str, Tensor]:
-            update = summed_gradients(
-                self._model, self._parameters, x, labels, training.batch_size, training.epochs, training.lr
-            )
-            return self._expectation({name: update[name] for name in target}, target)
-
-        update, pull_back, *_ = vjp(update_of, images)
-        inner = torch.stack([(update[k] * target[k]).sum(dtype=torch.float64) for k in target]).sum()
-        own = torch.stack([update[k].square().sum(dtype=torch.float64) for k in target]).sum()
+        update, pull_back, *_ = vjp(lambda x: self._update_of(x, labels, target), images)
+        inner, own = _paired(update, target)
         value, by_inner, by_norm2 = _slopes_of_one(self._objective, inner, own, norm2)
-        cotangent = {
-            name: by_inner.to(update[name].dtype) * target[name] + (2 * by_norm2).to(update[name].dtype) * update[name]
-            for name in target
-        }
-        return value, pull_back(cotangent)[0]
+        return value, pull_back(_cotangent(update, target, by_inner, by_norm2))[0]
+
+
+class OneByOneMatcher(FunctionalMatcher):
+    """The same by plain autograd, one trial after another: for models that `torch.func` cannot transform."""
+
+    def _matched(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        rows = [self._one_trial(own, *self._target(trial)) for trial, own in enumerate(images)]
+        return torch.stack([value for value, _ in rows]), torch.stack([gradient for _, gradient in rows])
+
+    def _one_trial(
+        self, images: Tensor, labels: Tensor, target: dict[str, Tensor], norm2: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        leaf = images.detach().requires_grad_()
+        with torch.enable_grad():
+            update = self._update_of(leaf, labels, target)
+        inner, own = _paired(update, target)
+        value, by_inner, by_norm2 = slopes(self._objective, inner[None], own[None], norm2[None])
+        cotangent = _cotangent({name: each.detach() for name, each in update.items()}, target, by_inner, by_norm2)
+        used = [name for name in target if update[name].requires_grad]
+        outputs, cotangents = [update[name] for name in used], [cotangent[name] for name in used]
+        gradient = torch.autograd.grad(outputs, leaf, cotangents, materialize_grads=True)[0] if used else leaf * 0
+        return value[0], gradient.detach()
+
+
+def _paired(update: dict[str, Tensor], target: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """<g, g*> and <g, g> of one trial, float64 scalars."""
+    inner = torch.stack([(update[k] * target[k]).sum(dtype=torch.float64) for k in target]).sum()
+    return inner, torch.stack([update[k].square().sum(dtype=torch.float64) for k in target]).sum()
+
+
+def _cotangent(
+    update: dict[str, Tensor], target: dict[str, Tensor], by_inner: Tensor, by_norm2: Tensor
+) -> dict[str, Tensor]:
+    """The objective's derivative a g* + 2 b g with respect to the update g."""
+    return {
+        name: by_inner.to(update[name].dtype) * target[name] + (2 * by_norm2).to(update[name].dtype) * update[name]
+        for name in target
+    }
 
 
 def _slopes_of_one(objective: Objective, inner: Tensor, norm2: Tensor, target: Tensor) -> tuple[Tensor, ...]:

@@ -1,6 +1,6 @@
 """The client: local SGD on private data and the update that it shares (Sec. 2.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -8,20 +8,42 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad
 
 from gradleak.federated.shared_update import BatchStatistics
-from gradleak.models.base import batch_norm_layers
+from gradleak.models.base import Classifier, batch_norm_layers
 from gradleak.specs import ClientSpec
 
 Parameters = dict[str, Tensor]
 
 
 def parameters_of(model: nn.Module) -> Parameters:
-    """The model's parameters by name, detached."""
-    return {name: value.detach() for name, value in model.named_parameters()}
+    """The model's trainable parameters by name, detached. A client keeps frozen ones to itself.
+
+    A parameter that several layers share is there once, under its first name.
+    """
+    return {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
 
 
 def mean_loss(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of images (n, 3, H, W) in [0, 1] with labels (n,) under the given parameters: a scalar."""
     return F.cross_entropy(functional_call(model, dict(parameters), (images,)), labels)
+
+
+def gradient_of(model: nn.Module) -> Callable[[nn.Module, Parameters, Tensor, Tensor], Parameters]:
+    """`mean_loss`, differentiated with respect to the parameters in the way that is right for a model."""
+    if isinstance(model, Classifier) and model.way == "alone":
+        return _by_autograd
+    return grad(mean_loss, argnums=1)
+
+
+def _by_autograd(model: nn.Module, parameters: Parameters, images: Tensor, labels: Tensor) -> Parameters:
+    """As `torch.func.grad`, for models that it cannot transform. Differentiable where the images require it."""
+    with torch.enable_grad():
+        own = {
+            name: value if value.requires_grad else value.detach().requires_grad_()
+            for name, value in parameters.items()
+        }
+        loss = mean_loss(model, own, images, labels)
+        found = torch.autograd.grad(loss, list(own.values()), create_graph=images.requires_grad, materialize_grads=True)
+    return dict(zip(own, found, strict=True))
 
 
 def summed_gradients(
@@ -38,7 +60,7 @@ def summed_gradients(
     Mini-batches are taken in the given order, the last one may be smaller. The result is (W_0 - W_U) / lr, and it is
     differentiable with respect to the images: the adversary of case `wst` simulates the client with it.
     """
-    gradient = grad(mean_loss, argnums=1)
+    gradient = gradient_of(model)
     total: Parameters | None = None
     current = dict(parameters)
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True)) * epochs
@@ -73,7 +95,8 @@ def batch_statistics_of(model: nn.Module, images: Tensor) -> BatchStatistics:
     """
     trials, samples = images.shape[:2]
     layers = batch_norm_layers(model).values()
-    if trials > 1 and any(layer.running_mean is None for layer in layers):
+    alone = isinstance(model, Classifier) and model.way == "alone"
+    if trials > 1 and (alone or any(layer.running_mean is None for layer in layers)):
         # With statistics of the mini-batch, trials in one batch would see each other.
         single = [batch_statistics_of(model, trial[None]) for trial in images]
         return [
@@ -83,8 +106,9 @@ def batch_statistics_of(model: nn.Module, images: Tensor) -> BatchStatistics:
     moments: BatchStatistics = []
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        grouped = inputs[0].view(trials, -1, *inputs[0].shape[1:])
-        variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0)
+        grouped = inputs[0].reshape(trials, -1, *inputs[0].shape[1:])
+        over = [dim for dim in range(1, grouped.dim()) if dim != 2]  # all but trials and channels
+        variance, mean = torch.var_mean(grouped, dim=over, correction=0)
         moments.append((mean, variance))
 
     hooks = [layer.register_forward_pre_hook(record) for layer in layers]

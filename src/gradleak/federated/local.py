@@ -26,7 +26,7 @@ def train_client(model: nn.Module, pool: ImagePool, rows: Tensor, spec: Federate
         torch.manual_seed(seed)  # dropout layers read the global generator
         if spec.protocol == "fedsgd":
             _gradient(model, pool, next(_minibatches(rows, spec, random)), spec, random)
-            gradients = {name: value.grad for name, value in model.named_parameters()}
+            gradients = {name: value.grad for name, value in model.named_parameters() if value.requires_grad}
             update = {name: torch.zeros_like(start[name]) if g is None else g for name, g in gradients.items()}
         else:
             velocity: dict[str, Tensor] = {}

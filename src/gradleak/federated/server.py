@@ -62,7 +62,8 @@ class Average:
     def apply(self, model: nn.Module, lr: float) -> None:
         """Make the global model of the next round, in place: W - lr * mean update, and the mean statistics."""
         for name, value in model.named_parameters():
-            value.sub_(lr * self._update[name])
+            if name in self._update:  # clients do not send what is frozen
+                value.sub_(lr * self._update[name])
         for name, statistic in running_statistics(model).items():
             statistic.copy_(self._statistics[name])
 

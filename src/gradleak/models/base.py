@@ -1,7 +1,7 @@
 """The model registry, and how a model is built: normalisation inside, PyTorch's default initialisation, seeded."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,11 +9,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradleak.errors import UserError, first_line
 from gradleak.models.options import check_options
+from gradleak.models.twice import plain_attention
 from gradleak.registry import Registry
 from gradleak.specs import ModelSpec
 
 #: Name -> factory(num_classes, resolution, width, **options) -> module that maps normalised images to logits.
 MODELS: Registry[Callable[..., nn.Module]] = Registry("model", "gradleak.models")
+
+
+#: How the engine may differentiate a model, the fastest first. `tapped`: by its layers' inputs and outputs, where it
+#: knows all layers. `together`: as one function, which `torch.func` transforms, of all trials at once. `alone`: by
+#: plain autograd, one trial after another. Where one of them is right, so are those after it.
+Way = Literal["tapped", "together", "alone"]
 
 
 class Normalise(nn.Module):
@@ -35,6 +42,8 @@ class Normalise(nn.Module):
 class Classifier(nn.Module):
     """A network behind its input step. Its parameter names are those of the network, prefixed by `network.`."""
 
+    way: Way = "tapped"
+
     def __init__(self, network: nn.Module, num_classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -43,7 +52,8 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (n, 3, H, W) in [0, 1] to logits (n, classes)."""
-        return self.network(self.normalise(images))
+        with plain_attention():
+            return self.network(self.normalise(images))
 
 
 def build_model(

@@ -29,9 +29,9 @@ def _facts(model: str, num_classes: int, resolution: int, view: tuple[str, ...] 
 
 
 def facts_of(built: nn.Module, view: tuple[str, ...] | None = None) -> Facts:
-    """The columns of `model_facts` for a model that is built."""
+    """The columns of `model_facts` for a built model; frozen parameters, which no client shares, are left out."""
     return {
-        "model_parameters": sum(parameter.numel() for parameter in built.parameters()),
+        "model_parameters": sum(parameter.numel() for parameter in built.parameters() if parameter.requires_grad),
         "model_skips": skip_connections(built),
         "params_ratio": parameter_share(built, view),
     }

@@ -30,14 +30,14 @@ def block_parameters(model: nn.Module, block: str) -> list[str]:
     blocks = named_blocks(model)
     if block not in blocks:
         raise UserError(f"the model has no block '{block}'; it has: {', '.join(blocks)}")
-    return [name for name, _ in model.named_parameters() if name.startswith(tuple(blocks[block]))]
+    return [name for name in _shared(model) if name.startswith(tuple(blocks[block]))]
 
 
 def parameters_in(model: nn.Module, view: Sequence[str]) -> list[str]:
     """Names of the parameters in a gradient view, in the model's order.
 
     An entry of the view is a block, or a module or a parameter by its name, with or without the leading `network.`.
-    Raises UserError for an entry that names none.
+    Raises UserError for an entry that names none that clients share.
     """
     prefix = _network(model)[1]
     blocks = named_blocks(model)
@@ -47,19 +47,22 @@ def parameters_in(model: nn.Module, view: Sequence[str]) -> list[str]:
             chosen.update(block_parameters(model, entry))
             continue
         path = prefix + entry.removeprefix(prefix)
-        found = [name for name, _ in model.named_parameters() if name == path or name.startswith(f"{path}.")]
+        found = [name for name in _shared(model) if name == path or name.startswith(f"{path}.")]
         if not found:
-            raise UserError(f"view names '{entry}', which is no parameter or module, nor a block: {', '.join(blocks)}")
+            raise UserError(
+                f"view names '{entry}', which is no trainable parameter or module with such, nor a block: "
+                + ", ".join(blocks)
+            )
         chosen.update(found)
-    return [name for name, _ in model.named_parameters() if name in chosen]
+    return [name for name in _shared(model) if name in chosen]
 
 
 def parameter_share(model: nn.Module, view: Sequence[str] | None) -> float:
-    """Share of the model's parameters that are in a gradient view, in (0, 1]; 1 for None, the whole."""
+    """Share of the model's trainable parameters that are in a gradient view, in (0, 1]; 1 for None, the whole."""
     if view is None:
         return 1.0
     chosen = set(parameters_in(model, view))
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    sizes = {name: parameter.numel() for name, parameter in _shared(model).items()}
     return sum(sizes[name] for name in chosen) / sum(sizes.values())
 
 
@@ -72,6 +75,11 @@ def skip_connections(model: nn.Module) -> int:
     branches of an inception block all leave from the same layer and skip nothing.
     """
     return int(getattr(_network(model)[0], "skips", 0))
+
+
+def _shared(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The trainable parameters, which are what a client shares."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def _network(model: nn.Module) -> tuple[Any, str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from gradleak.errors import UserError
 from gradleak.pipeline.stages import FORMER_RULES
-from gradleak.report.records import archived_jobs
 from gradleak.report.read import is_number, read_csv
+from gradleak.report.records import archived_jobs
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Problem:
         """`images` (N, 3, H, W) in [0, 1], `labels` (N,) integers. Raises UserError for anything else."""
         _check(model, images, labels)
         dtype = {"float64": torch.float64, "float32": torch.float32}[precision]
-        self.model = copy.deepcopy(model).to(dtype).eval()
+        self.model = copy.deepcopy(model).to(dtype).eval().requires_grad_(True)
         parameter = next(self.model.parameters())
         self.images = images.detach().to(parameter.device, dtype)
         self._labels = labels.to(parameter.device)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gradleak.attacks.base import Attack, RunContext, Trial
 from gradleak.data.roles import TuningImages
+from gradleak.engine.descent import Diverged
 from gradleak.errors import UserError
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.frozen import digest
@@ -90,9 +91,7 @@ class Evaluator:
         trials = [Trial(attack, client.update, client.seed) for attack in attacks for client in clients]
         try:
             found = attacks[0].run(trials, context)
-        except RuntimeError as error:
-            if "is not a finite number" not in str(error):  # as `Descent.run` says it; all else is no one's setting
-                raise
+        except Diverged:
             if len(attacks) == 1:
                 return [None]
             # Their iterations are counted already.
