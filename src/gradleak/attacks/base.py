@@ -1,8 +1,8 @@
 """What an attack is: its settings, the knowledge that it needs, and how it is run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Literal, Self, TypeVar
 
@@ -40,12 +40,14 @@ class Reconstruction:
     """What an attack returns for T trials of R restarts each.
 
     images: float (T, R, N, 3, H, W) in [0, 1]; objective: float64 (T, R), the value by which a restart is chosen;
-    iterations: int (T, R), iterations run before each restart stopped.
+    iterations: int (T, R), iterations run before each restart stopped. unattacked: trial -> why there was nothing to
+    attack. Such a trial has grey images, objective NaN and no iterations.
     """
 
     images: "torch.Tensor"
     objective: "torch.Tensor"
     iterations: "torch.Tensor"
+    unattacked: Mapping[int, str] = field(default_factory=dict)
 
 
 def _no_auxiliary(auxiliary: "Auxiliary") -> "nn.Module":
@@ -98,6 +100,10 @@ class Attack(Frozen, ABC):
         The attacks of the trials are this one, or agree with it in their `batch_key`. Where `joins` allows it the
         models may be several, of one architecture.
         """
+
+    def obstacle(self, trial: Trial[Self], context: RunContext) -> str | None:
+        """Why there is nothing to attack in an update, in words; None where there is. See `SharedUpdate.fault`."""
+        return trial.update.fault
 
     def batch_key(self) -> str:
         """Text that is equal where attacks may run together, each on its own trials; by default, all settings."""

@@ -46,6 +46,11 @@ class GiaL(MatchingAttack):
         """Iterations of one restart, both stages."""
         return self.latent.iterations + (self.weights.iterations if self.weights else 0)
 
+    @property
+    def descends(self) -> bool:
+        """See `MatchingAttack.descends`: evolution compares values of the objective."""
+        return not isinstance(self.latent, LatentEvolution) or self.weights is not None
+
     def origins(self) -> list[str]:
         """Modules of the attack, the objective, the priors and the generator."""
         return [*super().origins(), type(self.generator).__module__]

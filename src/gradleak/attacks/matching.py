@@ -108,6 +108,19 @@ class MatchingAttack(Attack):
             and activation.supports(model, None if self.view is None else parameters_in(model, self.view))
         )
 
+    @property
+    def descends(self) -> bool:
+        """Whether the attack needs the objective's derivative with respect to the images."""
+        return True
+
+    def obstacle(self, trial: Trial[Self], context: RunContext) -> str | None:
+        """See `Attack.obstacle`. Of the update, what is matched counts. An objective without derivative is one, too."""
+        model = _classifier(trial).to(context.device)
+        fault = _seen(trial, model).fault
+        if fault is None and self.descends and _is_flat(Problem([trial], model, context, "")):
+            return "the objective has no derivative in the images"
+        return fault
+
     def run(self, trials: Sequence[Trial[Self]], context: RunContext) -> Reconstruction:
         """See `Attack.run`."""
         restarts = range(self.restarts)
@@ -193,6 +206,23 @@ class Problem(Generic[MatchingT]):
         return StateFile(
             folder / f"{self._label}-{stage}.safetensors", identity, self.context.save_every_s, self.context.stop
         )
+
+
+def _is_flat(problem: Problem) -> bool:
+    """Whether the objective of one trial has no derivative anywhere: at noise nor at grey images with little of it."""
+    noise = torch.rand(1, *problem.image_shape, generator=torch.Generator().manual_seed(0))
+    for images in (noise, 0.4 + 0.2 * noise):
+
+        def evaluate(_: int, images: Tensor = images) -> Tensor:
+            return problem.evaluate(images.to(next(problem.model.parameters())), _no_priors).gradient
+
+        if bool(halve_on_oom(evaluate, 1).any()):
+            return False
+    return True
+
+
+def _no_priors(images: Tensor, moments: object) -> Tensor:
+    return torch.zeros(len(images), dtype=images.dtype, device=images.device)
 
 
 def matcher(model: nn.Module | Sequence[nn.Module], targets: Targets, trial: Trial[MatchingAttack]) -> Matcher:

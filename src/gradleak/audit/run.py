@@ -161,8 +161,10 @@ def _attacked(
     pictures: list[dict[str, Any]] = []
     for trial, client in enumerate(clients):
         results = found.images[trial], found.objective[trial], found.iterations[trial]
-        scored, pairs = score_cell(client.cell, client.images, client.labels, *results, scorer)
-        beside = {"trial": trial, **facts, **update_facts(client.cell, int(content[f"{client.cell.id}/update_bits"]))}
+        unattacked = found.unattacked.get(trial)
+        scored, pairs = score_cell(client.cell, client.images, client.labels, *results, scorer, unattacked)
+        sent = update_facts(client.cell, int(content[f"{client.cell.id}/update_bits"]), content)
+        beside = {"trial": trial, **facts, **sent}
         rows += [{**row, **beside} for row in scored]
         pictures += [{**pair, "trial": trial} for pair in pairs]
     return pd.DataFrame(rows).drop(columns=_NOT_THE_USERS), pd.DataFrame(pictures)

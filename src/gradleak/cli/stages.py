@@ -182,7 +182,8 @@ def reconstruct(plan_path: Path, batch: str, checkpoints: Path, auxiliaries: Pat
 
     plan = Plan.read(plan_path)
     with stop_on_sigterm() as stop, session(plan.config, stop) as own:
-        write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, out, own)
+        for line in write_reconstructions(plan, batch, updates, checkpoints, auxiliaries, out, own):
+            click.echo(f"gradleak: {line}", err=True)
 
 
 @click.command()

@@ -6,12 +6,15 @@ local gradients. The paper writes (W_U - W_0) / eta (Sec. 4.1), the same up to s
 plain difference W_U - W_0, which differs by -eta.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
 from gradleak.post_processing.base import Defense
+
+_ZERO = 1e-15
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,17 @@ class SharedUpdate:
     training: LocalTraining | None = None
     batch_statistics: BatchStatistics | None = None
     post_processing: tuple[Defense, ...] | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """Why nobody can learn anything from the update, in words; None where one can.
+
+        Zero is a norm below `_ZERO`, where the arithmetic of float32 ends. A converged model's gradient may be that.
+        """
+        if not all(bool(value.isfinite().all()) for value in self.update.values()):
+            return "the update is not finite"
+        norm = math.sqrt(sum(float(value.double().square().sum()) for value in self.update.values()))
+        return "the update is zero" if norm < _ZERO else None
 
     def restricted(self, level: int) -> "SharedUpdate":
         """The same update without what a knowledge level below 3 or 4 does not grant (Sec. 2.2)."""

@@ -2,9 +2,11 @@
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from gradleak.attacks.base import Reconstruction, RunContext, Trial
@@ -14,7 +16,7 @@ from gradleak.files import write_provenance
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import global_model
 from gradleak.stages.session import Session
-from gradleak.stages.update import read_bits, read_updates
+from gradleak.stages.update import read_facts, read_updates
 from gradleak.study.cell import Cell
 from gradleak.study.plan import Plan
 from gradleak.tensors import write_tensors
@@ -22,8 +24,10 @@ from gradleak.tensors import write_tensors
 
 def write_reconstructions(
     plan: Plan, batch: str, updates: Path, checkpoints: Path, auxiliaries: Path, out: Path, session: Session
-) -> None:
-    """Attack every cell of a batch and write images, objectives, iterations, and `update_bits` as it was received.
+) -> list[str]:
+    """Attack every cell of a batch and write images, objectives, iterations, and facts of the update as received.
+
+    Returns a line for each reason why updates were not attacked. Of such a cell there is a name under `unattacked/`.
 
     A run is a family, or several that differ in the checkpoint's weights only where that is faster (`Attack.joins`).
 
@@ -34,13 +38,14 @@ def write_reconstructions(
     state = out.with_name(out.name + ".state")
     content: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
+    reasons: list[str] = []
     for families in runs(plan, batch, lambda cell: global_model(cell, plan.config, checkpoints), session.device):
         begun = time.time()
         shared = []
         for family in families:
             shared += read_updates(updates, family, global_model(family[0], plan.config, checkpoints))
         cells = [cell for family in families for cell in family]
-        content |= read_bits(updates, cells)
+        content |= read_facts(updates, cells)
         context = RunContext(
             device=session.device,
             state=state / cells[0].family,
@@ -54,12 +59,20 @@ def write_reconstructions(
             content[f"{cell.id}/images"] = found.images[index]
             content[f"{cell.id}/objective"] = found.objective[index]
             content[f"{cell.id}/iterations"] = found.iterations[index]
+            if index in found.unattacked:
+                content[f"{cell.id}/unattacked/{found.unattacked[index]}"] = torch.tensor(True)
+        reasons += found.unattacked.values()
         share = (time.time() - begun) / len(families)
         seconds |= {family[0].family: round(share, 3) for family in families}
     write_tensors(content, out)
     facts = {"settings": plan.config.numerics, **device_facts(session.device)}
     write_provenance(out, started, batch=batch, family_seconds=seconds, **facts)
     shutil.rmtree(state, ignore_errors=True)
+    total = len(plan.batch_cells(batch))
+    return [
+        f"{count} of {total} cells of the batch are not attacked and have no metrics: {reason}"
+        for reason, count in Counter(reasons).items()
+    ]
 
 
 def runs(plan: Plan, batch: str, model_of: Callable[[Cell], nn.Module], device: str) -> Iterator[list[list[Cell]]]:
@@ -74,9 +87,28 @@ def runs(plan: Plan, batch: str, model_of: Callable[[Cell], nn.Module], device: 
 
 
 def attack_family(family: list[Cell], shared: list[SharedUpdate], context: RunContext) -> Reconstruction:
-    """Attack the updates of one run's cells. Every random draw is seeded by its cell's id."""
+    """Attack the updates of one run's cells, those in which there is something to attack.
+
+    Every random draw is seeded by its cell's id.
+    """
     trials = [Trial(cell.attack, update, int(cell.id, 16)) for cell, update in zip(family, shared, strict=True)]
-    return family[0].attack.run(trials, context)
+    reasons = {index: trial.attack.obstacle(trial, context) for index, trial in enumerate(trials)}
+    unattacked = {index: reason for index, reason in reasons.items() if reason is not None}
+    attacked = [index for index in range(len(trials)) if index not in unattacked]
+    attack, update = trials[0].attack, trials[0].update
+    if attacked:
+        found = attack.run([trials[index] for index in attacked], context)
+    elif context.progress is not None:
+        context.progress(attack.total_iterations)
+    if not unattacked:
+        return found
+    shape = len(trials), attack.restarts
+    images = torch.full((*shape, update.samples, *update.image_shape), 0.5)
+    objective = torch.full(shape, torch.nan, dtype=torch.float64)
+    iterations = torch.zeros(shape, dtype=torch.int64)
+    if attacked:
+        images[attacked], objective[attacked], iterations[attacked] = found.images, found.objective, found.iterations
+    return Reconstruction(images, objective, iterations, unattacked)
 
 
 def _label(families: list[list[Cell]]) -> str:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
     pictures: list[dict[str, Any]] = []
     try:
         with safe_open(reconstructions, framework="pt") as stream:
-            read = stream.get_tensor
+            read, names = stream.get_tensor, set(stream.keys())
             for family in plan.families(batch):
                 first = family[0]
                 dataset = dataset_of(first, plan.config)
@@ -40,8 +41,9 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
                     truth = dataset.images("test", cell.victims)
                     labels = dataset.labels("test", cell.victims)
                     results = read(f"{cell.id}/images"), read(f"{cell.id}/objective"), read(f"{cell.id}/iterations")
-                    cell_rows, cell_pictures = score_cell(cell, truth, labels, *results, scorer)
-                    sent = update_facts(cell, int(read(f"{cell.id}/update_bits")))
+                    unattacked = next(iter(_under(names, f"{cell.id}/unattacked/")), None)
+                    cell_rows, cell_pictures = score_cell(cell, truth, labels, *results, scorer, unattacked)
+                    sent = update_facts(cell, int(read(f"{cell.id}/update_bits")), names)
                     rows += [{**row, **facts, **sent} for row in cell_rows]
                     pictures += cell_pictures
     except (OSError, SafetensorError) as error:
@@ -51,17 +53,24 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
     write_provenance(out, started, batch=batch, settings=plan.config.numerics)
 
 
-def update_facts(cell: Cell, bits: int) -> dict[str, float | int]:
+def update_facts(cell: Cell, bits: int, names: Collection[str]) -> dict[str, float | int | str]:
     """Columns of what was shared: `update_bytes` on the wire and its local-DP `epsilon` at `epsilon_delta`.
 
-    NaN where the post-processing gives no epsilon (see `local_epsilon`).
+    NaN where the post-processing gives no epsilon (see `local_epsilon`). `names`: of the tensors of `pack_update`;
+    where a client's gradient of some parameters is zero, `update_zeros` are these parameters.
     """
     epsilon = local_epsilon(cell.post_processing)
+    zeros = ", ".join(_under(names, f"{cell.id}/zero/"))
     return {
         "update_bytes": -(-bits // 8),
         "epsilon": math.nan if epsilon is None else epsilon,
         "epsilon_delta": math.nan if epsilon is None else DELTA,
+        **({"update_zeros": zeros} if zeros else {}),
     }
+
+
+def _under(names: Collection[str], prefix: str) -> list[str]:
+    return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
 def score_cell(
@@ -72,12 +81,14 @@ def score_cell(
     objective: Tensor,
     iterations: Tensor,
     scorer: Scorer,
+    unattacked: str | None = None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows and pictures of one cell.
 
     truth: (N, C, H, W); labels (N,); reconstructed: (R, N, C, H, W), in any order inside a batch; objective and
     iterations (R,). Grey images (C = 1) are compared as colour images of three equal channels. The chosen restart is
-    the one with the lowest objective: no metric has a say in it.
+    the one with the lowest objective: no metric has a say in it. unattacked: why the cell was not attacked; it has
+    this as a column then, and no metrics (NaN).
     """
     factors = cell.factors()
     chosen = int(objective.argmin())
@@ -85,6 +96,10 @@ def score_cell(
     matched = torch.stack([images[match(truth, images)] for images in reconstructed])
     restarts, samples = matched.shape[:2]
     scores = scorer(truth.repeat(restarts, 1, 1, 1), matched.flatten(0, 1))
+    facts = {}
+    if unattacked is not None:
+        scores = {name: torch.full_like(values, math.nan) for name, values in scores.items()}
+        facts = {"unattacked": unattacked}
     rows, pictures = [], []
     for index in range(restarts * samples):
         restart, position = divmod(index, samples)
@@ -100,6 +115,7 @@ def score_cell(
             "objective": float(objective[restart]),
             "iterations": int(iterations[restart]),
             **{name: float(values[index]) for name, values in scores.items()},
+            **facts,
         }
         rows.append(row)
         if restart == chosen:

@@ -49,11 +49,12 @@ def run_cell(cell: Cell, config: Config, out: Path, session: Session) -> str:
         auxiliary=auxiliary_loader(config, folder),
     )
     found = attack_family([cell], [shared], context)
-    rows, pictures = score_cell(cell, images, labels, found.images[0], found.objective[0], found.iterations[0], scorer)
+    results = found.images[0], found.objective[0], found.iterations[0]
+    rows, pictures = score_cell(cell, images, labels, *results, scorer, found.unattacked.get(0))
     frame = pd.DataFrame(rows)
     igsa = {} if cell.smoothness is None else smoothness_columns(cell, model, images, labels, session.device)
     facts = model_facts(cell.model, dataset.num_classes, cell.dataset.resolution, cell.attack.matched())
-    sent = update_facts(cell, int(content[f"{cell.id}/update_bits"]))
+    sent = update_facts(cell, int(content[f"{cell.id}/update_bits"]), content)
     frame = frame.assign(**facts, **sent, **igsa)
     write_parquet(pd.DataFrame(pictures), out / "images.parquet")
     write_parquet(frame, out / "result.parquet")
@@ -64,6 +65,8 @@ def run_cell(cell: Cell, config: Config, out: Path, session: Session) -> str:
     means += f", objective {chosen['objective'].iloc[0]:.5f}"
     if igsa:
         means += f", IGSA {igsa['igsa']:.4g} ({igsa['igsa_low']:.4g} to {igsa['igsa_high']:.4g})"
+    if 0 in found.unattacked:
+        means = f"not attacked, {found.unattacked[0]}; the picture shows grey in place of a reconstruction"
     return f"cell {cell.id}: {means} -> {out / 'picture.png'}"
 
 

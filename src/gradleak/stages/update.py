@@ -46,15 +46,20 @@ def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:
 def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """What one client shares, as named tensors under the cell's id, and `update_bits`, which its update takes.
 
-    Post-processing draws from a generator seeded by the cell.
+    Post-processing draws from a generator seeded by the cell. An update that is not finite is shared as it is.
+    Under `zero/` is a name for each parameter whose gradient is zero, unless all are.
     """
     update = local_update(model, images, labels, cell.client)
     # Not the seed of the attack, whose first draws are its start: noise must not be known to it.
     random = torch.Generator(images.device).manual_seed(int(digest([cell.id, "post-processing"]), 16) % 2**63)
-    sent = apply_chain(cell.post_processing, update, random)
+    finite = all(bool(value.isfinite().all()) for value in update.values())
+    sent = apply_chain(cell.post_processing if finite else (), update, random)
     content = {f"{cell.id}/labels": labels, f"{cell.id}/update_bits": torch.tensor(sent.bits)}
     for name, value in sent.update.items():
         content[f"{cell.id}/update/{name}"] = value.contiguous()
+    zero = [name for name, value in update.items() if not value.any()]
+    if len(zero) < len(update):
+        content |= {f"{cell.id}/zero/{name}": torch.tensor(True) for name in zero}
     for index, (mean, variance) in enumerate(batch_statistics(model, images)):
         content[f"{cell.id}/mean/{index}"] = mean
         content[f"{cell.id}/variance/{index}"] = variance
@@ -71,11 +76,14 @@ def read_updates(path: Path, cells: list[Cell], model: Classifier) -> list[Share
         raise UserError(f"{path}: cannot be read ({error}); run `gradleak update`") from None
 
 
-def read_bits(path: Path, cells: list[Cell]) -> dict[str, Tensor]:
-    """`<cell id>/update_bits`, an int64 scalar, of the cells: what travelled from the clients to the server."""
+def read_facts(path: Path, cells: list[Cell]) -> dict[str, Tensor]:
+    """Of each cell `<cell id>/update_bits`, an int64 scalar of what travelled, and the names under `zero/`."""
     try:
         with safe_open(path, framework="pt") as stream:
-            return {name: stream.get_tensor(name) for name in (f"{cell.id}/update_bits" for cell in cells)}
+            names = [f"{cell.id}/update_bits" for cell in cells]
+            ids = {cell.id for cell in cells}
+            names += [name for name in stream.keys() if name.partition("/zero/")[0] in ids]  # noqa: SIM118
+            return {name: stream.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run `gradleak update`") from None
 
