@@ -23,18 +23,13 @@ class Net(nn.Module):
         if self.kind == "twice":
             x = torch.sigmoid(self.again(x))
         x = self.fc(self.drop(x).flatten(1))
+        if self.kind == "random":
+            x = torch.nn.functional.dropout(x, 0.5)
         if self.kind == "softmax":
             x = x.softmax(dim=1)
         if self.kind == "map":
             x = x[:, :, None]
         return x
-
-
-def random(**options):
-    net = Net(**options)
-    net.drop.eval = lambda: net.drop
-    net.eval = lambda: net
-    return net
 
 
 not_a_model = 3

@@ -1,4 +1,4 @@
-"""A network as one function of its trainable parameters: for TorchScript, and for what the fast engine cannot tap."""
+"""TorchScript as one function of its trainable parameters."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -6,17 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 
 class Opaque(nn.Module):
-    """Has a network's trainable parameters under their names, and none of its layers.
+    """Has a script's trainable parameters under their names, and none of its layers.
 
     The engine therefore takes its general path, which calls `forward` with parameters of its own. Frozen parameters
-    and buffers stay inside: a client does not share them. The network may be a TorchScript module.
+    and buffers stay inside: a client does not share them.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: torch.jit.ScriptModule) -> None:
         super().__init__()
         self._hidden = (network,)  # in a tuple: not a submodule
         for name, parameter in network.named_parameters():
@@ -33,8 +32,6 @@ class Opaque(nn.Module):
         """Map images (n, 3, H, W) to logits (n, classes)."""
         (network,) = self._hidden
         parameters: dict[str, Tensor] = dict(self.named_parameters())
-        if not isinstance(network, torch.jit.ScriptModule):
-            return functional_call(network, parameters, (images,))
         # `functional_call` refuses TorchScript. Its optimised executor gives second derivatives that are off by 1e-3.
         with _placed(network, parameters), torch.jit.optimized_execution(False):
             return network(images)

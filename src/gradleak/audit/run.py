@@ -113,7 +113,7 @@ def run_all(spec: AuditSpec, config: Config, out: Path, session: Session) -> Fou
     """
     images = AuditImages(spec.images, spec.model.channels, config)
     victims = images.draw(spec.trials, spec.client.samples, spec.seed)
-    received = list(_received(spec, images))
+    received = list(_received(spec, images, session.device))
     images.check(received[0].model.num_classes)
     runs = list(_runs(spec, images.name, received, victims))
     scorer = Scorer(fetch_backbone(config.cache).parent)
@@ -170,15 +170,17 @@ def _attacked(
     return pd.DataFrame(rows).drop(columns=_NOT_THE_USERS), pd.DataFrame(pictures)
 
 
-def _received(spec: AuditSpec, images: AuditImages) -> Iterator[Received]:
+def _received(spec: AuditSpec, images: AuditImages, device: str) -> Iterator[Received]:
     dataset = images.dataset
     default = None if spec.model.name is None else Normalisation(mean=dataset.mean, std=dataset.std)
     for checkpoint in spec.checkpoints:
         opened = open_network(spec.model, checkpoint, len(images.class_names), spec.images.resolution, spec.seed)
         weights = weights_digest(opened.network)
         normalise = spec.model.normalise or opened.normalise or default
-        model = attackable(opened.network, normalise, spec.images.resolution, spec.client.bn_mode, spec.model.channels)
-        yield Received(str(checkpoint.round), model, weights, opened.notes)
+        resolution, mode = spec.images.resolution, spec.client.bn_mode
+        channels, sizes = spec.model.channels, spec.batch_sizes
+        model = attackable(opened.network, normalise, resolution, mode, channels, sizes, device)
+        yield Received(str(checkpoint.round), model, weights, (*opened.notes, *model.notes))
 
 
 def _runs(spec: AuditSpec, dataset: str, received: list[Received], victims: list[tuple[int, ...]]) -> Iterator[Run]:

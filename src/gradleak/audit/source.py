@@ -11,7 +11,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from gradleak.audit.own_code import own_code
 from gradleak.audit.spec import Checkpoint, ModelSource, Normalisation
 from gradleak.audit.weights import Weights, load_weights, read_weights
 from gradleak.compat import prepare_torchvision
@@ -66,6 +68,9 @@ def open_network(source: ModelSource, checkpoint: Checkpoint, classes: int, reso
         if source.name is not None:
             weights, normalise = _without_normalisation(weights)
         notes = load_weights(network, weights)
+    lazy = next((name for name, value in network.named_parameters() if is_lazy(value)), None)
+    if lazy is not None:
+        raise UserError(f"model: '{lazy}' is lazy, without a shape; let the factory call the model once on an image")
     return Opened(network.float().eval(), normalise, notes)
 
 
@@ -103,12 +108,13 @@ def _read_script(path: Path) -> torch.jit.ScriptModule:
 
 
 def _call(source: ModelSource) -> nn.Module:
-    """What the user's factory returns. Errors inside the user's own code keep their traceback."""
+    """What the user's factory returns."""
     assert source.factory is not None
     name, _, attribute = source.factory.partition(":")
     prepare_torchvision()
     try:
-        factory: object = importlib.import_module(name)
+        with own_code(f"model.import: importing '{name}' fails", ModuleNotFoundError):
+            factory: object = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise UserError(
             f"model.import: no module '{error.name}' beside the audit's file, nor on Python's path (for '{name}')"
@@ -119,13 +125,13 @@ def _call(source: ModelSource) -> nn.Module:
         factory = getattr(factory, part)
     if not callable(factory):
         raise UserError(f"model.import: '{source.factory}' is no class or function")
-    try:
+    with own_code(f"model.import: '{source.factory}' with options {dict(source.options)} fails"):
         network = factory(**source.options)
-    except TypeError as error:
-        raise UserError(f"model.import: '{source.factory}' with options {source.options} fails ({error})") from None
     if not isinstance(network, nn.Module):
         raise UserError(f"model.import: '{source.factory}' returns {type(network).__name__}, not a torch.nn.Module")
-    return without_inplace(network)
+    if isinstance(network, nn.DataParallel):
+        network = network.module
+    return without_inplace(getattr(network, "_orig_mod", network))  # of torch.compile
 
 
 def _registered(source: ModelSource, classes: int, resolution: int) -> nn.Module:

@@ -161,6 +161,13 @@ class AuditSpec(Frozen):
                 raise ValueError(f"{key} '{twice}' appears more than once")
         return self
 
+    @property
+    def batch_sizes(self) -> list[int]:
+        """How many images the model is given at once: by the client's mini-batches, and by attacks that take all N."""
+        client = self.client
+        whole = [client.samples] if any(attack.config.knowledge == "bst" for attack in self.attacks) else []
+        return sorted({client.minibatch, client.samples % client.minibatch, *whole} - {0})
+
     def stand_in(self, attack: AuditAttack, chain: tuple[Defense, ...]) -> AuditAttack:
         """The first attack of the list that does the same to updates after a chain, with less knowledge perhaps.
 

@@ -144,7 +144,7 @@ def _activation_bytes(model: nn.Module, image_shape: tuple[int, int, int], image
     hooks = [module.register_forward_hook(count) for module in model.modules()]
     try:
         with torch.no_grad():
-            model(torch.zeros(images, *image_shape, dtype=parameter.dtype, device=parameter.device))
+            model(torch.full((images, *image_shape), 0.5, dtype=parameter.dtype, device=parameter.device))
     finally:
         for hook in hooks:
             hook.remove()

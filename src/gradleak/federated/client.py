@@ -24,7 +24,19 @@ def parameters_of(model: nn.Module) -> Parameters:
 
 def mean_loss(model: nn.Module, parameters: Mapping[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of images (n, 3, H, W) in [0, 1] with labels (n,) under the given parameters: a scalar."""
-    return F.cross_entropy(functional_call(model, dict(parameters), (images,)), labels)
+    # Not with `tie_weights`, which leaves a module that has two names with the given parameters.
+    own = {place: parameters[name] for place, name in _places(model).items() if name in parameters}
+    return F.cross_entropy(functional_call(model, own, (images,), tie_weights=False), labels)
+
+
+def _places(model: nn.Module) -> dict[str, str]:
+    """Where every layer, each taken once, has a parameter: to that parameter's name among `named_parameters`."""
+    names: dict[int, str] = {}
+    places = {}
+    for path, module in model.named_modules():
+        for leaf, parameter in module.named_parameters(path, recurse=False, remove_duplicate=False):
+            places[leaf] = names.setdefault(id(parameter), leaf)
+    return places
 
 
 def gradient_of(model: nn.Module) -> Callable[[nn.Module, Parameters, Tensor, Tensor], Parameters]:
