@@ -5,12 +5,16 @@ C.II) use all restarts. A cell without results is an error: no average ever runs
 """
 
 import math
+from dataclasses import replace
+from typing import TypeVar
 
 import pandas as pd
 
 from gradleak.analysis.experiment import Experiment
 from gradleak.errors import UserError
 from gradleak.metrics.rates import batch_reconstruction_rate, worst_sample_reconstruction_rate
+
+ExperimentT = TypeVar("ExperimentT", bound=Experiment)
 
 #: Metrics computed from all restarts of a cell.
 RATES = {"brr": batch_reconstruction_rate, "wsrr": worst_sample_reconstruction_rate}
@@ -35,14 +39,36 @@ def select(results: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
     return rows
 
 
+def unattacked(results: pd.DataFrame, experiment: Experiment) -> dict[str, str]:
+    """The cells of an experiment that were not attacked, and why (column `unattacked`)."""
+    if "unattacked" not in results:
+        return {}
+    found = results[results["cell_id"].isin(experiment.cells["cell_id"])].dropna(subset="unattacked")
+    return dict(zip(found["cell_id"], found["unattacked"], strict=True))
+
+
+def attacked(results: pd.DataFrame, experiment: ExperimentT) -> ExperimentT:
+    """The experiment without the cells that were not attacked: no number may be of them.
+
+    Raises UserError where none is left.
+    """
+    reasons = unattacked(results, experiment)
+    left = experiment.cells[~experiment.cells["cell_id"].isin(list(reasons))]
+    if left.empty:
+        why = "; ".join(dict.fromkeys(reasons.values()))
+        raise UserError(f"experiment '{experiment.name}': no cell was attacked ({why})")
+    return replace(experiment, cells=left.reset_index(drop=True)) if reasons else experiment
+
+
 def cell_table(results: pd.DataFrame, experiment: Experiment, keys: list[str], values: list[str]) -> pd.DataFrame:
-    """One row per cell of the plan, in the plan's order: `cell_id`, the keys, and the values (float).
+    """One row per attacked cell of the plan, in the plan's order: `cell_id`, the keys, and the values (float).
 
     A key is a label of the experiment or a column of the results that is constant within a cell; a value is
     a numeric column of the results, a numeric label, or a rate. A label takes precedence over a column of
     the same name. Raises UserError for an unknown name (listing what exists), a cell without a result, or a
     missing value.
     """
+    experiment = attacked(results, experiment)
     rows = select(results, experiment)
     table = pd.DataFrame({"cell_id": experiment.cells["cell_id"].astype(str)})
     for key in keys:
@@ -155,7 +181,7 @@ UNIT = "image of the data set"
 
 
 def image_table(results: pd.DataFrame, experiment: Experiment, keys: list[str], values: list[str]) -> pd.DataFrame:
-    """One row per image of each cell of the plan, from the restart that the objective chose, in the plan's order.
+    """One row per image of each attacked cell, from the restart that the objective chose, in the plan's order.
 
     Columns: `cell_id`, `UNIT`, the keys and the values (float). Rows with one `UNIT` attack the same image: the
     same index in the same data set, at any resolution. A key is a label of the experiment or a column of the
@@ -163,6 +189,7 @@ def image_table(results: pd.DataFrame, experiment: Experiment, keys: list[str], 
     UserError for an unknown name (listing what exists), a rate, a cell without a result, or a missing key or value.
     """
     where = f"experiment '{experiment.name}'"
+    experiment = attacked(results, experiment)
     rows = select(results, experiment)
     chosen = rows[rows["chosen"].astype(bool)].copy()
     source = [c for c in chosen.columns if c.startswith("dataset_") and c != "dataset_resolution"]

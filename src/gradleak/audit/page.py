@@ -15,7 +15,7 @@ from gradleak.audit.table import Entry, Verdict
 from gradleak.audit.words import assumption, bytes_words, client_words, interval, number, verdict_words
 
 _PAIRS = 3
-_COLOURS = {"leaks": "leaks", "leaks in part": "part", "no leak found": "none"}
+_COLOURS = {"leaks": "leaks", "leaks in part": "part", "no leak found": "none", "not attacked": "unattacked"}
 
 
 def page(spec: AuditSpec, found: Found, table: Sequence[Entry], verdicts: Sequence[Verdict]) -> str:
@@ -103,12 +103,13 @@ def _cell(entry: Entry) -> dict[str, str]:
         "recognised": f"{entry.recognised}/{entry.images}",
         "brr": f"{100 * entry.brr:.0f} %",
         "psnr": f"{entry.psnr:.1f} dB",
+        "unattacked": f"not attacked: {entry.unattacked} of {entry.clients} ({entry.reasons})" * bool(entry.unattacked),
     }
 
 
 def _pairs(pictures: pd.DataFrame, defense: str) -> list[dict[str, str]]:
     """The closest reconstructions over all attacks and rounds, each image once."""
-    own = pictures[pictures["audit_defense"] == defense].sort_values("lpips", kind="stable")
+    own = pictures[pictures["audit_defense"] == defense].dropna(subset="lpips").sort_values("lpips", kind="stable")
     closest = own.drop_duplicates("image").head(_PAIRS)
     return [
         {

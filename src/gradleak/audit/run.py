@@ -15,6 +15,7 @@ from gradleak.audit.images import AuditImages
 from gradleak.audit.model import attackable
 from gradleak.audit.source import open_network, weights_digest
 from gradleak.audit.spec import AuditAttack, AuditSpec, Normalisation, defense_title
+from gradleak.audit.words import zeros_words
 from gradleak.files import sha256 as file_sha256
 from gradleak.frozen import digest
 from gradleak.metrics.backbone import fetch_backbone
@@ -137,8 +138,15 @@ def run_all(spec: AuditSpec, config: Config, out: Path, session: Session) -> Fou
         if session.stop():
             raise Stopped(f"{out}: finished runs are kept")
     rows, pictures = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
-    notes = (*images.notes, *(note for model in received for note in model.notes))
+    notes = (*images.notes, *(note for model in received for note in model.notes), *_zero_notes(rows))
     return Found(rows, pictures, received, images.dataset.fingerprint(), notes)
+
+
+def _zero_notes(rows: pd.DataFrame) -> Iterator[str]:
+    """A note for each set of parameters whose gradient is zero in some client's update, and the rounds where it is."""
+    found = rows.dropna(subset="update_zeros") if "update_zeros" in rows else rows[:0]
+    for zeros, own in found.groupby("update_zeros") if len(found) else ():
+        yield zeros_words(str(zeros).split(", "), list(dict.fromkeys(own["audit_round"])))
 
 
 def _shared(run: Run, clients: list[Client]) -> InMemory:

@@ -1,9 +1,11 @@
 """An audit's numbers in plain words."""
 
 import math
+from collections.abc import Sequence
 
 from gradleak.audit.spec import AuditAttack, AuditSpec
 from gradleak.audit.table import Entry, Verdict
+from gradleak.errors import listed
 from gradleak.metrics.rates import TAU_LPIPS
 
 #: What the adversary of a knowledge level has (Sec. 2.2), each in addition to the basic information of level 0.
@@ -51,6 +53,8 @@ def interval(low: float, high: float, sign: str = "") -> str:
 def verdict_words(verdict: Verdict) -> str:
     """The verdict's reason in one or two sentences."""
     best, worst = verdict.best, verdict.worst
+    if verdict.outcome == "not attacked":
+        return f"There was nothing to attack: {best.reasons} ({_advice(best.reasons)})."
     text = f"Best: {_where(best)}: {_measured(best.lpips, best.low, best.high)}, "
     text += f"{best.recognised} of {best.images} images below {TAU_LPIPS:g}."
     if verdict.outcome != "leaks":
@@ -60,7 +64,30 @@ def verdict_words(verdict: Verdict) -> str:
         text += f" Against no defense {_measured(*verdict.gain, sign='+')}."
     if verdict.outcome == "no leak found":
         text += " This is no proof."
-    return text
+    return " ".join([text, *(left_out(entry) for entry in verdict.left_out)])
+
+
+def left_out(entry: Entry) -> str:
+    """Of whom an entry's numbers are not."""
+    return f"Not attacked: {entry.unattacked} of {entry.clients} clients of {_where(entry)} ({entry.reasons})."
+
+
+def zeros_words(zeros: Sequence[str], rounds: Sequence[str]) -> str:
+    """A note on parameters whose gradient was zero although not all were."""
+    names = [name.removeprefix("network.") for name in zeros]
+    return (
+        f"round {', '.join(rounds)}: the update of {listed(names)} is all zero for some client, so nothing is learnt "
+        "from it; look for layers that run under no_grad, are unused, or have died"
+    )
+
+
+def _advice(reasons: str) -> str:
+    advice = {
+        "is zero": "the model answers without any loss, or the defense removes all; audit an earlier round",
+        "not finite": "lower client.lr, or look at the weights",
+        "no derivative": "forward cuts the way from the images to the loss, e.g. by no_grad; audit the whole model",
+    }
+    return "; ".join(text for reason, text in advice.items() if reason in reasons)
 
 
 def bytes_words(value: float) -> str:

@@ -34,7 +34,10 @@ def write_audit(spec: AuditSpec, folder: Path, config: Config, out: Path, sessio
     judged = verdicts(spec, table, found.rows)
     write_parquet(found.rows, out / "audit.parquet")
     write_parquet(found.pictures, out / "images.parquet")
-    csv = {"audit.csv": found.rows, "table.csv": pd.DataFrame([asdict(entry) for entry in table])}
+    frame = pd.DataFrame([asdict(entry) for entry in table])
+    if not frame["unattacked"].any():
+        frame = frame.drop(columns=["clients", "unattacked", "reasons"])
+    csv = {"audit.csv": found.rows, "table.csv": frame}
     write_files(out, {name: frame.to_csv(index=False, lineterminator="\n").encode() for name, frame in csv.items()})
     write_text(out / "audit.html", page(spec, found, table, judged))
     write_provenance(

@@ -7,8 +7,9 @@ from typing import Annotated, Self
 import pandas as pd
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from gradleak.analysis.summary import RATES, cell_table, select
+from gradleak.analysis.summary import RATES, attacked, cell_table, select
 from gradleak.claims.base import ClaimData, Statistic, UntestedError
+from gradleak.errors import UserError
 from gradleak.frozen import Frozen
 from gradleak.presentations.base import as_text
 
@@ -92,6 +93,10 @@ class CellStatistic(Statistic):
         experiment = data.experiments.get(self.experiment)
         if experiment is None:
             raise UntestedError(f"the study has no experiment '{self.experiment}'")
+        try:
+            experiment = attacked(data.results, experiment)
+        except UserError as error:
+            raise UntestedError(str(error)) from None
         known = {*experiment.labels, *map(str, data.results.columns)} - {"cell_id"}
         needed = list(dict.fromkeys([*keys, *self.where, *self.without]))
         for name in [*needed, *(value for value in values if value not in RATES)]:

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from gradleak.analysis.scale import scale
 from gradleak.analysis.statistics import LEAST, side
+from gradleak.analysis.summary import unattacked
 from gradleak.claims.base import ClaimData, Sample, UntestedError
 from gradleak.claims.ledger import Claim
 
@@ -20,8 +21,8 @@ class Verdict:
 
     effect, low, high: of the statistic, with its 95 % interval. NaN where there is none. units: number of independent
     values (in the smaller of two groups). share: of the values on the claimed side (NaN for two groups).
-    reason: why the verdict is `undecided` or `not tested`, or which of several samples the numbers are of. scale: what
-    was attacked.
+    reason: why the verdict is `undecided` or `not tested`, which of several samples the numbers are of, how many cells
+    were not attacked. scale: what was attacked.
     """
 
     claim: Claim
@@ -58,7 +59,7 @@ def judge(claim: Claim, data: ClaimData) -> Verdict:
         high,
         sample.fewest,
         _share(claim, sample),
-        _reason(claim, sample, len(samples), word),
+        _reason(claim, sample, len(samples), word, _left_out(claim, data)),
         scale(data.results, cells) or claim.statistic.reads,
     )
 
@@ -93,8 +94,14 @@ def _share(claim: Claim, sample: Sample) -> float:
     return float(towards.mean())
 
 
-def _reason(claim: Claim, sample: Sample, samples: int, word: Word) -> str:
-    parts = []
+def _left_out(claim: Claim, data: ClaimData) -> int:
+    """How many cells of the experiment that a claim reads were not attacked."""
+    experiment = data.experiments.get(claim.statistic.reads)
+    return 0 if experiment is None else len(unattacked(data.results, experiment))
+
+
+def _reason(claim: Claim, sample: Sample, samples: int, word: Word, left_out: int) -> str:
+    parts = [f"{left_out} cells were not attacked and are left out"] if left_out else []
     if samples > 1:
         parts.append(f"least favourable of {samples}: {sample.name}")
     if sample.fewest < LEAST:

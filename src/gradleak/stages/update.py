@@ -47,7 +47,7 @@ def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -
     """What one client shares, as named tensors under the cell's id, and `update_bits`, which its update takes.
 
     Post-processing draws from a generator seeded by the cell. An update that is not finite is shared as it is.
-    Under `zero/` is a name for each parameter whose gradient is zero, unless all are.
+    Under `zero/` is a name for each parameter whose gradient is zero, unless the whole update that is shared is.
     """
     update = local_update(model, images, labels, cell.client)
     # Not the seed of the attack, whose first draws are its start: noise must not be known to it.
@@ -58,7 +58,7 @@ def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -
     for name, value in sent.update.items():
         content[f"{cell.id}/update/{name}"] = value.contiguous()
     zero = [name for name, value in update.items() if not value.any()]
-    if len(zero) < len(update):
+    if len(zero) < len(update) or cell.post_processing:
         content |= {f"{cell.id}/zero/{name}": torch.tensor(True) for name in zero}
     for index, (mean, variance) in enumerate(batch_statistics(model, images)):
         content[f"{cell.id}/mean/{index}"] = mean
