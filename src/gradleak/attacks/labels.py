@@ -1,57 +1,116 @@
-"""Label inference from the last linear layer's gradient (knowledge level 0)."""
+"""Label inference from the gradient of the layer whose output is the logits (knowledge level 0)."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from gradleak.attacks.class_rows import ClassRows, find_class_rows
 from gradleak.errors import UserError
 from gradleak.federated.shared_update import SharedUpdate
 
+_IMAGES, _ASKED = 64, 8
+
 
 def infer_labels(update: SharedUpdate) -> Tensor:
-    """Return labels int64 (N,), ascending, that explain the update: by iDLG for one, by counts per class for more.
-
-    Raises UserError if the model's last layer is not linear with a bias, or is not in the update.
-    """
-    if update.samples == 1:
-        return infer_single_label(update)
+    """Return labels int64 (N,), ascending, that explain the update. Raises UserError as `infer_label_counts`."""
     counts = infer_label_counts(update)
     return torch.repeat_interleave(torch.arange(update.num_classes), counts)
-
-
-def infer_single_label(update: SharedUpdate) -> Tensor:
-    """Return the only class whose gradient in the last layer is negative, int64 (1,): iDLG (Zhao et al. 2020)."""
-    return _bias_gradient(update).argmin().view(1)
 
 
 def infer_label_counts(update: SharedUpdate) -> Tensor:
     """Return how often each class occurs among the N samples: int64 (classes,), summing to N.
 
-    The last bias's gradient is mean softmax minus the class frequency. The mean softmax is estimated by the model's
-    answer to grey images with noise, after which frequencies are rounded so that they sum to N (largest remainders).
-    Exact where the model answers all images alike, as an untrained one does.
+    The gradient of a class's logit, summed over the U local steps, is U times its mean softmax minus the sum of its
+    shares of the mini-batches. An image of a smaller last mini-batch has a larger share; it is told apart where B and
+    E are known (level 3). One image is exact for every model: only its own class has a negative gradient (iDLG, Zhao
+    et al. 2020). More are exact where the model answers all images alike, as an untrained one does. A layer without
+    bias tells the gradient up to a scale; fewer images than classes fix it, as some class is then absent.
+
+    Raises UserError if nothing in the update tells the classes apart, or it is zero or not finite there.
     """
-    gradient = _bias_gradient(update)
-    expected = (_mean_softmax(update) - gradient).clamp_min(0)
-    expected = update.samples * expected / expected.sum()
+    images = _noise(update.image_shape).to(next(update.model.parameters()))
+    rows = _class_rows(update, images)
+    summed = rows.project(update.update[rows.name])
+    if update.samples == 1:
+        return (torch.arange(update.num_classes) == summed.argmin()).long()
+    softmax = _mean_softmax(update, images)
+    least = float((summed / softmax).max())  # U times the scale at which no class has a negative count
+    some_class_is_absent = update.samples < update.num_classes
+    scale = least if some_class_is_absent and not rows.alike else update.steps or max(1.0, least)
+    return _counts(update, (scale * softmax - summed).clamp_min(0))
+
+
+def spread_over_batches(labels: Tensor, batch_size: int) -> Tensor:
+    """Put labels int64 (N,) into an order in which every mini-batch has its share of each class.
+
+    The server does not know the order of the client's mini-batches. This one depends on the counts alone.
+    """
+    places = torch.arange(len(labels))
+    batch = places // batch_size
+    within = (places % batch_size + 0.5) / torch.bincount(batch)[batch]
+    ordered = torch.empty_like(labels)
+    ordered[within.argsort(stable=True)] = labels.sort().values
+    return ordered
+
+
+def _class_rows(update: SharedUpdate, images: Tensor) -> ClassRows:
+    rows = find_class_rows(update.model, update.update, update.num_classes, images[:_ASKED])
+    if rows is None:
+        raise _refused("no shared parameter of the model has a row per class that moves this class's logit alone")
+    gradient = update.update[rows.name]
+    if not bool(gradient.isfinite().all()):
+        raise _refused(f"the update of '{rows.name}' is not finite")
+    if not bool(gradient.any()):
+        raise _refused(f"the update of '{rows.name}' is all zero")
+    return rows
+
+
+def _counts(update: SharedUpdate, shares: Tensor) -> Tensor:
+    """Whole counts for the classes' shares of all mini-batches, summed: float64 (classes,), of any scale."""
+    samples, training = update.samples, update.training
+    last = samples % training.batch_size if training else 0
+    if training is None or not last or samples < training.batch_size:
+        return _whole(samples * shares / shares.sum())
+    shares = shares * -(-samples // training.batch_size) / shares.sum()  # of one epoch
+    counts = torch.zeros(len(shares), dtype=torch.int64)
+    for _ in range(last):
+        largest = shares.argmax()
+        counts[largest] += 1
+        shares[largest] -= 1 / last
+    rest = shares.clamp_min(0)
+    return counts + _whole((samples - last) * rest / rest.sum())
+
+
+def _whole(expected: Tensor) -> Tensor:
+    """Round numbers that sum to a whole one so that their sum stays (largest remainders)."""
     counts = expected.floor().long()
-    missing = update.samples - int(counts.sum())
-    largest = (expected - counts).argsort(descending=True, stable=True)[:missing]
-    counts[largest] += 1
+    missing = round(float(expected.sum())) - int(counts.sum())
+    counts[(expected - counts).argsort(descending=True, stable=True)[:missing]] += 1
     return counts
 
 
-def _bias_gradient(update: SharedUpdate) -> Tensor:
-    layers = [name for name, module in update.model.named_modules() if isinstance(module, nn.Linear)]
-    bias = f"{layers[-1]}.bias" if layers else ""
-    if bias not in update.update:
-        raise UserError("label inference needs a model whose last layer is linear with a bias, in the shared update")
-    return update.update[bias].cpu().double()
+def _mean_softmax(update: SharedUpdate, images: Tensor) -> Tensor:
+    """The mean softmax of images that nobody knows: float64 (classes,).
 
-
-def _mean_softmax(update: SharedUpdate) -> Tensor:
-    parameter = next(update.model.parameters())
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(64, *update.image_shape, generator=generator)
-    grey = (0.5 + 0.25 * noise).clamp(0, 1).to(parameter)
+    That of noise, as far as the model answers all noise alike. As far as it does not, it is trained and answers other
+    images otherwise: then all classes alike. Between the two by shrinkage, spread over answers against distance.
+    """
     with torch.no_grad():
-        return update.model(grey).softmax(dim=1).mean(dim=0).cpu().double()
+        softmax = update.model(images).softmax(dim=1).cpu().double()
+    mean, alike = softmax.mean(dim=0), torch.full((softmax.shape[1],), 1 / softmax.shape[1], dtype=torch.float64)
+    spread, distance = (softmax - mean).square().sum(dim=1).mean(), (mean - alike).square().sum()
+    return alike + (mean - alike) * distance / (distance + spread).clamp_min(1e-30)
+
+
+def _noise(shape: tuple[int, int, int]) -> Tensor:
+    """Images (n, 3, H, W) in [0, 1] of coloured noise whose amplitude falls with frequency, as that of photographs."""
+    channels, height, width = shape
+    random = torch.randn(_IMAGES, channels, height, width, generator=torch.Generator().manual_seed(0))
+    down, across = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    falling = (down.square() + across.square()).sqrt().clamp_min(1 / max(height, width)) ** -1.5
+    noise = torch.fft.irfft2(torch.fft.rfft2(random) * falling, s=(height, width))
+    noise = 3 * noise.mean(dim=1, keepdim=True) + noise  # mostly grey
+    return (0.5 + 0.25 * noise / noise.std(dim=(1, 2, 3), keepdim=True)).clamp(0, 1)
+
+
+def _refused(reason: str) -> UserError:
+    return UserError(f"labels cannot be inferred: {reason}; let the attack be given them (attack.labels: known)")

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from gradleak.attacks.base import Attack, Reconstruction, RunContext, Trial
-from gradleak.attacks.labels import infer_labels
+from gradleak.attacks.labels import infer_labels, spread_over_batches
 from gradleak.attacks.meter import Meter
 from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
@@ -141,7 +141,7 @@ class MatchingAttack(Attack):
             return found
 
         training = simulated_training(trials[0])
-        steps = training.epochs * -(-first.samples // training.batch_size) if training else 1
+        steps = training.steps(first.samples) if training else 1
         batch_size = training.batch_size if training else first.samples
         extra = self.variables(context)
         fitting = trials_that_fit(model, first.image_shape, first.samples, steps, extra, batch_size)
@@ -170,7 +170,7 @@ class Problem(Generic[MatchingT]):
         self.trials, self.model, self.context = trials, model, context
         self._label = label
         seen = [_seen(trial, model) for trial in trials]
-        self.targets = Targets.stack(seen, [_labels(trial) for trial in trials], context.device)
+        self.targets = Targets.stack(seen, _labels(trials), context.device)
         self.labels = self.targets.labels
         updates = [_on_device(trial.update, context.device) for trial in trials]
         self.priors = WeightedPriors([trial.attack.priors for trial in trials], updates)
@@ -279,10 +279,21 @@ def _seen(trial: Trial[MatchingAttack], model: Classifier) -> SharedUpdate:
     return replace(trial.update, update={name: trial.update.update[name] for name in parameters_in(model, view)})
 
 
-def _labels(trial: Trial) -> Tensor:
-    if trial.attack.labels == "inferred" or trial.update.labels is None:
-        return infer_labels(trial.update)
-    return trial.update.labels
+def _labels(trials: Sequence[Trial[MatchingAttack]]) -> list[Tensor]:
+    """The labels of every trial, those that are not known inferred once for each update."""
+    inferred: dict[int, Tensor] = {}
+    labels = []
+    for trial in trials:
+        update = trial.update
+        if trial.attack.labels == "known" and update.labels is not None:
+            labels.append(update.labels)
+            continue
+        if id(update) not in inferred:
+            inferred[id(update)] = infer_labels(update)
+        training = simulated_training(trial)
+        found = inferred[id(update)]
+        labels.append(found if training is None else spread_over_batches(found, training.batch_size))
+    return labels
 
 
 def _on_device(update: SharedUpdate, device: str) -> SharedUpdate:

@@ -25,6 +25,10 @@ class LocalTraining:
     epochs: int
     lr: float
 
+    def steps(self, samples: int) -> int:
+        """U of a client with N samples."""
+        return self.epochs * -(-samples // self.batch_size)
+
 
 #: Mean and biased variance per channel of the input of each batch-normalisation layer, in module order.
 BatchStatistics = list[tuple[Tensor, Tensor]]
@@ -38,6 +42,8 @@ class SharedUpdate:
     post-processing. model: the global model of `round` (batch normalisation in the client's mode). samples: N.
     image_shape: (3, H, W), or (1, H, W) for a model of grey images.
     labels: int64 (N,), in the order of the client's mini-batches, or None where the adversary has to infer them.
+    steps: U, how many gradients the update sums. As eta it belongs to the convention above, so every adversary has it;
+    it follows from the training details where they are given. None: not told.
     training: level 3. batch_statistics: level 4. post_processing: level 3, as it is a detail of the client's side (the
     empty chain: the adversary knows that there is none; None: it does not know); `chain.expectation` makes of it what
     an adaptive adversary matches.
@@ -53,6 +59,12 @@ class SharedUpdate:
     training: LocalTraining | None = None
     batch_statistics: BatchStatistics | None = None
     post_processing: tuple[Defense, ...] | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        """Derive U where it is not given."""
+        if self.steps is None and self.training is not None:
+            object.__setattr__(self, "steps", self.training.steps(self.samples))
 
     @property
     def fault(self) -> str | None:
