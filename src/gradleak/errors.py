@@ -60,6 +60,6 @@ def first_error(error: ValidationError) -> str:
 
 def listed(names: Iterable[object]) -> str:
     """Names as an error shows them: quoted, the first ten and how many more."""
-    found = [str(name) for name in names]
+    found = [str(name) if str(name).isprintable() else ascii(str(name))[1:-1] for name in names]
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     return ", ".join(f"'{name}'" for name in found[:_SHOWN]) + more

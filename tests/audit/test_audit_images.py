@@ -1,6 +1,7 @@
 """Images of an audit: what is not read stands on the page, labels keep their classes, models may have one channel."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from gradleak.audit import source
 from gradleak.audit.images import AuditImages
 from gradleak.audit.source import open_network
 from gradleak.audit.spec import AuditSpec, Checkpoint, ImageSource, ModelSource
@@ -80,9 +82,18 @@ def test_classes_of_one_name_keep_their_labels(folder, monkeypatch):
 def test_a_checkpoint_of_this_package_brings_its_normalisation(folder):
     model = build_model(ModelSpec(name="convnet", width=0.1), 10, 16, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     save_weights(model, folder / "w.safetensors")
-    source = ModelSource.model_validate({"name": "convnet", "width": 0.1})
-    opened = open_network(source, Checkpoint(round=1, weights=folder / "w.safetensors"), 10, 16, 0)
+    own = ModelSource.model_validate({"name": "convnet", "width": 0.1})
+    opened = open_network(own, Checkpoint(round=1, weights=folder / "w.safetensors"), 10, 16, 0)
     assert opened.normalise is not None
     assert opened.normalise.mean == pytest.approx((0.1, 0.2, 0.3))
     assert opened.normalise.std == pytest.approx((0.4, 0.5, 0.6))
     assert opened.notes == ()
+
+
+def test_torchvision_is_prepared_before_the_users_own_import(folder, monkeypatch):
+    (folder / "own_net.py").write_text("import prepared\nfrom torch import nn\n\nnet = nn.Identity\n")
+    monkeypatch.delitem(sys.modules, "prepared", raising=False)
+    monkeypatch.setattr(source, "prepare_torchvision", lambda: sys.modules.update(prepared=sys))
+    with source.importable(folder):
+        source.open_network(ModelSource.model_validate({"import": "own_net:net"}), Checkpoint(round=0), 10, 16, 0)
+    del sys.modules["prepared"]

@@ -28,7 +28,7 @@ class AuditImages:
             self.dataset = open_dataset(self.name, source.resolution, config.data, config.cache)
             splits: tuple[Split, ...] = ("test",)
         else:
-            self.name = source.path.name
+            self.name = source.path.name or source.path.resolve().name
             self.dataset = _open(source, source.path)
             splits = ("test", "train")
         self.dataset = in_channels(self.dataset, channels)

@@ -92,7 +92,7 @@ def _opened(content: bytes, where: str) -> Iterator[Image.Image]:
         raise UserError(f"{where}: has more than {limit} million pixels, no more are read; make it smaller") from None
     except Image.UnidentifiedImageError:
         raise UserError(
-            f"{where}: cannot be read as an image (no known format or kind of pixels; read are {_formats()})"
+            f"{where}: cannot be read as an image (no known format or kind of pixels; read are {formats()})"
         ) from None
     except Exception as error:  # Pillow's readers raise whatever damaged bytes make them stumble over
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -126,5 +126,6 @@ def _eight_bit(deep: np.ndarray) -> Image.Image:
     return Image.fromarray((deep * 255).round().astype(np.uint8)).convert("RGB")
 
 
-def _formats() -> str:
+def formats() -> str:
+    """The names of the formats that are read, for errors."""
     return ", ".join(name for name in FORMATS if name != "DIB")

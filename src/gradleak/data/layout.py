@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from gradleak.data.base import Split
-from gradleak.data.decode import endings
+from gradleak.data.decode import endings, formats
 from gradleak.data.splits import choose
 from gradleak.errors import UserError, listed
 from gradleak.files import check_regular, check_text, read_regular
@@ -105,6 +105,8 @@ class Layout:
         if unread:
             kinds = Counter(path.suffix.lower() or path.name for path in unread)
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+            if not found:
+                raise UserError(f"{root}: holds no image that can be read, but {counts}; read are {formats()}")
             self._unread.append(f"files that are not read: {counts} (first: {unread[0].relative_to(self.path)})")
         return found
 
@@ -116,6 +118,9 @@ def _entries(folder: Path) -> list["os.DirEntry[str]"]:
             found = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _OTHERS]
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror})") from None
+    for entry in found:
+        if entry.is_symlink() and not os.path.exists(entry.path):
+            check_regular(Path(entry.path))  # raises UserError: it leads nowhere, or to itself
     return sorted(found, key=lambda entry: entry.name)
 
 
@@ -164,7 +169,7 @@ def _annotated(root: Path) -> Files:
     where = _annotations(root)
     assert where is not None
     try:
-        lines = read_regular(where).decode().splitlines()
+        lines = read_regular(where).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise UserError(f"{where}: not a text file in UTF-8") from None
     named: dict[str, str] = {}
