@@ -13,13 +13,20 @@ from gradleak.files import atomic
 #: Most rows and columns of a file: it may be somebody else's, and a small file can stand for a huge table.
 MOST_ROWS, MOST_COLUMNS = 20_000_000, 1_000
 
-_TEXT, _TRUTHS, _WHOLE, _NUMBERS, _BYTES = "text", "true or false", "whole numbers", "numbers", "bytes"
-# What the columns that are read by name hold; none of their values may be missing.
+_TEXT, _TRUTHS, _WHOLE, _NUMBERS, _BYTES, _NOTHING = (
+    "text",
+    "true or false",
+    "whole numbers",
+    "numbers",
+    "bytes",
+    "nothing",
+)
+# What the columns that are read by name hold. Where they tell rows apart, none of their values may be missing.
+_KEYS = {"cell_id": _TEXT, "chosen": _TRUTHS, **dict.fromkeys(("restart", "position", "image"), _WHOLE)}
 _KINDS = {
-    **dict.fromkeys(("cell_id", "family_id"), _TEXT),
-    "chosen": _TRUTHS,
-    **dict.fromkeys(("restart", "position", "image", "label", "iterations", "client_samples"), _WHOLE),
-    **dict.fromkeys(("lpips", "psnr", "ssim", "mse", "objective"), _NUMBERS),
+    **_KEYS,
+    "family_id": _TEXT,
+    **dict.fromkeys(("label", "iterations", "client_samples", "lpips", "psnr", "ssim", "mse", "objective"), _NUMBERS),
     **dict.fromkeys(("truth_png", "reconstruction_png"), _BYTES),
 }
 
@@ -64,9 +71,9 @@ def _check(table: pa.Table, path: Path) -> None:
         if kind is None:
             raise UserError(f"{path}: column '{name}' holds {column.type}; must be text, bytes, numbers or truths")
         wanted = _KINDS.get(name, kind)
-        if kind != wanted and (kind, wanted) != (_WHOLE, _NUMBERS):
+        if kind != wanted and (kind != _WHOLE or wanted != _NUMBERS) and (kind != _NOTHING or name in _KEYS):
             raise UserError(f"{path}: column '{name}' must be {wanted} (found {kind})")
-        if name in _KINDS and column.null_count:
+        if name in _KEYS and column.null_count:
             raise UserError(f"{path}: column '{name}' lacks {column.null_count} of its values")
 
 
@@ -82,5 +89,5 @@ def _kind(found: pa.DataType) -> str | None:
     if types.is_boolean(found):
         return _TRUTHS
     if types.is_null(found):
-        return "nothing"
+        return _NOTHING
     return _WHOLE if types.is_integer(found) else _NUMBERS if types.is_floating(found) else None

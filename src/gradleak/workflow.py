@@ -25,6 +25,7 @@ from gradleak.post_processing.chain import origins
 from gradleak.presentations.base import PRESENTATIONS
 from gradleak.presentations.read import ShownExperiment, parse_experiment
 from gradleak.presentations.write import drawable, stage_files
+from gradleak.rehearsal import rehearse
 from gradleak.specs import DatasetSpec
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
@@ -54,7 +55,9 @@ class Workflow:
         """Validate a config, expand its study and plan it. Raises UserError with one line on bad input."""
         parsed = Config.parse(config, "config.yaml")
         study = load_study(study_path(parsed.study))
-        return cls(make_plan(study, parsed, described(), open_archives(parsed)))
+        plan = make_plan(study, parsed, described(), open_archives(parsed))
+        rehearse(plan)
+        return cls(plan)
 
     @classmethod
     def read(cls, config: dict[str, Any], results: Path) -> "Workflow":

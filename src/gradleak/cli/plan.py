@@ -27,6 +27,7 @@ def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool
     from gradleak.metrics.base import described
     from gradleak.pipeline.calibration import measured_throughput
     from gradleak.pipeline.jobs import plan_summary
+    from gradleak.rehearsal import rehearse
     from gradleak.study.config import load_config
     from gradleak.study.expand import load_study, study_path
     from gradleak.study.planning import make_plan
@@ -35,6 +36,7 @@ def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool
     if study is not None:
         config = config.model_copy(update={"study": study})
     made = make_plan(load_study(study_path(config.study)), config, described(), open_archives(config))
+    rehearse(made)
     rate = measured_throughput(config) if calibrate else None
     Console().print(plan_summary(made, rate))
     if out is not None:

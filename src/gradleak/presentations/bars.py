@@ -45,6 +45,10 @@ class Bars(Presentation):
         """The panels, where there are any, x, and the note."""
         return [key for key in (self.panels, self.x, self.note) if key]
 
+    def check(self, experiment: Experiment, data: StudyData) -> None:
+        """See `Presentation.check`."""
+        cell_table(data.results, experiment, self.keys, [self.y])
+
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All four files; raises UserError for an unknown column or a cell without results."""
         cells = cell_table(data.results, experiment, self.keys, [self.y])

@@ -145,6 +145,12 @@ class Presentation(Wording, ABC):
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """Content of every file, keyed by its ending; raises UserError where the data lack what this entry names."""
 
+    def check(self, experiment: Experiment, data: StudyData) -> None:
+        """Raise UserError where the data lack what this entry names. Draws nothing, and looks at no picture or value.
+
+        The data may be invented, when a study is planned. A kind that does not say what it needs is not checked.
+        """
+
     def stem(self, experiment: str) -> str:
         """What the names of all its files begin with, for the name of an experiment."""
         return f"{experiment}_{self.suffix}" if self.suffix else experiment

@@ -22,6 +22,10 @@ LOWER, UPPER = "lower half", "upper half"
 
 _TESTS = {"wilcoxon": "Wilcoxon signed-rank test", "mann-whitney": "Mann-Whitney $U$ test"}
 
+#: The values of a row, and what is compared: as many values of one side as of the other where they are pairs.
+Row = tuple[object, ...]
+Sides = tuple[pd.Series, pd.Series]
+
 Text = Annotated[str, BeforeValidator(as_text)]
 
 
@@ -57,7 +61,7 @@ class Contrast:
     published: the paper's difference, NaN where it has none.
     """
 
-    row: tuple[object, ...]
+    row: Row
     baseline: str
     against: str
     metric: str
@@ -132,6 +136,11 @@ class ContrastTable(Presentation):
         """Whether values are compared in pairs."""
         return bool(self.metrics or self.pair_by)
 
+    def check(self, experiment: Experiment, data: StudyData) -> None:
+        """See `Presentation.check`."""
+        for _ in self.samples(experiment, data):
+            pass
+
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """Both files; raises UserError as `contrasts`."""
         found = self.contrasts(experiment, data)
@@ -141,7 +150,12 @@ class ContrastTable(Presentation):
         }
 
     def contrasts(self, experiment: Experiment, data: StudyData) -> list[Contrast]:
-        """The comparisons in reading order.
+        """The comparisons in reading order. Raises UserError as `samples`."""
+        compare = compare_pairs if self.paired else compare_groups
+        return self._beside_paper([Contrast(*named, compare(*both)) for named, both in self.samples(experiment, data)])
+
+    def samples(self, experiment: Experiment, data: StudyData) -> Iterator[tuple[tuple[Row, str, str, str], Sides]]:
+        """What is compared, in reading order.
 
         Raises UserError for an unknown column, a cell without results, a value that no image of a row has, and an
         image without partner: no comparison ever runs over survivors.
@@ -150,12 +164,10 @@ class ContrastTable(Presentation):
         values = [*dict.fromkeys([*compared, *([self.halves] if self.halves else [])])]
         table = image_table(data.results, experiment, self.keys, values)
         groups = table.groupby(list(self.rows), sort=False) if self.rows else [((), table)]
-        found: list[Contrast] = []
         for row, images in groups:
             named = ", ".join(f"{key} '{value}'" for key, value in zip(self.rows, row, strict=True))
             where = f"experiment '{experiment.name}'" + (f", {named}" if named else "")
-            found += [Contrast(row, *rest) for rest in self._of_row(images, where)]
-        return self._beside_paper(found)
+            yield from (((row, *named), both) for named, both in self._of_row(images, where))
 
     def _beside_paper(self, found: list[Contrast]) -> list[Contrast]:
         """The comparisons with the paper's differences, where a published table is named."""
@@ -172,24 +184,24 @@ class ContrastTable(Presentation):
 
         return [replace(entry, published=value(entry, entry.against) - value(entry, entry.baseline)) for entry in found]
 
-    def _of_row(self, images: pd.DataFrame, where: str) -> Iterator[tuple[str, str, str, Comparison]]:
+    def _of_row(self, images: pd.DataFrame, where: str) -> Iterator[tuple[tuple[str, str, str], Sides]]:
         if self.between:
             yield from self._between(self.between, images, where)
             return
         units = images.groupby(UNIT, sort=False).mean(numeric_only=True)
         for pair in self.metrics:
-            yield pair.baseline, pair.against, pair.against, compare_pairs(units[pair.baseline], units[pair.against])
+            yield (pair.baseline, pair.against, pair.against), (units[pair.baseline], units[pair.against])
         if self.halves:
             if len(units) < 2:
                 raise UserError(f"{where}: halves by '{self.halves}' need two images (found {len(units)})")
             units = units.sort_values(self.halves, kind="stable")
             middle = len(units) // 2
             for metric in self.values:
-                yield LOWER, UPPER, metric, compare_groups(units[metric][:middle], units[metric][middle:])
+                yield (LOWER, UPPER, metric), (units[metric][:middle], units[metric][middle:])
 
     def _between(
         self, between: Between, images: pd.DataFrame, where: str
-    ) -> Iterator[tuple[str, str, str, Comparison]]:
+    ) -> Iterator[tuple[tuple[str, str, str], Sides]]:
         texts = images[between.label].map(as_text)
         keys = list(self.pair_by) or [UNIT]
         sides: dict[str, pd.DataFrame] = {}
@@ -209,9 +221,8 @@ class ContrastTable(Presentation):
                     lacking = against if alone[0] in first.index else between.baseline
                     raise UserError(f"{where}: pair {named} has no image with {between.label} '{lacking}'")
                 second = second.loc[first.index]
-            compare = compare_pairs if self.pair_by else compare_groups
             for metric in self.values:
-                yield between.baseline, against, metric, compare(first[metric], second[metric])
+                yield (between.baseline, against, metric), (first[metric], second[metric])
 
     def _csv(self, found: list[Contrast]) -> str:
         counts = ["n"] if self.paired else ["n_baseline", "n_against"]

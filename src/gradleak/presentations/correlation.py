@@ -49,6 +49,10 @@ class CorrelationTable(Presentation):
         """Rows and `over`."""
         return [*self.rows, self.over]
 
+    def check(self, experiment: Experiment, data: StudyData) -> None:
+        """See `Presentation.check`."""
+        cell_table(data.results, experiment, self.keys, [self.x, self.y])
+
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """Both files; raises UserError for an unknown column or a cell without results."""
         found = self._correlations(experiment, data)

@@ -67,6 +67,15 @@ class Gallery(Presentation):
         """Panel, row labels and column together."""
         return [*self.groups, self.columns]
 
+    @property
+    def columns_read(self) -> list[str]:
+        """The keys and the caption."""
+        return list(dict.fromkeys([*self.keys, *([self.caption] if self.caption else [])]))
+
+    def check(self, experiment: Experiment, data: StudyData) -> None:
+        """See `Presentation.check`."""
+        cell_table(data.results, experiment, self.columns_read, [])
+
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All three files; raises UserError for an unknown column, or a cell without results or images."""
         pairs = self.pairs(experiment, data)
@@ -97,8 +106,7 @@ class Gallery(Presentation):
         where = f"experiment '{experiment.name}'"
         if data.images is None:
             raise UserError(f"{where}: a gallery needs images.parquet (--images)")
-        columns = list(dict.fromkeys([*self.keys, *([self.caption] if self.caption else [])]))
-        cells = cell_table(data.results, experiment, columns, [])
+        cells = cell_table(data.results, experiment, self.columns_read, [])
         cells = cells[~cells["cell_id"].isin(data.reused)]
         if cells.empty:
             raise UserError(f"{where}: a gallery needs pictures, and all cells come from archives, which hold none")

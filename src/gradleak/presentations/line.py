@@ -52,6 +52,10 @@ class Line(Presentation):
         """The hue, where there is one, and x."""
         return [self.hue, self.x] if self.hue else [self.x]
 
+    def check(self, experiment: Experiment, data: StudyData) -> None:
+        """See `Presentation.check`."""
+        cell_table(data.results, experiment, self.keys, [self.y])
+
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All four files; raises UserError for an unknown column or a cell without results."""
         cells = cell_table(data.results, experiment, self.keys, [self.y])

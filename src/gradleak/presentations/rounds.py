@@ -60,6 +60,10 @@ class Rounds(Presentation):
         """Panel and x."""
         return [self.panel, self.x]
 
+    def check(self, experiment: Experiment, data: StudyData) -> None:
+        """See `Presentation.check`."""
+        cell_table(data.results, experiment, self.keys, self.values)
+
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All four files; raises UserError for an unknown column or a cell without results."""
         points = self.windows(cell_table(data.results, experiment, self.keys, self.values))

@@ -102,6 +102,10 @@ class Table(Presentation):
         below = self.bold_below is not None and value < self.bold_below
         return above or below
 
+    def check(self, experiment: Experiment, data: StudyData) -> None:
+        """See `Presentation.check`."""
+        self._entries(experiment, data)
+
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """Both files; raises UserError for an unknown column, a cell without results, or published values that do not
         fit.

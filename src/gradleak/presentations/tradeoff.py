@@ -79,11 +79,13 @@ class Tradeoff(Presentation):
         """The point's columns, what the adversary chooses, and the round."""
         return [*self.point, *self.chooses, self.round]
 
+    def check(self, experiment: Experiment, data: StudyData) -> None:
+        """See `Presentation.check`."""
+        self._cells(experiment, data)
+
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All five files; raises UserError for an unknown column or a cell without results."""
-        values = [self.privacy, self.utility, *([self.size] if self.size else [])]
-        cells = cell_table(data.results, experiment, self.keys, values)
-        points = self.judged(cells.assign(**{EPSILON: _epsilons(data.results, cells, experiment)}))
+        points = self.judged(self._cells(experiment, data))
         with style.theme():
             files = style.image_files(self.draw(points), "_tradeoff")
         name = f"{data.study}-{self.stem(experiment.name)}_tradeoff"
@@ -91,6 +93,11 @@ class Tradeoff(Presentation):
         files["_tradeoff.tex"] = self._latex(points, experiment.title, name).encode()
         files["_tradeoff.txt"] = markup.caption(experiment.title, self._sentences(points), data.study).encode()
         return files
+
+    def _cells(self, experiment: Experiment, data: StudyData) -> pd.DataFrame:
+        values = [self.privacy, self.utility, *([self.size] if self.size else [])]
+        cells = cell_table(data.results, experiment, self.keys, values)
+        return cells.assign(**{EPSILON: _epsilons(data.results, cells, experiment)})
 
     def judged(self, cells: pd.DataFrame) -> pd.DataFrame:
         """The points with what the figure says of them; cells as from `cell_table`.

@@ -1,0 +1,62 @@
+"""A rehearsal of a study's end before its beginning: whether its results will have what its experiments show."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from gradleak.analysis.experiment import StudyData
+from gradleak.errors import UserError
+from gradleak.metrics.base import columns
+from gradleak.post_processing.privacy import DELTA, local_epsilon
+from gradleak.presentations.read import parse_experiment
+from gradleak.study.plan import Plan
+
+# Of `results.parquet`, the columns that stages measure: any number will do.
+_MEASURED = ("objective", "iterations", "model_parameters", "model_skips", "params_ratio", "update_bytes")
+_IGSA = ("igsa", "igsa_standard_error", "igsa_low", "igsa_high", "igsa_samples")
+
+
+def rehearse(plan: Plan) -> None:
+    """Raise UserError for what an experiment shows and its results will not have: a kind, column, label, or value."""
+    where = f"study '{plan.study}'"
+    shown = {name: parse_experiment(name, content, where, plan.columns) for name, content in plan.experiments.items()}
+    writers: dict[str, str] = {}
+    for name, experiment in shown.items():
+        for file in (file for entry in experiment.show for file in entry.files(name)):
+            other = writers.setdefault(file.lower(), name)
+            if other != name:
+                raise UserError(f"{where}: experiments '{other}' and '{name}' both write {file}; rename one of them")
+    factors = pd.DataFrame(_factors(plan)).set_index("cell_id", drop=False)
+    for name, experiment in shown.items():
+        cells = list(dict.fromkeys(experiment.cells["cell_id"]))
+        results = _rows(factors.loc[cells], [plan.cells[cell].victims for cell in cells])
+        for number, entry in enumerate(experiment.show):
+            try:
+                entry.check(experiment, StudyData(plan.study, results))
+            except UserError as error:
+                raise UserError(f"{where}: experiments.{name}.show[{number}]: {error}") from None
+
+
+def _factors(plan: Plan) -> Iterator[dict[str, Any]]:
+    """For each cell of a plan its factors, and some number for each column that stages measure."""
+    # Of a cell from an archive, the archive's rows say what was measured.
+    measuring = plan.accuracies().keys() | plan.accuracies_before().keys() | (plan.cells.keys() - plan.computed.keys())
+    measured = dict.fromkeys([*columns(), *plan.columns, *_MEASURED], 0.5)
+    for name, cell in plan.cells.items():
+        epsilon = local_epsilon(cell.post_processing)
+        yield {
+            **cell.factors(),
+            **measured,
+            **({"model_accuracy": 0.5} if name in measuring else {}),
+            **(dict.fromkeys(_IGSA, 0.5) if cell.smoothness is not None else {}),
+            **{"epsilon": epsilon, "epsilon_delta": None if epsilon is None else DELTA},
+            **{"cell_id": name, "restart": 0, "chosen": True, "label": 0},
+        }
+
+
+def _rows(factors: pd.DataFrame, victims: list[tuple[int, ...]]) -> pd.DataFrame:
+    """A row for each victim of each cell, as in `results.parquet`."""
+    rows = factors.loc[[name for name, images in zip(factors.index, victims, strict=True) for _ in images]]
+    places = [(position, image) for images in victims for position, image in enumerate(images)]
+    return rows.reset_index(drop=True).join(pd.DataFrame(places, columns=["position", "image"]))
