@@ -7,7 +7,10 @@ import torch
 from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
+from gradleak.audit.source import open_network
+from gradleak.audit.spec import Checkpoint, ModelSource
 from gradleak.audit.weights import load_weights, read_weights
+from gradleak.errors import UserError
 
 
 class Net(nn.Module):
@@ -100,3 +103,23 @@ def test_other_precisions(tmp_path, kind):
     rounded = {name: value.to(kind) if value.is_floating_point() else value for name, value in state.items()}
     loaded(tmp_path / "w.safetensors", rounded, network)
     assert equal(network, {name: value.to(state[name].dtype) for name, value in rounded.items()})
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_script_takes_a_state_dict_or_another_script(tmp_path):
+    state = Net(1).state_dict()
+    torch.jit.script(Net(2).eval()).save(tmp_path / "net.pt")
+    torch.jit.script(Net(1).eval()).save(tmp_path / "script.pt")
+    torch.save({"state_dict": state}, tmp_path / "state.pt")
+    source = ModelSource(torchscript=tmp_path / "net.pt")
+    for name in ("script.pt", "state.pt"):
+        opened = open_network(source, Checkpoint(round=1, weights=tmp_path / name), 10, 16, 0)
+        assert equal(opened.network, state)
+
+
+def test_a_checkpoint_whose_normalisation_is_wrong_is_one_line(tmp_path):
+    state = {"normalise.mean": torch.zeros(3), "normalise.std": torch.tensor([1.0, 0.0, torch.nan])}
+    save_file(state, tmp_path / "w.safetensors")
+    source = ModelSource(name="convnet")
+    with pytest.raises(UserError, match=r"w\.safetensors: normalise: std\.1: Input should be greater than 0"):
+        open_network(source, Checkpoint(round=1, weights=tmp_path / "w.safetensors"), 10, 16, 0)

@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from gradleak.audit.own_code import own_code
 from gradleak.audit.spec import Checkpoint, ModelSource, Normalisation
-from gradleak.audit.weights import Weights, load_weights, read_weights
+from gradleak.audit.weights import Weights, is_script, load_weights, read_weights
 from gradleak.compat import prepare_torchvision
 from gradleak.errors import UserError
 from gradleak.files import check_regular
@@ -63,7 +63,7 @@ def open_network(source: ModelSource, checkpoint: Checkpoint, classes: int, reso
     normalise: Normalisation | None = None
     notes: tuple[str, ...] = ()
     if path is not None:
-        scripted = source.torchscript is not None and path.suffix != ".safetensors"
+        scripted = source.torchscript is not None and is_script(path)
         weights = Weights(_read_script(path).state_dict(), str(path)) if scripted else read_weights(path)
         if source.name is not None:
             weights, normalise = _without_normalisation(weights)
@@ -82,7 +82,9 @@ def _without_normalisation(weights: Weights) -> tuple[Weights, Normalisation | N
         return replace(weights, tensors={**rest, **found}), None
     mean, std = (found[f"normalise.{name}"].flatten().tolist() for name in ("mean", "std"))
     rest = {name.removeprefix("network."): value for name, value in rest.items()}
-    return replace(weights, tensors=rest), Normalisation(mean=mean, std=std)
+    return replace(weights, tensors=rest), Normalisation.parse(
+        {"mean": mean, "std": std}, f"{weights.where}: normalise"
+    )
 
 
 def weights_digest(network: nn.Module) -> str:

@@ -3,6 +3,7 @@
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,17 @@ def read_weights(path: Path) -> Weights:
     Code in a pickle is never run. Raises UserError for a file that holds anything but weights.
     """
     check_regular(path)
-    return _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
+    return _safetensors(path) if path.suffix.lower() == ".safetensors" else _pickled(path)
+
+
+def is_script(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, by the code in it. Raises UserError where it cannot be read."""
+    check_regular(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
 
 
 def load_weights(network: nn.Module, weights: Weights) -> tuple[str, ...]:
