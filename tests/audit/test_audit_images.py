@@ -97,3 +97,10 @@ def test_torchvision_is_prepared_before_the_users_own_import(folder, monkeypatch
     with source.importable(folder):
         source.open_network(ModelSource.model_validate({"import": "own_net:net"}), Checkpoint(round=0), 10, 16, 0)
     del sys.modules["prepared"]
+
+
+def test_pictures_in_class_folders_are_read_beside_a_table_of_something_else(photos):
+    (photos / "c1/meta.parquet").write_bytes(b"")
+    images = AuditImages(ImageSource(path=photos, resolution=16), 3, Config())
+    assert len(images) == 10
+    assert images.notes[0] == "images: files that are not read: 1 .parquet, 1 .txt (first: c0/notes.txt)"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gradleak.audit.spec import ImageSource
 from gradleak.data.base import DataSource, ImageDataset, SourceKind, Split
+from gradleak.data.decode import endings
 from gradleak.data.grey import in_channels
 from gradleak.data.opening import open_dataset
 from gradleak.data.parquet import splits_of
@@ -43,7 +44,7 @@ class AuditImages:
     @property
     def notes(self) -> tuple[str, ...]:
         """What of a folder or of Parquet is not read."""
-        return tuple(f"images: {note}" for note in self.dataset.notes)
+        return tuple(f"images: {note}" for note in self.dataset.unread)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -100,6 +101,13 @@ class AuditImages:
 def _open(source: ImageSource, path: Path) -> ImageDataset:
     if not path.exists():
         raise UserError(f"images.path: '{path}' does not exist")
-    kind: SourceKind = "parquet" if path.is_file() or splits_of(path) else "folder"
-    given = DataSource(source=kind, path=path, columns=source.columns, splits=source.splits)
+    given = DataSource(source=_kind(path), path=path, columns=source.columns, splits=source.splits)
     return open_dataset("images", source.resolution, {"images": given})
+
+
+def _kind(path: Path) -> SourceKind:
+    """Parquet lies in a folder, or deeper in one without pictures: class folders may hold a table of something else."""
+    if not splits_of(path):
+        return "folder"
+    pictures = any(file.suffix.lower() in endings() for file in path.glob("*/*"))
+    return "folder" if pictures and not any(path.glob("*.parquet")) else "parquet"

@@ -91,9 +91,19 @@ class ImageDataset(ABC):
         """SHA-256 (hexadecimal) of what the images are made from, independent of the resolution."""
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """A line for everything that was left out of the data, or decided in its place. Reads no image."""
+    def unread(self) -> tuple[str, ...]:
+        """A line for everything that was left out of the data. Reads no image."""
         return ()
+
+    @property
+    def divided(self) -> tuple[str, ...]:
+        """A line that says how train and test were told apart, where the data does not."""
+        return ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out or decided, in a line each."""
+        return (*self.unread, *self.divided)
 
     def fetch(self) -> None:
         """Download what this data set needs. Does nothing where nothing can be downloaded."""

@@ -48,9 +48,14 @@ class FolderImages(ImageDataset):
         return self._info.class_names() if self._info else tuple(self._layout.classes)
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What in the folder is not read, and whether it was divided."""
-        return (*self._layout.notes, *self._splits.notes)
+    def unread(self) -> tuple[str, ...]:
+        """What in the folder is not read, and which classes a split has no image of."""
+        return self._layout.notes
+
+    @property
+    def divided(self) -> tuple[str, ...]:
+        """That the only split was divided."""
+        return self._splits.notes
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

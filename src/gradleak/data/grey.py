@@ -34,9 +34,14 @@ class GreyImages(ImageDataset):
         return self.whole.class_names
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Those of the whole data set."""
-        return self.whole.notes
+    def unread(self) -> tuple[str, ...]:
+        """What of the whole data set is not read."""
+        return self.whole.unread
+
+    @property
+    def divided(self) -> tuple[str, ...]:
+        """That the whole data set was divided."""
+        return self.whole.divided
 
     def fetch(self) -> None:
         """Download what the whole data set needs."""

@@ -66,10 +66,14 @@ class ParquetImages(ImageDataset):
         self._splits = Splits(self._files, lambda part: sum(file.rows for file in self._files[part]), str(path))
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """Which splits are not read, and whether one was divided."""
-        unread = (f"splits that are not read: {listed(self._unread)}",) if self._unread else ()
-        return (*unread, *self._splits.notes)
+    def unread(self) -> tuple[str, ...]:
+        """Which splits are not read."""
+        return (f"splits that are not read: {listed(self._unread)}",) if self._unread else ()
+
+    @property
+    def divided(self) -> tuple[str, ...]:
+        """That the only split was divided."""
+        return self._splits.notes
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
