@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradleak.audit.culprit import first_without_second_derivative, surrogate
-from gradleak.audit.own_code import own_code, own_words
+from gradleak.audit.own_code import OwnCodeError, own_code, own_words
 from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Matcher, Targets
@@ -161,7 +161,7 @@ def _asked(model: Classifier, images: Tensor, sizes: Sequence[int]) -> Tensor:
     """The model's answer. Raises UserError that says what to change in the audit's file, as far as that can be told."""
     try:
         answer: Tensor = model(images)
-    except UserError as error:
+    except OwnCodeError as error:
         size, (channels, resolution) = len(images), images.shape[1:3]
         for other in (1, 3, 4):
             if other != channels and _takes(model.network, images[:, :1].expand(-1, other, -1, -1)):
@@ -180,7 +180,7 @@ def _asked(model: Classifier, images: Tensor, sizes: Sequence[int]) -> Tensor:
 def _takes(network: torch.nn.Module, images: Tensor) -> bool:
     try:
         network(images)
-    except Exception:  # whatever the user's code raises
+    except (Exception, SystemExit):  # whatever the user's code raises
         return False
     return True
 

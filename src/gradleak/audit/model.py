@@ -99,10 +99,12 @@ def _check_parameters(network: nn.Module) -> None:
     parameters = dict(network.named_parameters())
     if not any(parameter.requires_grad for parameter in parameters.values()):
         raise UserError("model: has no trainable parameter: its clients would share nothing")
-    odd = next((name for name, parameter in parameters.items() if not parameter.is_floating_point()), None)
+    odd = next((name for name, value in parameters.items() if not value.is_floating_point()), None)
     if odd is not None:
         kind = str(parameters[odd].dtype).removeprefix("torch.")
-        raise UserError(f"model: its parameter '{odd}' is {kind}; an audit takes real numbers, e.g. torch.view_as_real")
+        raise UserError(
+            f"model: its parameter '{odd}' is {kind}; an audit takes real ones; make it a buffer, or torch.view_as_real"
+        )
 
 
 def _notes(network: nn.Module, why: str) -> list[str]:

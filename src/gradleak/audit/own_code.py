@@ -10,9 +10,17 @@ from gradleak.stopping import EXIT_CODE, Stopped
 _LONGEST = 240
 
 
+class OwnCodeError(UserError):
+    """What a user's own code raised, as one line; `words` are its own."""
+
+    def __init__(self, what: str, words: str) -> None:
+        super().__init__(f"{what} ({words})")
+        self.words = words
+
+
 @contextmanager
 def own_code(what: str, *others: type[Exception]) -> Iterator[None]:
-    """Turn whatever is raised inside but `others`, an exit too, into a UserError that begins with `what`.
+    """Turn whatever is raised inside but `others`, an exit too, into an OwnCodeError that begins with `what`.
 
     What is not the code's fault goes on: errors in one line already, SIGTERM, and memory that does not suffice.
     """
@@ -24,11 +32,13 @@ def own_code(what: str, *others: type[Exception]) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if is_oom(error) or (isinstance(error, SystemExit) and error.code == EXIT_CODE):
             raise
-        raise UserError(f"{what} ({own_words(error)})") from None
+        raise OwnCodeError(what, own_words(error)) from None
 
 
 def own_words(error: BaseException) -> str:
     """The kind of an error and the last line of its message, shortened."""
+    if isinstance(error, OwnCodeError):
+        return error.words
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = f": {lines[-1]}" if lines else ""
     text = f"{type(error).__name__}{said}"

@@ -85,7 +85,7 @@ def _advice(reasons: str) -> str:
     advice = {
         "is zero": "the model answers without any loss, or the defense removes all; audit an earlier round",
         "not finite": "lower client.lr, or look at the weights",
-        "no derivative": "forward cuts the way from the images to the loss, e.g. by no_grad; audit the whole model",
+        "no derivative": "forward cuts the way from images to loss, e.g. by no_grad or rounding; audit it without",
     }
     return "; ".join(text for reason, text in advice.items() if reason in reasons)
 

@@ -1,6 +1,7 @@
 """An audit from its file to its page."""
 
 import time
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def write_audit(spec: AuditSpec, folder: Path, config: Config, out: Path, sessio
     kind of device. What differs is in `audit.html.provenance.json`. See `run_all` for errors and for what is kept.
     """
     started = time.time()
-    with importable(folder):
+    with importable(folder), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop")  # of torch.func, about the user's model
         found = run_all(spec, config, out, session)
     table = entries(found.rows)
     judged = verdicts(spec, table, found.rows)
