@@ -47,7 +47,7 @@ def surrogate(model: Classifier, candidates: Tensor, matcher: Callable[[Classifi
         return None
     name = min(names).removesuffix("Backward")
     try:
-        found = _differs(copy.deepcopy(model).double(), candidates.double(), matcher, step=1e-4, tolerance=0.05)
+        found = _differs(copy.deepcopy(model).double(), candidates.double(), matcher, step=1e-6, tolerance=1e-3)
     except Exception:  # the user's code may hold tensors in single precision
         found = _differs(model, candidates, matcher, step=1e-2, tolerance=0.3)
     return name if found else None
@@ -67,7 +67,7 @@ def _differs(
     for direction in (gradient, random):
         along = direction / direction.norm().clamp_min(1e-30)
         slope = (total(at + step * along) - total(at - step * along)) / (2 * step)
-        if abs(slope - float((gradient * along).sum())) > tolerance * max(abs(slope), float(gradient.norm())):
+        if abs(slope - float((gradient * along).sum())) > tolerance * max(abs(slope), float(gradient.norm()) / 10):
             return True
     return False
 
