@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
+from gradleak.claims.ledger import parse_claim
+from gradleak.claims.verdict import judge
 from gradleak.errors import UserError
 from gradleak.presentations.read import parse_experiment
 
@@ -207,3 +209,18 @@ def test_csv_column(tmp_path: Path) -> None:
     for more, message in (({"column": "mu"}, "lacks the column 'mu'"), ({"column": "network"}, "not a number")):
         with pytest.raises(UserError, match=message):
             read(**more)
+
+
+def test_cells_that_were_not_attacked_are_left_out_and_counted() -> None:
+    nothing = {"lpips": float("nan"), "unattacked": "the update is zero"}
+    rows: list[Row] = [({}, {"image": i, "lpips": 0.05 + 0.01 * i, "unattacked": None}) for i in range(5)]
+    data = study([*rows, ({}, {"image": 5, **nothing})])
+    assert values(data, "threshold") == [0.05, 0.06, 0.07, 0.08, 0.09]
+    statistic = {"kind": "threshold", "experiment": "exp"}
+    entry = {"id": "a", "text": "Images are recognised.", "where": "Sec. 1", "claimed": "below", "margin": 0.1}
+    claim = parse_claim({**entry, "statistic": statistic}, "here")
+    verdict = judge(claim, data)
+    assert (verdict.word, verdict.units) == ("supported", 5)
+    assert verdict.reason == "1 cells were not attacked and are left out"
+    none = judge(claim, study([({}, {"image": 5, **nothing})]))
+    assert (none.word, none.reason) == ("not tested", "experiment 'exp': no cell was attacked (the update is zero)")

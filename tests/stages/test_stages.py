@@ -15,15 +15,17 @@ from safetensors.torch import load_file, save_file
 
 from gradleak.data.photos10 import Photos10
 from gradleak.errors import UserError
+from gradleak.models.base import build_model
 from gradleak.parquet import read_parquet, write_parquet
+from gradleak.specs import ClientSpec
 from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.collect import collect
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.data import record_dataset
 from gradleak.stages.reconstruct import write_reconstructions
-from gradleak.stages.score import write_scores
+from gradleak.stages.score import update_facts, write_scores
 from gradleak.stages.session import Session, silent
-from gradleak.stages.update import read_updates, write_updates
+from gradleak.stages.update import pack_update, read_updates, write_updates
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
 from gradleak.study.expand import load_study
@@ -370,3 +372,36 @@ def test_a_state_that_belongs_to_another_update_is_not_continued(done, tmp_path,
     place.reconstruct()
     place.reconstruct("fresh.safetensors")
     assert place["reconstructions.safetensors"].read_bytes() == place["fresh.safetensors"].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("factor", "reason"), [(0.0, "the update is zero"), (float("nan"), "the update is not finite")]
+)
+def test_what_cannot_be_attacked_is_named_and_has_no_metrics(done, tmp_path, cache, results, factor, reason):
+    place = Place(tmp_path, cache).trained()
+    content, first = load_file(place["updates.safetensors"]), place.cells[0].id
+    altered = {name: value * factor if f"{first}/update/" in name else value for name, value in content.items()}
+    save_file(altered, place["updates.safetensors"])
+    folders = (place["updates.safetensors"], place["checkpoints"], place["auxiliary"])
+    found = place["reconstructions.safetensors"]
+    lines = write_reconstructions(place.plan, place.batch, *folders, found, Session())
+    assert lines == [f"1 of 2 cells of the batch are not attacked and have no metrics: {reason}"]
+    write_scores(place.plan, place.batch, found, place["shard.parquet"], place["images.parquet"])
+    rows = pd.read_parquet(place["shard.parquet"])
+    own = rows["cell_id"] == first
+    assert set(rows["unattacked"][own]) == {reason}
+    assert rows["unattacked"][~own].isna().all()
+    assert rows.loc[own, ["objective", "lpips", "psnr"]].isna().all(axis=None)
+    before = results[results["cell_id"] != first]
+    assert rows["lpips"][~own].tolist() == pytest.approx(before["lpips"].tolist(), abs=1e-3)
+    assert "unattacked" not in results
+
+
+def test_parameters_without_gradient_are_named(tmp_path, cache):
+    cell = Place(tmp_path, cache).cells[0].model_copy(update={"client": ClientSpec(samples=3)})
+    model = build_model(cell.model, 10, 16, (0.5,) * 3, (0.25,) * 3)
+    *body, weight, bias = [name for name, _ in model.named_parameters()]
+    model.get_parameter(weight).data.zero_()  # nothing before the head has a gradient
+    content = pack_update(cell, model, torch.rand(3, 3, 16, 16), torch.tensor([0, 1, 2]))
+    assert update_facts(cell, 8, content)["update_zeros"] == ", ".join(sorted(body))
+    assert not content[f"{cell.id}/update/{bias}"].eq(0).all()
