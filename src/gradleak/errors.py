@@ -40,6 +40,11 @@ def refused(subject: object, what: str, error: OSError) -> UserError:
     return UserError(f"{subject}: cannot be {what} ({reason})" + (f"; {advice}" if advice else ""))
 
 
+def one_line(text: str) -> str:
+    """Text on one line for a terminal: what could steer it, such as an escape sequence, is written out."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(text.split()))
+
+
 def first_line(error: Exception) -> str:
     """What an error of somebody else's code says, as part of one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

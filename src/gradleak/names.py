@@ -34,3 +34,21 @@ def check_names(names: Iterable[object], what: str, reserved: Collection[str] = 
         other = known.setdefault(text.lower(), text)
         if other != text:
             raise UserError(f"{what} {text!r}: differs from {other!r} only in case, which some disks take for one file")
+
+
+def check_texts(content: object, where: str) -> None:
+    """Raise UserError for a control character, such as that of a terminal's escape sequences, in any text of content.
+
+    Line ends and tabs are none here. Content is nested as YAML and JSON are.
+    """
+    if isinstance(content, str):
+        wrong = next((c for c in content if not c.isprintable() and c not in "\n\t" and ord(c) < 0xA0), None)
+        if wrong is not None:
+            raise UserError(f"{where}: holds the control character {wrong!r}; leave it out")
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            check_texts(key, where)
+            check_texts(value, f"{where}.{key}")
+    elif isinstance(content, list):
+        for value in content:
+            check_texts(value, where)

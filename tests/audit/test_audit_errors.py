@@ -30,7 +30,7 @@ def fails(folder, config):
         ({"modle": {}}, "modle: unknown key"),
         ({"model": {"import": "own_net"}}, "model.import: String should match pattern"),
         ({"model": {"import": "own_net:Net", "name": "resnet18"}}, "exactly one of import"),
-        ({"model": {"import": "nosuch:Net"}}, "no module 'nosuch'"),
+        ({"model": {"import": "nosuch:Net"}}, "'nosuch' is no module beside the audit's file"),
         ({"model": {"import": "own_net:Nut"}}, "has no 'Nut'"),
         ({"model": {"import": "own_net:not_a_model"}}, "is no class or function"),
         ({"model": {"import": "own_net:a_number"}}, "returns int, not a torch.nn.Module"),

@@ -2,9 +2,10 @@
 
 import hashlib
 import importlib
+import inspect
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,42 @@ from gradleak.compat import prepare_torchvision
 from gradleak.errors import UserError
 from gradleak.files import check_regular
 from gradleak.models.base import MODELS, take_channels, without_inplace
+
+# A partial of a model's class is one of Python's objects, and a model all the same.
+_PYTHONS_OWN = sys.stdlib_module_names - {"functools", "__main__"}
+
+
+def check_import(source: ModelSource, folder: Path, allowed: Collection[str]) -> None:
+    """Raise UserError unless the module of `model.import` lies in a folder, or `allowed` names its package.
+
+    An audit's file that somebody sends must not be able to call what the machine has, such as `os:system`. What lies in
+    the folder is that somebody's code, which whoever audits has chosen to run. A name that Python has itself is never
+    the folder's.
+    """
+    if source.factory is None:
+        return
+    module = source.factory.partition(":")[0]
+    package = module.partition(".")[0]
+    if module in allowed or package in allowed:
+        return
+    if package in sys.stdlib_module_names or not _lies_in(folder, package):
+        raise UserError(
+            f"model.import: '{module}' is no module beside the audit's file; if you trust it, "
+            f"call `gradleak audit` with --allow-import {package}"
+        )
+
+    loaded = getattr(sys.modules.get(package), "__file__", None)
+    if loaded is not None and not Path(loaded).resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"model.import: '{package}' beside the audit's file has the name of a package that is installed; rename it"
+        )
+
+
+def _lies_in(folder: Path, package: str) -> bool:
+    """Whether a folder holds a module of this name itself, and not a link to one elsewhere."""
+    inside = folder.resolve()
+    found = [folder / f"{package}.py", folder / package / "__init__.py", folder / package]
+    return any(path.exists() and path.resolve().is_relative_to(inside) for path in found)
 
 
 @contextmanager
@@ -125,6 +162,10 @@ def _call(source: ModelSource) -> nn.Module:
         if not hasattr(factory, part):
             raise UserError(f"model.import: module '{name}' has no '{attribute}'")
         factory = getattr(factory, part)
+        if inspect.ismodule(factory):
+            raise UserError(f"model.import: '{attribute}' goes through another module; name its own class or function")
+    if inspect.isbuiltin(factory) or str(getattr(factory, "__module__", "")).partition(".")[0] in _PYTHONS_OWN:
+        raise UserError(f"model.import: '{source.factory}' is of Python itself; name a class or function of a model")
     if not callable(factory):
         raise UserError(f"model.import: '{source.factory}' is no class or function")
     with own_code(f"model.import: '{source.factory}' with options {dict(source.options)} fails"):

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 from gradleak.audit.model import path_of
 from gradleak.audit.page import page
 from gradleak.audit.run import run_all
-from gradleak.audit.source import importable
+from gradleak.audit.source import check_import, importable
 from gradleak.audit.spec import AuditSpec
 from gradleak.audit.table import entries, verdicts
 from gradleak.audit.words import verdict_words
@@ -21,14 +22,18 @@ from gradleak.stages.session import Session
 from gradleak.study.config import Config
 
 
-def write_audit(spec: AuditSpec, folder: Path, config: Config, out: Path, session: Session) -> list[str]:
+def write_audit(
+    spec: AuditSpec, folder: Path, config: Config, out: Path, session: Session, allowed: Collection[str] = ()
+) -> list[str]:
     """Run an audit and write its files to `out`. Returns a line per note and post-processing.
 
-    `folder` is where the user's own modules lie. `audit.html` is the page, `table.csv` its table, `audit.parquet` and
+    `folder` is where the user's own modules lie, `allowed` names others that `model.import` may be from. `audit.html`
+    is the page, `table.csv` its table, `audit.parquet` and
     `audit.csv` hold one row per reconstruction, `images.parquet` the pictures. Equal audits give equal bytes on one
     kind of device. What differs is in `audit.html.provenance.json`. See `run_all` for errors and for what is kept.
     """
     started = time.time()
+    check_import(spec.model, folder, allowed)
     with importable(folder), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # of torch.func, about the user's model
         found = run_all(spec, config, out, session)

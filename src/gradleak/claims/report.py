@@ -74,7 +74,8 @@ def claims_tex(verdicts: list[Verdict], data: ClaimData) -> str:
 
 def terminal(verdicts: list[Verdict], data: ClaimData) -> RichTable:
     """One line per claim, in colour."""
-    found = RichTable(title=_honest(data), box=None, title_justify="left", title_style="", caption=summary(verdicts))
+    title = escape(_honest(data))
+    found = RichTable(title=title, box=None, title_justify="left", title_style="", caption=summary(verdicts))
     found.caption_justify = "left"
     for column in ("claim", "effect", "95 % interval", "claimed", "n", "verdict", "why"):
         found.add_column(column, justify="right" if column in ("effect", "n") else "left", no_wrap=column == "claim")

@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from gradleak import __version__
-from gradleak.errors import UserError, refused
+from gradleak.errors import UserError, one_line, refused
 from gradleak.pipeline.stages import FORMER_COMMANDS, STAGES, TITLES
 from gradleak.place import check_place
 from gradleak.stopping import EXIT_CODE, Stopped, exit_on_sigterm
@@ -134,5 +134,5 @@ def _flush() -> None:
 
 
 def _fail(reason: object) -> NoReturn:
-    click.echo(f"gradleak: {' '.join(str(reason).split())}", err=True)
+    click.echo(f"gradleak: {one_line(str(reason))}", err=True)
     sys.exit(2)

@@ -40,9 +40,18 @@ def attack(context: click.Context, cell_path: Path | None, out: Path | None, con
 @click.argument("audit_path", metavar="AUDIT.yaml", type=PATH, required=False)
 @click.option("--out", type=PATH, help="Folder that receives the page, tables and pictures.")
 @config_option
+@click.option(
+    "--allow-import",
+    "allowed",
+    metavar="NAME",
+    multiple=True,
+    help="Package that model.import may be from, beside modules in the folder of the audit's file; repeatable.",
+)
 @example_option("gradleak.resources.audit", "audit.yaml")
 @click.pass_context
-def audit(context: click.Context, audit_path: Path | None, out: Path | None, config_path: Path) -> None:
+def audit(
+    context: click.Context, audit_path: Path | None, out: Path | None, config_path: Path, allowed: tuple[str, ...]
+) -> None:
     """Audit your own model: a page with what attacks make of its clients' updates, by round and by defense.
 
     The model's code is run (an import path, or a TorchScript file): audit only what you trust. Runs that are finished
@@ -62,7 +71,7 @@ def audit(context: click.Context, audit_path: Path | None, out: Path | None, con
     config = chosen_config(context, config_path)
     spec = load_audit(audit_path)
     with stop_on_sigterm() as stop, session(config, stop) as own:
-        lines = write_audit(spec, audit_path.parent, config, out, own)
+        lines = write_audit(spec, audit_path.parent, config, out, own, allowed)
     click.echo("\n".join([*lines, f"-> {out / 'audit.html'}"]))
 
 

@@ -21,6 +21,15 @@ _ESCAPES = {
 
 _MATH = re.compile(r"(\$[^$\s&%#](?:[^$&%#]*[^$\s&%#])?\$)")
 
+# What mathematics may hold beside signs, digits and letters. Text may be somebody else's: no command that reads, writes
+# or defines is let through, nor a way to name one (`^^5c`).
+_NAMES = """alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau phi varphi
+chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega uparrow downarrow leftarrow rightarrow to pm mp times
+cdot div leq geq le ge neq ne approx sim equiv propto infty ell nabla partial sum prod sqrt frac log ln exp min max
+mathrm mathbf mathit mathcal mathbb hat bar tilde vec in notin subset cup cap forall exists ldots cdots circ prime star
+left right langle rangle Vert vert quad qquad"""
+_COMMANDS = frozenset(_NAMES.split())
+
 _MARKUP = re.compile(r"\\[a-zA-Z]+(?:\[[^]]*\]|\{gray\}|\{\})?|\\,|[{}$\\]")
 
 # Type sizes of a document in 10pt, widths of a page and of one of its two columns, half the gap of columns; in points.
@@ -79,7 +88,7 @@ def escape(text: str) -> str:
     """Text for LaTeX: `$math$` with balanced braces stays, every other special character is escaped."""
     parts = _MATH.split(text)
     return "".join(
-        part if i % 2 and _balanced(part) else "".join(_ESCAPES.get(character, character) for character in part)
+        part if i % 2 and is_math(part) else "".join(_ESCAPES.get(character, character) for character in part)
         for i, part in enumerate(parts)
     )
 
@@ -166,6 +175,13 @@ def _ems(text: str) -> float:
     wide = {".": 0.3, "±": 1.0} | dict.fromkeys("0123456789", 0.6)
     plain = _MARKUP.sub("", text.replace(r"$\pm$", "±"))
     return sum(wide.get(character, 0.8 if character.isupper() else 0.5) for character in plain)
+
+
+def is_math(text: str) -> bool:
+    """Whether `$...$` is mathematics that LaTeX and matplotlib can set, and nothing else."""
+    commands = re.findall(r"\\([a-zA-Z]+|.)", text)
+    known = all(command in _COMMANDS or command in ",;:! {}|" for command in commands)
+    return known and "^^" not in text and _balanced(text)
 
 
 def _balanced(text: str) -> bool:

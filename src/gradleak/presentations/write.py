@@ -71,7 +71,15 @@ def render_stage(stage: Stage, experiment: ShownExperiment, data: StudyData) -> 
     """Content of every file that an experiment has in one stage, keyed by file name."""
     content: dict[str, bytes] = {}
     for entry in _entries(stage, experiment):
-        rendered = entry.render(experiment, data)
+        try:
+            rendered = entry.render(experiment, data)
+        except ValueError as error:
+            if isinstance(error, UserError) or "Parse" not in str(error):
+                raise
+            reason = str(error).strip().splitlines()[-1]  # of matplotlib's reader of mathematics
+            raise UserError(
+                f"experiment '{experiment.name}': a text between dollar signs cannot be set as mathematics ({reason})"
+            ) from None
         content |= {entry.stem(experiment.name) + ending: rendered[ending] for ending in entry.endings}
     return content
 

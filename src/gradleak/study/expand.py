@@ -1,6 +1,7 @@
 """A study: named experiments, each expanded from explicit lists into cells."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from gradleak.study.cell import Cell
 from gradleak.study.nested import assign, copied, merged
 from gradleak.study.settings import FOLDERS, AttackSettings
 from gradleak.study.spec import Axis, Block, ExperimentSpec, Jobs, LabelledAxis, NamedAxis, Point, StudySpec, read_study
+
+#: Most cells of a study, and most images that one block of an experiment attacks.
+MOST_CELLS, MOST_IMAGES = 100_000, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ def load_study(path: Path) -> Study:
     """
     spec = read_study(path)
     check_names(spec.experiments, f"{path}: experiment", EXPERIMENTS_RESERVED)
+    _check_size(spec, path)
     settings = AttackSettings(path.parent / "..")
     experiments = {}
     for name, experiment in spec.experiments.items():
@@ -75,6 +80,27 @@ def load_study(path: Path) -> Study:
         )
     name = check_name(path.stem, f"{path}: study", STUDIES_RESERVED)
     return Study(name, spec.title, experiments, _paragraph(spec.note), spec.jobs)
+
+
+def _check_size(spec: StudySpec, path: Path) -> None:
+    """Raise UserError, before anything is expanded, for a study of more cells than can be planned."""
+    counts = {
+        name: sum(_count(spec, experiment, block, f"{path}: experiments.{name}") for block in experiment.cells)
+        for name, experiment in spec.experiments.items()
+    }
+    if sum(counts.values()) > MOST_CELLS:
+        largest = max(counts, key=lambda name: counts[name])
+        raise UserError(
+            f"{path}: has {sum(counts.values()):,} cells, {counts[largest]:,} of them in experiments.{largest}; "
+            f"at most {MOST_CELLS:,}: cut axes or trials, or make several studies of it"
+        )
+
+
+def _count(spec: StudySpec, experiment: ExperimentSpec, block: Block, where: str) -> int:
+    trials = block.trials or experiment.trials or spec.trials
+    axes = experiment.axes if block.axes is None else block.axes
+    points = math.prod(len(_points(axis, spec.axes, where)) for axis in axes or [])
+    return points * trials.count * trials.seeds
 
 
 def study_path(study: str) -> Path:
@@ -100,6 +126,7 @@ def _expand(
 ) -> Iterator[tuple[Cell, dict[str, Scalar]]]:
     axes = experiment.axes if block.axes is None else block.axes
     trials = block.trials or experiment.trials or spec.trials
+    images = 0
     for combination in itertools.product(*(_points(axis, spec.axes, where) for axis in axes or [])):
         steps = [experiment, block, *combination]
         labels = {name: label for step in steps for name, label in step.labels.items()}
@@ -113,6 +140,9 @@ def _expand(
         samples = client.get("samples", 1)
         if not isinstance(samples, int) or samples < 1:
             raise UserError(f"{where}: client.samples must be a whole number from 1 up (found {samples!r})")
+        images += samples * trials.count * trials.seeds
+        if images > MOST_IMAGES:
+            raise UserError(f"{where}: its cells attack more than {MOST_IMAGES:,} images (client.samples is {samples})")
         for trial in range(trials.count):
             start = trials.first + trial * samples
             victims = [index % trials.wrap if trials.wrap else index for index in range(start, start + samples)]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gradleak.documents import read_json
 from gradleak.errors import UserError, first_error
-from gradleak.names import EXPERIMENTS_RESERVED, STUDIES_RESERVED, check_name, check_names
+from gradleak.names import EXPERIMENTS_RESERVED, STUDIES_RESERVED, check_name, check_names, check_texts
 
 
 class _Part(BaseModel):
@@ -118,6 +118,8 @@ def check_plan(content: object, where: str) -> Mapping[str, Any]:
     except ValidationError as error:
         raise UserError(f"{where}: not a plan ({first_error(error)}); run `gradleak plan` again") from None
     check_name(plan.study, f"{where}: study", STUDIES_RESERVED)
+    for part in ("title", "note", "columns", "experiments", "config"):
+        check_texts(content.get(part), f"{where}: {part}")
     check_names(plan.experiments, f"{where}: experiment", EXPERIMENTS_RESERVED)
     check_names(plan.config.data, f"{where}: data set")
     parts: dict[str, Collection[str]] = {

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 from gradleak.documents import read_yaml
 from gradleak.errors import UserError
 from gradleak.frozen import Frozen, Scalar
+from gradleak.names import check_texts
 
 
 class Trials(Frozen):
@@ -135,6 +136,7 @@ def read_study(path: Path) -> StudySpec:
     Raises UserError naming the file, the experiment and the key.
     """
     content = read_yaml(path)
+    check_texts(content, f"{path}: study")
     beside = Path(os.path.normpath(path.parent / ".." / "experiments.yaml"))
     if beside.exists():
         shared = read_yaml(beside)

@@ -13,6 +13,7 @@ from gradleak.documents import read_yaml
 from gradleak.errors import UserError
 from gradleak.frozen import Frozen
 from gradleak.study.cell import Cell
+from gradleak.study.expand import MOST_IMAGES
 from gradleak.study.nested import assign, copied, find
 from gradleak.tuning.space import Dimension, Settings
 
@@ -98,6 +99,8 @@ def load_search(path: Path) -> Search:
     samples = client.get("samples", 1) if isinstance(client, dict) else 1
     if not isinstance(samples, int) or samples < 1:
         raise UserError(f"{path}: cell.client.samples must be a whole number from 1 up (found {samples!r})")
+    if samples > MOST_IMAGES:
+        raise UserError(f"{path}: cell.client.samples must be at most {MOST_IMAGES:,} (found {samples})")
     cell = Cell.parse(spec.cell | {"victims": list(range(samples)), "seed": spec.seed}, f"{path}: cell")
     search = Search(str(path), spec, cell, [])
     for name, dimension in spec.space.items():
