@@ -9,6 +9,7 @@ from gradleak.analysis.experiment import StudyData
 from gradleak.errors import UserError
 from gradleak.metrics.base import columns
 from gradleak.post_processing.privacy import DELTA, local_epsilon
+from gradleak.presentations.markup import check_math
 from gradleak.presentations.read import parse_experiment
 from gradleak.study.plan import Plan
 
@@ -21,6 +22,8 @@ def rehearse(plan: Plan) -> None:
     """Raise UserError for what an experiment shows and its results will not have: a kind, column, label, or value."""
     where = f"study '{plan.study}'"
     shown = {name: parse_experiment(name, content, where, plan.columns) for name, content in plan.experiments.items()}
+    for name, content in plan.experiments.items():
+        check_math(content, f"{where}: experiments.{name}")
     writers: dict[str, str] = {}
     for name, experiment in shown.items():
         for file in (file for entry in experiment.show for file in entry.files(name)):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from gradleak.analysis.text import csv_text, fixed, p_value
+from gradleak.errors import UserError
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -175,6 +176,21 @@ def _ems(text: str) -> float:
     wide = {".": 0.3, "±": 1.0} | dict.fromkeys("0123456789", 0.6)
     plain = _MARKUP.sub("", text.replace(r"$\pm$", "±"))
     return sum(wide.get(character, 0.8 if character.isupper() else 0.5) for character in plain)
+
+
+def check_math(content: object, where: str) -> None:
+    """Raise UserError for a text between dollar signs that cannot be set. Content is nested as YAML and JSON are."""
+    if isinstance(content, str):
+        wrong = next((part for part in _MATH.findall(content) if not is_math(part)), None)
+        if wrong is not None:
+            raise UserError(f"{where}: {wrong} cannot be set as mathematics; use fewer or other commands")
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            check_math(key, where)
+            check_math(value, f"{where}.{key}")
+    elif isinstance(content, list):
+        for value in content:
+            check_math(value, where)
 
 
 def is_math(text: str) -> bool:

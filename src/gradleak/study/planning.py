@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradleak.data.opening import chosen_labels
+from gradleak.errors import UserError
 from gradleak.frozen import digest
 from gradleak.study.cell import Cell
 from gradleak.study.checks import check_trainings, check_victims, check_views
 from gradleak.study.config import Config
-from gradleak.study.cost import JOB_START_S, cost, smoothness_cost, throughput
+from gradleak.study.cost import JOB_START_S, cost, forward_flops, smoothness_cost, throughput
 from gradleak.study.expand import Study
 from gradleak.study.ids import auxiliary_id, checkpoint_id, source_of, training_id
 from gradleak.study.plan import Batch, Plan, without_weights
@@ -31,8 +32,12 @@ def make_plan(
     every = {cell.id: cell for cell in study.cells()}
     reused = take_over(every, archives)
     cells = others(every, reused)
-    check_victims(list(cells.values()), config)
-    check_views(cells.values())
+    check_models(study, cells)
+    try:
+        check_victims(list(cells.values()), config)
+        check_views(cells.values())
+    except UserError as error:
+        raise UserError(f"study '{study.name}': {error}") from None
     groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
     for cell in cells.values():
         groups[cell.dataset.name, cell.model.name, cell.attack.name].append(cell)
@@ -55,6 +60,16 @@ def make_plan(
         chosen_labels(auxiliary.dataset, config.data, config.cache)
     parts = (study.name, config, every, batches, checkpoints, trainings, auxiliaries, experiments)
     return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note, reused=reused)
+
+
+def check_models(study: Study, cells: Mapping[str, Cell]) -> None:
+    """Raise UserError naming the experiment whose model cannot be built, or does not take its images."""
+    for name, experiment in study.experiments.items():
+        for cell in (cell for cell, _ in experiment.cells if cell.id in cells):
+            try:
+                forward_flops(cell.model, cell.dataset.resolution)
+            except UserError as error:
+                raise UserError(f"study '{study.name}': experiments.{name}: {error}") from None
 
 
 def _pack(cells: list[Cell], config: Config, rate: float, limit: float) -> list[Batch]:
