@@ -45,6 +45,8 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
         if path.stat().st_size > most:
             raise UserError(f"{path}: cannot be read (larger than {most:,} bytes)")
         return path.read_text(encoding="utf-8-sig")
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
@@ -102,7 +104,7 @@ def _measure(
     line = f"line {node.start_mark.line + 1}"
     if node.tag not in _TAGS:
         raise UserError(
-            f"{where}: not valid YAML ({line}: the tag '{node.tag.replace(_CORE, '!!')}' is not known here)"
+            f"{where}: not valid YAML ({line}: the tag {node.tag.replace('tag:yaml.org,2002:', '!!')} is not known)"
         )
     if isinstance(node, yaml.ScalarNode):
         return 1, 0
