@@ -25,7 +25,8 @@ _TEXT, _TRUTHS, _WHOLE, _NUMBERS, _BYTES, _NOTHING = (
 _KEYS = {"cell_id": _TEXT, "chosen": _TRUTHS, **dict.fromkeys(("restart", "position", "image"), _WHOLE)}
 _KINDS = {
     **_KEYS,
-    "family_id": _TEXT,
+    **dict.fromkeys(("family_id", "dataset_name", "model_name"), _TEXT),
+    **dict.fromkeys(("dataset_resolution", "model_width"), _NUMBERS),
     **dict.fromkeys(("label", "iterations", "client_samples", "lpips", "psnr", "ssim", "mse", "objective"), _NUMBERS),
     **dict.fromkeys(("truth_png", "reconstruction_png"), _BYTES),
 }

@@ -1,5 +1,6 @@
 """At which scale a claim was tested: data, models and iterations of the cells behind it, in one line."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -21,8 +22,8 @@ def scale(results: pd.DataFrame, cells: Sequence[str]) -> str:
         for name, width in _pairs(rows, "model_name", "model_width")
     ]
     parts = [_listed(data), _listed(models)]
-    if "iterations" in rows.columns:
-        parts.append(f"up to {int(rows['iterations'].max()):,} iterations")
+    if "iterations" in rows.columns and math.isfinite(most := rows["iterations"].max()):
+        parts.append(f"up to {int(most):,} iterations")
     count = rows["cell_id"].nunique()
     parts.append(f"{count:,} cell{'s' if count > 1 else ''}")
     return "; ".join(part for part in parts if part)
