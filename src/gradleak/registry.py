@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from gradleak.errors import UserError
+from gradleak.names import check_name
 
 T = TypeVar("T")
 
@@ -26,7 +27,11 @@ class Registry(Generic[T]):
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that adds an entry under `name`. Raises ValueError if the name is taken."""
+        """Return a decorator that adds an entry under `name`.
+
+        Raises ValueError if the name is taken, or cannot be part of a file's (`names.check_name`).
+        """
+        check_name(name, self.kind)
         origin = sys._getframe(1).f_globals["__name__"]
 
         def add(entry: T) -> T:
