@@ -10,7 +10,8 @@ from gradleak.archive.provenance import Provenance
 from gradleak.errors import UserError
 from gradleak.files import sha256
 from gradleak.study.config import Config
-from gradleak.study.reused import MANIFEST, PROVENANCE, RESULTS, Reused, check_manifest
+from gradleak.study.reused import MANIFEST, PLAN, PROVENANCE, RESULTS, Reused, check_manifest
+from gradleak.study.shape import read_plan
 
 
 def open_archives(config: Config) -> list[Reused]:
@@ -24,6 +25,7 @@ def open_archives(config: Config) -> list[Reused]:
 
 def _open(folder: Path, config: Config) -> Reused:
     check_manifest(folder)
+    read_plan(folder / PLAN)
     provenance = Provenance.read(folder / PROVENANCE)
     for key, ours, theirs in (
         ("threads", config.threads, provenance.threads),

@@ -193,6 +193,9 @@ class Plan:
     def read(cls, path: Path) -> "Plan":
         """Read `plan.json`. Raises UserError if it is missing or not a plan."""
         content = read_plan(path)
+        empty = next((name for name, found in content.get("trainings", {}).items() if not found), None)
+        if empty is not None:
+            raise UserError(f"{path}: not a plan (training {empty} has no checkpoints); run `gradleak plan` again")
         try:
             return cls(
                 content["study"],

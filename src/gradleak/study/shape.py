@@ -141,7 +141,7 @@ def check_plan(content: object, where: str) -> Mapping[str, Any]:
         _known(f"{where}: batches.{name}.held", batch.held or [], batch.cells)
     _known(f"{where}: checkpoints", plan.checkpoints.values(), plan.cells)
     for name, found in plan.trainings.items():
-        _known(f"{where}: trainings.{name}", found or [""], plan.checkpoints)
+        _known(f"{where}: trainings.{name}", found, plan.checkpoints)
     _known(f"{where}: accuracies", plan.accuracies, plan.cells)
     for entry in plan.reused:
         _known(f"{where}: reused", entry.cells, plan.cells)
