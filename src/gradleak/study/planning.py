@@ -33,8 +33,8 @@ def make_plan(
     reused = take_over(every, archives)
     cells = others(every, reused)
     check_models(study, cells)
+    check_victims(list(cells.values()), config)
     try:
-        check_victims(list(cells.values()), config)
         check_views(cells.values())
     except UserError as error:
         raise UserError(f"study '{study.name}': {error}") from None
