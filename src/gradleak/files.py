@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and the provenance beside them."""
 
+import errno
 import hashlib
 import json
 import os
@@ -34,6 +35,29 @@ def atomic(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise refused(path, "written", error) from None
+
+
+def check_writable(path: Path, folder: bool = False) -> None:
+    """Raise UserError where a file, or the files of a folder, cannot be written, as far as the system says beforehand.
+
+    Nothing is written. Raises UnicodeEncodeError for a name that is no Unicode, which not every library can write.
+    """
+    str(path).encode("utf-8")
+    try:
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+            if is_folder and not folder:
+                raise IsADirectoryError(errno.EISDIR, "")
+        except FileNotFoundError:
+            pass
+        above = path.absolute() / "any" if folder else path.absolute()
+        nearest = next(parent for parent in above.parents if os.path.lexists(parent))
+        if not nearest.is_dir():
+            raise FileExistsError(errno.EEXIST, "")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "")
     except OSError as error:
         raise refused(path, "written", error) from None
 

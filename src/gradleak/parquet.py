@@ -45,8 +45,10 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFra
     Raises UserError if it is missing, damaged or too large, for a column that is there twice or holds other things than
     text, bytes, numbers and truths, and for one that the stages write with values of another type or missing ones.
     """
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file")
     try:
-        if path.exists() and not path.is_file():
+        if not path.is_file():
             raise UserError(f"{path}: cannot be read as Parquet (it is no regular file)")
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradleak.cli.options import PATH, plan_option
+from gradleak.cli.options import OUT_FILE, PATH, plan_option
 from gradleak.files import atomic
 
 # What needs torch is imported inside the commands: `gradleak --help` should not wait for it.
@@ -42,7 +42,7 @@ def list_() -> None:
 
 @data.command()
 @click.argument("name")
-@click.option("--out", type=PATH, required=True, help="PNG file to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="PNG file to write.")
 @click.option("--resolution", type=click.IntRange(1, 512), help="Pixels; default: the native one.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="test", show_default=True)
 @click.option("--count", type=click.IntRange(1, 1000), default=50, show_default=True, help="How many images.")
@@ -96,7 +96,7 @@ def fetch(name: str, cache: Path | None, config: Path | None) -> None:
 @data.command()
 @click.argument("name")
 @plan_option
-@click.option("--out", type=PATH, required=True, help="JSON file to write.")
+@click.option("--out", type=OUT_FILE, required=True, help="JSON file to write.")
 def record(name: str, plan_path: Path, out: Path) -> None:
     """Fetch data set NAME of a study and record its sizes, classes and fingerprint.
 

@@ -1,5 +1,6 @@
 """Options and helpers that several commands share."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from gradleak.files import check_writable
 from gradleak.stages.session import Count, Session
 from gradleak.stopping import never
 
@@ -17,9 +19,25 @@ if TYPE_CHECKING:
 
 PATH = click.Path(path_type=Path)
 
+
+class _Output(click.Path):
+    """A path that a command writes. One that cannot be written is refused before anything is computed."""
+
+    def __init__(self, folder: bool) -> None:
+        super().__init__(path_type=Path)
+        self._folder = folder
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        check_writable(path, self._folder)
+        return path
+
+
+OUT_FILE, OUT_FOLDER = _Output(folder=False), _Output(folder=True)
+
 plan_option = click.option("--plan", "plan_path", type=PATH, required=True, help="plan.json of the study.")
 batch_option = click.option("--batch", required=True, help="Id of a batch in the plan.")
-out_option = click.option("--out", type=PATH, required=True, help="File to write.")
+out_option = click.option("--out", type=OUT_FILE, required=True, help="File to write.")
 checkpoints_option = click.option("--checkpoints", type=PATH, required=True, help="Folder of checkpoints.")
 auxiliaries_option = click.option(
     "--auxiliaries", type=PATH, default=Path("auxiliary"), help="Folder of trained auxiliary models, if there are any."

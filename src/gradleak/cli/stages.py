@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from gradleak.cli.options import (
+    OUT_FILE,
     PATH,
     auxiliaries_option,
     batch_option,
@@ -49,7 +50,7 @@ def run(plan_path: Path, auxiliary: str, out: Path) -> None:
 @plan_option
 @_auxiliary_option
 @click.option("--weights", type=PATH, required=True, help="Folder of trained auxiliary models.")
-@click.option("--sheet", type=PATH, required=True, help="PNG with samples to write.")
+@click.option("--sheet", type=OUT_FILE, required=True, help="PNG with samples to write.")
 @out_option
 def show(plan_path: Path, auxiliary: str, weights: Path, sheet: Path, out: Path) -> None:
     """Write how good a trained model is (JSON) and what it makes (PNG).
@@ -191,7 +192,7 @@ def reconstruct(plan_path: Path, batch: str, checkpoints: Path, auxiliaries: Pat
 @batch_option
 @click.option("--reconstructions", type=PATH, required=True, help="What `gradleak reconstruct` wrote.")
 @out_option
-@click.option("--images", type=PATH, required=True, help="Parquet file for victims and reconstructions as PNG.")
+@click.option("--images", type=OUT_FILE, required=True, help="Parquet file for victims and reconstructions as PNG.")
 def score(plan_path: Path, batch: str, reconstructions: Path, out: Path, images: Path) -> None:
     """Match the reconstructions of a batch to its victims and write one row per reconstructed image.
 

