@@ -13,6 +13,7 @@ import torch
 from gradleak.errors import UserError
 from gradleak.files import atomic, sha256, write_files, write_provenance, write_text
 from gradleak.parquet import write_parquet
+from gradleak.resume import StateFile
 from gradleak.tensors import write_tensors
 
 WRITERS = {
@@ -138,3 +139,11 @@ def test_provenance_lies_beside_the_file_and_names_its_content(tmp_path):
     assert found["batch"] == "b1"
     assert {"seconds", "finished", "host", "platform", "python", "versions", "commit"} <= set(found)
     assert {"gradleak", "torch"} <= set(found["versions"])
+
+
+@pytest.mark.parametrize("metadata", [None, {"other": "x"}, {"gradleak": "{}"}])
+def test_a_state_that_is_none_is_ignored(tmp_path, metadata):
+    write_tensors({"a": torch.ones(2)}, tmp_path / "state", metadata)
+    tensors = {"a": torch.zeros(2)}
+    assert StateFile(tmp_path / "state", "same", 0.0).load(tensors) == 0
+    assert tensors["a"].tolist() == [0, 0]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ValidationError
 
 _SHOWN = 10
-_SPACE = "free some space and run the same command again: it goes on from what is finished"
+_SPACE = "free some space and run the same command again"
 _RIGHTS = "choose another folder, or change its rights"
 _NOT_A_FOLDER = "what lies there under the name of a folder is none; choose another path"
 _ADVICE = {

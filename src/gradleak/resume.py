@@ -28,15 +28,15 @@ class StateFile:
     def load(self, tensors: dict[str, Tensor]) -> int:
         """Fill the tensors from the file and return its iteration, or leave them and return 0.
 
-        A file that cannot be read is ignored: what it held can be computed again.
+        A file that cannot be read, or is no state, is ignored: what it held can be computed again.
         """
         try:
             stream = safe_open(self._path, framework="pt")
         except (OSError, SafetensorError):
             return 0
         with stream:
-            facts = json.loads(stream.metadata()["gradleak"])
-            if facts["identity"] != self._identity_of(tensors):
+            facts = json.loads((stream.metadata() or {}).get("gradleak", "{}"))
+            if facts.get("identity") != self._identity_of(tensors):
                 return 0
             for name, value in tensors.items():
                 value.copy_(stream.get_tensor(name))

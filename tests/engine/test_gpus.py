@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from gradleak.engine import gpus
+from gradleak.errors import UserError
 
 PROGRAM = """
 import os, sys
@@ -51,3 +52,13 @@ def test_where_there_is_no_choice_nothing_is_claimed(visible, monkeypatch, tmp_p
     gpus.claim_gpu(pytest.fail)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_locks_that_leads_elsewhere_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / f"gradleak-gpus-{os.getuid()}").symlink_to(tmp_path / "theirs")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setattr(gpus.tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(UserError, match="is not a folder of this user's; remove it, or set TMPDIR"):
+        gpus.claim_gpu(print)
+    assert not list((tmp_path / "theirs").iterdir())

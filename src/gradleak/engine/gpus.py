@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from gradleak.errors import UserError
+
 _LOOK_AGAIN_S = 0.5
 
 
@@ -18,13 +20,16 @@ def claim_gpu(say: Callable[[str], None]) -> None:
 
     Does nothing where fewer than two are visible: there a scheduler has chosen, or there is no choice. The claim is a
     lock on a file in the temporary folder, which the system releases when the process ends, however it ends. Call
-    before anything uses CUDA. `say` gets one line if the process has to wait.
+    before anything uses CUDA. `say` gets one line if the process has to wait. Raises UserError where somebody else has
+    made the folder of locks, or put a link in its place: they would decide which files are written.
     """
     visible = visible_gpus()
     if len(visible) < 2:
         return
     folder = Path(tempfile.gettempdir()) / f"gradleak-gpus-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise UserError(f"{folder}: is not a folder of this user's; remove it, or set TMPDIR to another folder")
     said = False
     while not any(_claimed(folder, gpu) for gpu in visible):
         if not said:
