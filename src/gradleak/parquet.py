@@ -46,7 +46,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pd.DataFra
     text, bytes, numbers and truths, and for one that the stages write with values of another type or missing ones.
     """
     if not path.exists():
-        raise UserError(f"{path}: there is no such file")
+        raise UserError(f"{path}: cannot be read (No such file or directory)")
     try:
         if not path.is_file():
             raise UserError(f"{path}: cannot be read as Parquet (it is no regular file)")

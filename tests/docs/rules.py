@@ -30,6 +30,7 @@ CI_TARGETS = {
     "figures": ("make figures", "Makefile", "gradleak figures"),
     "report": ("make twice", "tests/workflow/test_quick_twice.py", '"report"'),
     "twice": ("make twice", "Makefile", "python -m pytest -m twice"),
+    "clean": ("make test", "tests/test_make.py", 'make("clean")'),
 }
 TINY_MODEL = """--model convnet --width 1 --options '{"channels": 2, "stages": 1, "layers": 1}'"""
 
