@@ -220,3 +220,19 @@ def test_batch_normalisation_of_features_is_audited(bn_mode):
     if bn_mode == "train":
         with pytest.raises(ValueError, match="it takes 2, so choose"):
             attackable(network, None, 8, bn_mode, sizes=(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", [TwoNames, OneParameter])
+def test_what_a_script_shares_among_layers_is_one_parameter(kind, tmp_path):
+    network, file = built(kind), tmp_path / "net.pt"
+    torch.jit.trace(network, torch.rand(2, *SHAPE)).save(file)
+    plain, scripted = (attackable(made, None, 8, "eval") for made in (network, torch.jit.load(file)))
+    images, labels = torch.rand(2, *SHAPE, generator=random(1)), torch.tensor([0, 3])
+    for epochs in (1, 2):
+        client = ClientSpec(samples=2, batch_size=1, epochs=epochs, lr=0.1)
+        right, found = (local_update(model, images, labels, client) for model in (plain, scripted))
+        assert list(found) == list(right)
+        for name, value in right.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-5)
+            assert not found[name].requires_grad

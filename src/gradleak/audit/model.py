@@ -30,7 +30,8 @@ class OwnClassifier(Classifier):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (n, C, H, W) in [0, 1] to logits (n, classes)."""
-        failing = f"model: {type(self.network).__name__} does not take images {tuple(images.shape)}"
+        kind = "TorchScript" if isinstance(self.network, Opaque) else type(self.network).__name__
+        failing = f"model: {kind} does not take images {tuple(images.shape)}"
         with own_code(failing), plain_attention(), written_out():
             return _logits(self.network(self.entered(images)))
 

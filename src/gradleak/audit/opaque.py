@@ -18,8 +18,13 @@ class Opaque(nn.Module):
     def __init__(self, network: torch.jit.ScriptModule) -> None:
         super().__init__()
         self._hidden = (network,)  # in a tuple: not a submodule
-        for name, parameter in network.named_parameters():
+        # Layers may share a parameter, which has to be put in the place of each.
+        first: dict[tuple[int, torch.Size], str] = {}
+        self._places: dict[str, str] = {}
+        for name, parameter in network.named_parameters(remove_duplicate=False):
             if parameter.requires_grad:
+                self._places[name] = first.setdefault((parameter.data_ptr(), parameter.shape), name)
+            if self._places.get(name) == name:
                 *path, leaf = name.split(".")
                 holder: nn.Module = self
                 for part in path:
@@ -31,7 +36,8 @@ class Opaque(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images (n, 3, H, W) to logits (n, classes)."""
         (network,) = self._hidden
-        parameters: dict[str, Tensor] = dict(self.named_parameters())
+        own = dict(self.named_parameters())
+        parameters: dict[str, Tensor] = {place: own[name] for place, name in self._places.items()}
         # `functional_call` refuses TorchScript. Its optimised executor gives second derivatives that are off by 1e-3.
         with _placed(network, parameters), torch.jit.optimized_execution(False):
             return network(images)
@@ -44,7 +50,7 @@ class Opaque(nn.Module):
 @contextmanager
 def _placed(script: torch.jit.ScriptModule, parameters: Mapping[str, Tensor]) -> Iterator[None]:
     """Put tensors in the place of a script's parameters, and restore these at the end."""
-    own = dict(script.named_parameters())
+    own = dict(script.named_parameters(remove_duplicate=False))
     _place(script, parameters)
     try:
         yield
@@ -53,7 +59,7 @@ def _placed(script: torch.jit.ScriptModule, parameters: Mapping[str, Tensor]) ->
 
 
 def _place(script: torch.jit.ScriptModule, tensors: Mapping[str, Tensor]) -> None:
-    modules = dict(script.named_modules())  # a script has no get_submodule
+    modules = dict(script.named_modules(remove_duplicate=False))  # a script has no get_submodule
     for name, value in tensors.items():
         path, _, leaf = name.rpartition(".")
         setattr(modules[path], leaf, value)
