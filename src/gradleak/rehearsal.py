@@ -46,10 +46,14 @@ def _factors(plan: Plan) -> Iterator[dict[str, Any]]:
     # Of a cell from an archive, the archive's rows say what was measured.
     measuring = plan.accuracies().keys() | plan.accuracies_before().keys() | (plan.cells.keys() - plan.computed.keys())
     measured = dict.fromkeys([*columns(), *plan.columns, *_MEASURED], 0.5)
+    known: dict[object, dict[str, Any]] = {}  # trials differ in victims and seed only
     for name, cell in plan.cells.items():
+        kind = (cell.family, cell.client, cell.post_processing, cell.smoothness)
+        factors = known[kind] if kind in known else known.setdefault(kind, cell.factors())
         epsilon = local_epsilon(cell.post_processing)
         yield {
-            **cell.factors(),
+            **factors,
+            "seed": cell.seed,
             **measured,
             **({"model_accuracy": 0.5} if name in measuring else {}),
             **(dict.fromkeys(_IGSA, 0.5) if cell.smoothness is not None else {}),

@@ -30,7 +30,7 @@ wildcard_constraints:
     batch="[0-9a-f]{16}",
     checkpoint="[0-9a-f]{16}",
     auxiliary="[0-9a-f]{16}",
-    title="[^_/]+",
+    title="[^/]+",
 
 
 def result(rule, name):
