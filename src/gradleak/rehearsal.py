@@ -1,6 +1,7 @@
 """A rehearsal of a study's end before its beginning: whether its results will have what its experiments show."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ from gradleak.errors import UserError
 from gradleak.metrics.base import columns
 from gradleak.post_processing.privacy import DELTA, local_epsilon
 from gradleak.presentations.markup import check_math
-from gradleak.presentations.read import parse_experiment
+from gradleak.presentations.read import ShownExperiment, parse_experiment
 from gradleak.study.plan import Plan
 
 # Of `results.parquet`, the columns that stages measure: any number will do.
@@ -30,8 +31,10 @@ def rehearse(plan: Plan) -> None:
             other = writers.setdefault(file.lower(), name)
             if other != name:
                 raise UserError(f"{where}: experiments '{other}' and '{name}' both write {file}; rename one of them")
-    factors = pd.DataFrame(_factors(plan)).set_index("cell_id", drop=False)
-    for name, experiment in shown.items():
+    thinned = {name: _few_trials(experiment, plan) for name, experiment in shown.items()}
+    names = dict.fromkeys(cell for experiment in thinned.values() for cell in experiment.cells["cell_id"])
+    factors = pd.DataFrame(_factors(plan, names)).set_index("cell_id", drop=False)
+    for name, experiment in thinned.items():
         cells = list(dict.fromkeys(experiment.cells["cell_id"]))
         results = _rows(factors.loc[cells], [plan.cells[cell].victims for cell in cells])
         for number, entry in enumerate(experiment.show):
@@ -41,19 +44,27 @@ def rehearse(plan: Plan) -> None:
                 raise UserError(f"{where}: experiments.{name}.show[{number}]: {error}") from None
 
 
-def _factors(plan: Plan) -> Iterator[dict[str, Any]]:
-    """For each cell of a plan its factors, and some number for each column that stages measure."""
+def _few_trials(experiment: ShownExperiment, plan: Plan) -> ShownExperiment:
+    """The experiment with two trials of each kind: others differ in victims and seed only."""
+    kinds: dict[object, int] = {}
+    cells = [plan.cells[name] for name in experiment.cells["cell_id"]]
+    content = [(cell.family, cell.client, cell.post_processing, cell.smoothness) for cell in cells]
+    numbers = [kinds.setdefault(kind, len(kinds)) for kind in content]
+    labels = [experiment.cells[name] for name in experiment.labels]
+    trial = experiment.cells.groupby([pd.Series(numbers, experiment.cells.index), *labels], dropna=False).cumcount()
+    return replace(experiment, cells=experiment.cells[trial < 2].reset_index(drop=True))
+
+
+def _factors(plan: Plan, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """For each named cell of a plan its factors, and some number for each column that stages measure."""
     # Of a cell from an archive, the archive's rows say what was measured.
     measuring = plan.accuracies().keys() | plan.accuracies_before().keys() | (plan.cells.keys() - plan.computed.keys())
     measured = dict.fromkeys([*columns(), *plan.columns, *_MEASURED], 0.5)
-    known: dict[object, dict[str, Any]] = {}  # trials differ in victims and seed only
-    for name, cell in plan.cells.items():
-        kind = (cell.family, cell.client, cell.post_processing, cell.smoothness)
-        factors = known[kind] if kind in known else known.setdefault(kind, cell.factors())
+    for name in names:
+        cell = plan.cells[name]
         epsilon = local_epsilon(cell.post_processing)
         yield {
-            **factors,
-            "seed": cell.seed,
+            **cell.factors(),
             **measured,
             **({"model_accuracy": 0.5} if name in measuring else {}),
             **(dict.fromkeys(_IGSA, 0.5) if cell.smoothness is not None else {}),
