@@ -53,14 +53,16 @@ def spread_over_batches(labels: Tensor, batch_size: int) -> Tensor:
 
 
 def _class_rows(update: SharedUpdate, images: Tensor) -> ClassRows:
-    rows = find_class_rows(update.model, update.update, update.num_classes, images[:_ASKED])
+    """The rows of the classes that the update tells something of."""
+    told = [name for name, value in update.update.items() if bool(value.any())]
+    rows = find_class_rows(update.model, told, update.num_classes, images[:_ASKED])
     if rows is None:
+        silent = find_class_rows(update.model, update.update, update.num_classes, images[:_ASKED])
+        if silent is not None:
+            raise _refused(f"the update of '{silent.name}' is all zero")
         raise _refused("no shared parameter of the model has a row per class that moves this class's logit alone")
-    gradient = update.update[rows.name]
-    if not bool(gradient.isfinite().all()):
+    if not bool(update.update[rows.name].isfinite().all()):
         raise _refused(f"the update of '{rows.name}' is not finite")
-    if not bool(gradient.any()):
-        raise _refused(f"the update of '{rows.name}' is all zero")
     return rows
 
 

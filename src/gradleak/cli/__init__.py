@@ -21,6 +21,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         **TITLES,
     },
     "Tools": {
+        "doctor": "whether this machine and this folder are ready, and for each fault what to do",
         "status": "what of a study is done, started, failed and waiting, and how long it will take",
         "attack": "run one cell alone, from update to picture",
         "audit": "your own model, images, client and defenses: a page of what leaks, by round and by defense",
@@ -35,7 +36,7 @@ _MODULES = {
     **dict.fromkeys(TITLES, "stages"),
     **{stage.name: "outputs" for stage in STAGES if stage.group == "shown"},
     **dict.fromkeys(["attack", "audit", "tune", "metrics"], "tools"),
-    **{"plan": "plan", "status": "plan", "data": "data", "archive": "archive", "verify": "archive"},
+    **{"doctor": "doctor", "plan": "plan", "status": "plan", "data": "data", "archive": "archive", "verify": "archive"},
 }
 
 
