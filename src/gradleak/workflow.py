@@ -19,7 +19,7 @@ from gradleak.models.base import MODELS
 from gradleak.pipeline.code import code_files, resource_files
 from gradleak.pipeline.jobs import gpu_job
 from gradleak.pipeline.plan_file import check_folder, former_plan, own_plan
-from gradleak.pipeline.slurm import answering_command, cancel_orphans
+from gradleak.pipeline.slurm import cancel_orphans, status_command
 from gradleak.pipeline.stages import FORMER_RULES
 from gradleak.post_processing.chain import origins
 from gradleak.presentations.base import PRESENTATIONS
@@ -94,15 +94,17 @@ class Workflow:
         """Make SLURM ready for this run: cancel jobs that an earlier run left, and ask what can answer for their state.
 
         settings: of Snakemake's executor plugin; another plugin's are left alone. Raises UserError as
-        `answering_command` does.
+        `status_command` does.
         """
         plans = [self.plan, former_plan(results / self.name) or self.plan]
         parts = [part for plan in plans for part in (plan.batches, plan.checkpoints, plan.trainings, plan.auxiliaries)]
         found = cancel_orphans(Path.cwd(), {name for part in parts for name in part})
         if found:
             print(f"Cancelled SLURM jobs of an earlier run: {', '.join(found)}", file=sys.stderr)
-        if hasattr(settings, "status_command"):
-            settings.status_command = answering_command(settings.status_command)
+        if getattr(settings, "status_command", "squeue") != "squeue":
+            settings.status_command, reason = status_command()
+            if reason:
+                print(f"gradleak: this cluster keeps no accounts ({reason}); squeue is asked instead", file=sys.stderr)
 
     @cached_property
     def _experiments(self) -> list[ShownExperiment]:

@@ -112,7 +112,7 @@ def test_figures_from_an_archive_alone_twice_the_same_bytes(made, tmp_path):
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        files = {path.name: path.read_bytes() for path in (out / "reference").iterdir()}
+        files = {path.name: path.read_bytes() for path in (out / made.name).iterdir()}
         return done.stderr, files
 
     said, first = make(tmp_path / "first", "figures")

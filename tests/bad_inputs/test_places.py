@@ -91,7 +91,7 @@ TYPED = {
         r"a\\udcff\.yaml: cannot be read \(No such file or directory\)",
     ),
     "a name that a terminal would obey": (("plan", "--study", "\x1b[2Jx"), r"unknown study '\\x1b\[2Jx'; known: .+"),
-    "a folder in place of the config": (("plan", "--config", "folder"), r"folder: cannot be read \(Is a directory\)"),
+    "a folder in place of the config": (("plan", "--config", "folder"), r"folder: cannot be read \(it is no regular file\)"),
     "a config behind a link to itself": (
         ("plan", "--config", "circle"),
         r"circle: cannot be read \(Too many levels of symbolic links\)",
@@ -110,11 +110,11 @@ TYPED = {
     ),
     "results that are not there": (
         ("collect", "--plan", "cell.yaml", "--out", "folder/a.parquet", "nosuch.parquet"),
-        r"cell\.yaml: not JSON \(.+\); run `gradleak plan` again",
+        r"cell\.yaml: not JSON \(.+\); run `gradleak plan`",
     ),
     "an empty picture": (
         ("metrics", "picture.png", "picture.png"),
-        r"'picture\.png' cannot be read as an image \(.+\)",
+        r"picture\.png: is empty, so it cannot be read as an image",
     ),
 }
 

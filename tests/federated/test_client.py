@@ -184,6 +184,7 @@ def test_a_shared_update_has_no_field_for_images_and_cannot_be_changed():
         "training",
         "batch_statistics",
         "post_processing",
+        "steps",
     ]
     update = SharedUpdate({}, torch.nn.Identity(), 0, 1, (3, 8, 8), 10)
     with pytest.raises(dataclasses.FrozenInstanceError):

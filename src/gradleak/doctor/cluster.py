@@ -1,4 +1,4 @@
-"""SLURM, where there is one: that it answers, and that it keeps accounts, which Snakemake asks for finished jobs."""
+"""SLURM, where there is one: that it answers, also for jobs that have ended."""
 
 import os
 import shutil
@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from gradleak.doctor.base import Finding, Place
+from gradleak.pipeline.slurm import status_command
 
 _PATIENCE_S = 5
 _USUAL = (Path("/etc/slurm/slurm.conf"), Path("/etc/slurm-llnl/slurm.conf"))
@@ -21,31 +22,18 @@ def slurm(place: Place) -> Finding:
     if reason:
         return Finding("does not answer", f"SLURM: sinfo fails ({reason}); without it run `make` on this machine alone")
     nodes = f"{len(answer.splitlines())} partition state(s)"
-    _, reason = _ask("sacct", "--noheader", "--allocations", "--starttime=now")
-    if reason and not _asks_squeue(place):
-        return Finding(
-            f"{nodes}, no accounting",
-            f"SLURM: sacct fails ({reason}); set `slurm-status-command: squeue` in workflow/profiles/slurm/config.yaml",
-        )
-    return Finding(f"{nodes}, {'no accounting, squeue is asked' if reason else 'accounting'}")
+    _, reason = status_command()
+    return Finding(f"{nodes}, {'no accounts: squeue is asked' if reason else 'accounts'}")
 
 
 def _configured() -> bool:
     return "SLURM_CONF" in os.environ or any(path.exists() for path in _USUAL)
 
 
-def _asks_squeue(place: Place) -> bool:
-    profile = place.folder / "workflow" / "profiles" / "slurm" / "config.yaml"
-    if not profile.is_file():
-        return False
-    lines = profile.read_text(encoding="utf-8", errors="replace").splitlines()
-    return any(line.startswith("slurm-status-command:") and "squeue" in line for line in lines)
-
-
 def _ask(*command: str) -> tuple[str, str]:
     """What a command answers, and why it failed; the latter is empty where it did not."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)  # noqa: S603
     except FileNotFoundError:
         return "", "is not there"
     except (OSError, subprocess.SubprocessError) as error:

@@ -13,6 +13,7 @@ from gradleak.attacks.gia_o import GiaO
 from gradleak.data.opening import open_dataset
 from gradleak.doctor.base import Finding, Place
 from gradleak.engine.device import prepare_device
+from gradleak.errors import UserError
 from gradleak.federated.client import local_update
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.models.base import build_model
@@ -31,7 +32,10 @@ def attack(place: Place) -> Finding:
     """Whether the attack's numbers are the stored ones, within the tolerance that is stored with each."""
     text = resources.files("gradleak.resources.doctor").joinpath("attack.json").read_text(encoding="utf-8")
     known: dict[str, float] = json.loads(text)
-    found = measure()
+    try:
+        found = measure()
+    except UserError as error:
+        return Finding("fault", f"attack: {error}")
     # Asked this way round, a number that is nan is off.
     off = [name for name, value in found.items() if not abs(value - known[name]) <= _TOLERANCE[name]]
     shown = ", ".join(f"{name} {value:.4g}" for name, value in found.items())

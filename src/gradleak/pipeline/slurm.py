@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Set
 from pathlib import Path
@@ -36,27 +35,24 @@ def cancel_orphans(folder: Path, ids: Set[str]) -> list[str]:
     return found
 
 
-def answering_command(asked: str | None) -> str:
-    """The command that can say what became of jobs: `asked`, or `squeue` where the cluster keeps no accounts.
+def status_command() -> tuple[str, str]:
+    """The command that can say what became of jobs: `sacct`, or `squeue` and why it is not `sacct`.
 
-    Snakemake's plugin asks `sacct` wherever that is installed, and waits for ever where it fails: then this prints one
-    line. Raises UserError where nothing can answer: the controller forgets a job sooner after its end (`MinJobAge`)
-    than the plugin may look again.
+    Snakemake's plugin asks `sacct` wherever that is installed, and waits for ever where the cluster keeps no accounts.
+    Raises UserError where nothing can answer: the controller forgets a job sooner after its end (`MinJobAge`) than the
+    plugin may look again.
     """
-    if asked != "squeue":
-        try:
-            _output("sacct", "--noheader", "--starttime", "now")
-        except UserError as error:
-            print(f"gradleak: no accounts on this cluster ({error}); asking squeue instead", file=sys.stderr)
-        else:
-            return "sacct"
-    kept = re.search(r"^MinJobAge\s*=\s*(\d+)", _output("scontrol", "show", "config"), re.M)
-    if kept is not None and int(kept[1]) < _LOOKED_AFTER_S:
-        raise UserError(
-            f"this cluster keeps no accounts (sacct) and forgets jobs {kept[1]} s after their end, sooner than "
-            f"Snakemake looks again; ask for MinJobAge={_LOOKED_AFTER_S} or more in slurm.conf, or for accounting"
-        )
-    return "squeue"
+    try:
+        _output("sacct", "--noheader", "--starttime", "now")
+    except UserError as error:
+        kept = re.search(r"^MinJobAge\s*=\s*(\d+)", _output("scontrol", "show", "config"), re.M)
+        if kept is not None and int(kept[1]) < _LOOKED_AFTER_S:
+            raise UserError(
+                f"SLURM: the cluster keeps no accounts (sacct) and forgets jobs {kept[1]} s after their end, before "
+                f"Snakemake looks again; ask for MinJobAge={_LOOKED_AFTER_S} or more in slurm.conf, or for accounting"
+            ) from None
+        return "squeue", str(error)
+    return "sacct", ""
 
 
 def _jobs(folder: Path, ids: Set[str]) -> list[str]:
