@@ -91,7 +91,10 @@ TYPED = {
         r"a\\udcff\.yaml: cannot be read \(No such file or directory\)",
     ),
     "a name that a terminal would obey": (("plan", "--study", "\x1b[2Jx"), r"unknown study '\\x1b\[2Jx'; known: .+"),
-    "a folder in place of the config": (("plan", "--config", "folder"), r"folder: cannot be read \(it is no regular file\)"),
+    "a folder in place of the config": (
+        ("plan", "--config", "folder"),
+        r"folder: cannot be read \(it is no regular file\)",
+    ),
     "a config behind a link to itself": (
         ("plan", "--config", "circle"),
         r"circle: cannot be read \(Too many levels of symbolic links\)",
