@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from gradleak.documents import read_yaml
 from gradleak.errors import UserError
 from gradleak.pipeline.stages import RULES
 from gradleak.place import check_place
@@ -9,6 +10,8 @@ from gradleak.workflow import Workflow, take_former_names
 
 try:
     check_place(Path(workflow.basedir))
+    for path in workflow.configfiles:
+        read_yaml(Path(path))  # Snakemake has read it, and of a key that is there twice takes the last
     # Each SLURM job is a Snakemake process of its own: it takes the plan of the run that it is part of.
     STUDY = Workflow.load(config) if workflow.is_main_process else Workflow.read(config, Path("results"))
     if workflow.is_main_process:

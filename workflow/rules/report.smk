@@ -22,7 +22,7 @@ rule report:
         "../../envs/report.yaml"
     params:
         planned=lambda wildcards: STUDY.digest,
-        study=RESULTS,
+        study=lambda wildcards, output: Path(output[0]).parent,
         figures=lambda wildcards, input: Path(input.claims[0]).parent,
         theory=lambda wildcards, input: Path(input.theory[0]).parent,
         survey=lambda wildcards, input: Path(input.survey[0]).parent,
