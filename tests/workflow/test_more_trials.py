@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def test_more_trials_cause_only_the_new_jobs(checkout, tmp_path, monkeypatch):  
     assert "fig4a.csv" in planned.stdout
     assert "fig4a_gallery" not in planned.stdout
 
+    shutil.rmtree(place.folder / "src")  # what follows runs in this process, with the code of the tests
     monkeypatch.chdir(place.folder)
     here = place.folder / "results/more"
     settings = {"study": "tests/workflow/more.yaml", "cache": place.cache, "device": "cpu", "reuse": ["archive"]}
