@@ -13,7 +13,7 @@ import torch
 from gradleak.errors import UserError
 from gradleak.files import atomic, sha256, write_files, write_provenance, write_text
 from gradleak.parquet import write_parquet
-from gradleak.resume import StateFile
+from gradleak.resume import StateFile, own_folder
 from gradleak.tensors import write_tensors
 
 WRITERS = {
@@ -147,3 +147,22 @@ def test_a_state_that_is_none_is_ignored(tmp_path, metadata):
     tensors = {"a": torch.zeros(2)}
     assert StateFile(tmp_path / "state", "same", 0.0).load(tensors) == 0
     assert tensors["a"].tolist() == [0, 0]
+
+
+def test_states_of_other_code_or_settings_are_not_gone_on_from(tmp_path):
+    folder = own_folder(tmp_path / "a.state", "code 1")
+    (folder / "family").mkdir()
+    assert own_folder(folder, "code 1") == folder
+    assert (folder / "family").is_dir()
+    own_folder(folder, "code 2")
+    assert [path.name for path in folder.iterdir()] == ["identity"]
+
+    tensors = {"x": torch.ones(3)}
+    StateFile(folder / "x.safetensors", "attack", 0).save(tensors, 7)
+    assert StateFile(folder / "x.safetensors", "attack", 0).load({"x": torch.zeros(3)}) == 7
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        assert StateFile(folder / "x.safetensors", "attack", 0).load({"x": torch.zeros(3)}) == 0
+    finally:
+        torch.set_num_threads(threads)

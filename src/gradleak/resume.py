@@ -1,6 +1,7 @@
 """The state of a long computation in a file, so that a killed job goes on where it was and gives the same bytes."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,8 +10,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from gradleak.files import write_text
 from gradleak.stopping import Stopped, never
 from gradleak.tensors import write_tensors
+
+
+def own_folder(folder: Path, identity: str) -> Path:
+    """Make a folder the place of one computation's states. What another `identity` left there is removed."""
+    mark = folder / "identity"
+    if not mark.is_file() or mark.read_text(encoding="utf-8", errors="replace") != identity:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(mark, identity)
+    return folder
 
 
 class StateFile:

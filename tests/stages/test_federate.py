@@ -191,7 +191,7 @@ def test_a_killed_training_of_mixed_precision_writes_the_same_bytes(done, tmp_pa
 def test_what_other_code_or_data_made_is_not_used(done, tmp_path, monkeypatch, change):
     run(tmp_path, [1])
     if change == "code":
-        monkeypatch.setattr(federate, "sha256", lambda path: "edited")
+        monkeypatch.setattr(federate, "code_digest", lambda modules: "edited")
     else:
         from gradleak.data.photos10 import Photos10
 

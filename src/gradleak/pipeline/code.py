@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 
 import gradleak
+from gradleak.files import sha256
+from gradleak.frozen import digest
 
 _ROOT = Path(gradleak.__file__).parent
 
@@ -21,6 +23,11 @@ def code_files(modules: Iterable[str]) -> list[str]:
     Paths are relative to the working directory where they lie inside it.
     """
     return list(_code_files(frozenset(modules), Path.cwd()))
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """Hash of the content of `code_files`."""
+    return digest([sha256(Path(path)) for path in code_files(modules)])
 
 
 @cache  # thousands of jobs of a study run the same few sets of modules

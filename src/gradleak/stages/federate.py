@@ -13,11 +13,11 @@ from gradleak.data.opening import open_view
 from gradleak.data.pool import ImagePool, SplitImages
 from gradleak.engine.device import device_facts
 from gradleak.federated.training import Accuracy, FederatedTraining
-from gradleak.files import sha256, write_provenance
+from gradleak.files import write_provenance
 from gradleak.frozen import digest, flatten
 from gradleak.models.base import MODELS, Classifier, set_bn_mode
 from gradleak.parquet import write_parquet
-from gradleak.pipeline.code import code_files
+from gradleak.pipeline.code import code_digest
 from gradleak.post_processing.chain import origins
 from gradleak.specs import FederatedSpec
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model, initial_model
@@ -104,8 +104,7 @@ def _identity(cell: "Cell", config: "Config", dataset: ImageDataset) -> str:
     modules += [DATASETS.origin(dataset.name)] if dataset.name in DATASETS else []
     assert cell.model.training is not None
     modules += origins(cell.model.training.post_processing)
-    code = [sha256(Path(path)) for path in code_files(modules)]
-    return digest([training_id(cell, config), dataset.fingerprint(), code])
+    return digest([training_id(cell, config), dataset.fingerprint(), code_digest(modules)])
 
 
 def _frame(cell: "Cell", config: "Config", accuracies: list[Accuracy]) -> pd.DataFrame:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from gradleak.auxiliary.base import Auxiliary, TrainContext
+from gradleak.auxiliary.base import AUXILIARIES, Auxiliary, TrainContext
 from gradleak.data.opening import open_view
 from gradleak.data.pictures import contact_sheet
 from gradleak.data.roles import PublicImages, TuningImages
 from gradleak.engine.device import device_facts
 from gradleak.files import atomic, write_provenance, write_text
 from gradleak.metrics.lpips import Lpips
+from gradleak.pipeline.code import code_digest
+from gradleak.resume import own_folder
 from gradleak.stages.auxiliaries import load_auxiliary
 from gradleak.stages.session import Session
 from gradleak.tensors import write_tensors
@@ -28,11 +30,12 @@ _SHOWN = 60
 def write_auxiliary(auxiliary: Auxiliary, config: "Config", out: Path, session: Session) -> None:
     """Train an auxiliary model on public images and write its weights as safetensors.
 
-    State is kept beside the file while the job runs: killed at any moment, a rerun goes on and writes the same bytes.
-    Raises Stopped, with its state saved, once `session.stop()` is true.
+    State is kept beside the file while the job runs: killed at any moment, a rerun goes on and writes the same bytes,
+    unless the code has changed. Raises Stopped, with its state saved, once `session.stop()` is true.
     """
     started = time.time()
-    state = out.with_name(out.name + ".state")
+    code = code_digest(["gradleak.stages.pretrain", AUXILIARIES.origin(auxiliary.name)])
+    state = own_folder(out.with_name(out.name + ".state"), code)
     context = TrainContext(
         device=session.device,
         state=state / "training.safetensors",

@@ -13,6 +13,10 @@ from gradleak.attacks.base import Reconstruction, RunContext, Trial
 from gradleak.engine.device import device_facts
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.files import write_provenance
+from gradleak.models.base import MODELS
+from gradleak.pipeline.code import code_digest
+from gradleak.post_processing.chain import origins
+from gradleak.resume import own_folder
 from gradleak.stages.auxiliaries import auxiliary_loader
 from gradleak.stages.common import global_model
 from gradleak.stages.session import Session
@@ -32,10 +36,15 @@ def write_reconstructions(
     A run is a family, or several that differ in the checkpoint's weights only where that is faster (`Attack.joins`).
 
     State is kept in `<out>.state/` while the job runs: killed at any moment, a rerun goes on from the last saved
-    iteration and writes the same bytes. Raises Stopped, with its state saved, once `session.stop()` is true.
+    iteration and writes the same bytes. If the code has changed meanwhile, it begins anew. Raises Stopped, with its
+    state saved, once `session.stop()` is true.
     """
     started = time.time()
-    state = out.with_name(out.name + ".state")
+    every = plan.batch_cells(batch)
+    parts = [module for cell in every for module in (*cell.attack.origins(), *origins(cell.post_processing))]
+    models = [MODELS.origin(cell.model.name) for cell in every]
+    code = code_digest(["gradleak.stages.reconstruct", *parts, *models])
+    state = own_folder(out.with_name(out.name + ".state"), code)
     content: dict[str, Tensor] = {}
     seconds: dict[str, float] = {}
     reasons: list[str] = []

@@ -13,6 +13,7 @@ from torch import nn
 
 from gradleak.federated.training import Accuracy
 from gradleak.files import atomic, write_text
+from gradleak.resume import own_folder
 from gradleak.stages.common import save_weights
 
 
@@ -24,11 +25,7 @@ class Rounds:
     """
 
     def __init__(self, folder: Path, identity: str) -> None:
-        self._folder = folder
-        mark = folder / "identity"
-        if not mark.exists() or mark.read_text(encoding="utf-8") != identity:
-            shutil.rmtree(folder, ignore_errors=True)
-            write_text(mark, identity)
+        self._folder = own_folder(folder, identity)
 
     def start(self, needed: Collection[int]) -> int:
         """The last round from which training can go on without missing a needed one. 0 is the initialisation."""

@@ -13,7 +13,7 @@ from gradleak.errors import UserError
 from gradleak.files import sha256, write_provenance, write_text
 from gradleak.frozen import digest
 from gradleak.parquet import write_parquet
-from gradleak.pipeline.code import code_files
+from gradleak.pipeline.code import code_digest
 from gradleak.smoothness.igsa import measure
 from gradleak.stages.common import checkpoint_path, dataset_of, global_model
 from gradleak.stages.session import Session
@@ -35,7 +35,7 @@ def write_smoothness(plan: Plan, batch: str, checkpoints: Path, out: Path, sessi
         raise UserError(f"batch '{batch}': no cell has the part 'smoothness'")
     state = out.with_name(out.name + ".state")
     known = _read(state)
-    code = [sha256(Path(path)) for path in code_files(["gradleak.stages.smoothness"])]
+    code = code_digest(["gradleak.stages.smoothness"])
     count = session.progress("IGSA", total)
     rows = []
     for family in plan.families(batch):
