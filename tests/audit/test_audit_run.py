@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 from audit_cases import settings
 from core_cases import gradleak
 
@@ -61,6 +62,22 @@ def test_what_changes_nothing_is_not_run_twice(audited, folder):
     quantized, sparse = "Quantization 2-bit", "Sparsification 0.9"
     assert runs == {(quantized, "plain"), (sparse, "plain"), (sparse, "knowing")}
     assert (folder / "out" / "audit.html").read_text().count("as plain: what it knows beyond") == 1
+
+
+def test_how_many_inferred_labels_are_right_is_said(audited, folder, monkeypatch):
+    attack = {"name": "gia-o", "labels": "inferred", "descent": {"iterations": 2}}
+    rows = audited("right", attacks=[attack], client={"samples": 2})
+    assert set(rows["labels_right"]) == {1.0}
+    assert "of the labels" not in (folder / "right/audit.html").read_text()
+    monkeypatch.setattr(run, "infer_labels", lambda update: torch.tensor([5, update.num_classes - 1]))
+    rows = audited("wrong", attacks=[attack], client={"samples": 2}, trials=3)
+    share = rows["labels_right"].mean()
+    assert share < 1
+    assert (
+        f"round 0, none: {share:.0%} of the labels that attacks infer are right"
+        in (folder / "wrong/audit.html").read_text()
+    )
+    assert "labels_right" not in audited("known")
 
 
 def test_noise_makes_it_harder_and_images_are_the_same(audited):

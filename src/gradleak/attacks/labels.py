@@ -16,6 +16,13 @@ def infer_labels(update: SharedUpdate) -> Tensor:
     return torch.repeat_interleave(torch.arange(update.num_classes), counts)
 
 
+def share_right(inferred: Tensor, labels: Tensor) -> float:
+    """The share, 0 to 1, of inferred labels (N,) that are right, in whatever order."""
+    classes = int(torch.cat([inferred, labels]).max()) + 1
+    counts = [torch.bincount(found, minlength=classes) for found in (inferred, labels)]
+    return float(torch.minimum(*counts).sum()) / len(labels)
+
+
 def infer_label_counts(update: SharedUpdate) -> Tensor:
     """Return how often each class occurs among the N samples: int64 (classes,), summing to N.
 

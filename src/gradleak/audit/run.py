@@ -11,6 +11,7 @@ import pandas as pd
 from torch import Tensor
 
 from gradleak.attacks.base import RunContext
+from gradleak.attacks.labels import infer_labels, share_right
 from gradleak.audit.images import AuditImages
 from gradleak.audit.model import attackable
 from gradleak.audit.source import open_network, weights_digest
@@ -138,7 +139,12 @@ def run_all(spec: AuditSpec, config: Config, out: Path, session: Session) -> Fou
         if session.stop():
             raise Stopped(f"{out}: finished runs are kept")
     rows, pictures = (pd.concat(frames, ignore_index=True) for frames in zip(*parts, strict=True))
-    notes = (*images.notes, *(note for model in received for note in model.notes), *_zero_notes(rows))
+    notes = (
+        *images.notes,
+        *(note for model in received for note in model.notes),
+        *_zero_notes(rows),
+        *_label_notes(rows),
+    )
     return Found(rows, pictures, received, images.dataset.fingerprint(), notes)
 
 
@@ -147,6 +153,15 @@ def _zero_notes(rows: pd.DataFrame) -> Iterator[str]:
     found = rows.dropna(subset="update_zeros") if "update_zeros" in rows else rows[:0]
     for zeros, own in found.groupby("update_zeros") if len(found) else ():
         yield zeros_words(str(zeros).split(", "), list(dict.fromkeys(own["audit_round"])))
+
+
+def _label_notes(rows: pd.DataFrame) -> Iterator[str]:
+    """A note for each round and defense where attacks infer labels that are not all right."""
+    found = rows.dropna(subset="labels_right") if "labels_right" in rows else rows[:0]
+    for (number, defense), own in found.groupby(["audit_round", "audit_defense"], sort=False) if len(found) else ():
+        share = float(own["labels_right"].mean())
+        if share < 1:
+            yield f"round {number}, {defense}: {share:.0%} of the labels that attacks infer are right"
 
 
 def _shared(run: Run, clients: list[Client]) -> InMemory:
@@ -163,7 +178,8 @@ def _attacked(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Attack what was shared and score it: rows and pictures."""
     model = run.received.model
-    found = attack_family(run.cells, [unpack_update(cell, content, set(content), model) for cell in run.cells], context)
+    updates = [unpack_update(cell, content, set(content), model) for cell in run.cells]
+    found = attack_family(run.cells, updates, context)
     facts = facts_of(model, run.attack.config.matched())
     rows: list[dict[str, Any]] = []
     pictures: list[dict[str, Any]] = []
@@ -173,6 +189,8 @@ def _attacked(
         scored, pairs = score_cell(client.cell, client.images, client.labels, *results, scorer, unattacked)
         sent = update_facts(client.cell, int(content[f"{client.cell.id}/update_bits"]), content)
         beside = {"trial": trial, **facts, **sent}
+        if run.attack.config.labels == "inferred" and unattacked is None:
+            beside["labels_right"] = share_right(infer_labels(updates[trial]), client.labels)
         rows += [{**row, **beside} for row in scored]
         pictures += [{**pair, "trial": trial} for pair in pairs]
     return pd.DataFrame(rows).drop(columns=_NOT_THE_USERS), pd.DataFrame(pictures)
