@@ -1,7 +1,7 @@
 """Names that become files and folders: which ones are allowed, and which the pipeline has for itself."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from gradleak.errors import UserError
 
@@ -36,19 +36,25 @@ def check_names(names: Iterable[object], what: str, reserved: Collection[str] = 
             raise UserError(f"{what} {text!r}: differs from {other!r} only in case, which some disks take for one file")
 
 
+def texts(content: object, where: str) -> Iterator[tuple[str, str]]:
+    """Every text in content, a key too, and where it is. Content is nested as YAML and JSON are."""
+    if isinstance(content, str):
+        yield where, content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from texts(key, where)
+            yield from texts(value, f"{where}.{key}")
+    elif isinstance(content, list):
+        for value in content:
+            yield from texts(value, where)
+
+
 def check_texts(content: object, where: str) -> None:
     """Raise UserError for a control character, such as that of a terminal's escape sequences, in any text of content.
 
-    Line ends and tabs are none here. Content is nested as YAML and JSON are.
+    Line ends and tabs are none here.
     """
-    if isinstance(content, str):
-        wrong = next((c for c in content if not c.isprintable() and c not in "\n\t" and ord(c) < 0xA0), None)
+    for place, text in texts(content, where):
+        wrong = next((c for c in text if not c.isprintable() and c not in "\n\t" and ord(c) < 0xA0), None)
         if wrong is not None:
-            raise UserError(f"{where}: holds the control character {wrong!r}; leave it out")
-    elif isinstance(content, dict):
-        for key, value in content.items():
-            check_texts(key, where)
-            check_texts(value, f"{where}.{key}")
-    elif isinstance(content, list):
-        for value in content:
-            check_texts(value, where)
+            raise UserError(f"{place}: holds the control character {wrong!r}; leave it out")

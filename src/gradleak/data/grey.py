@@ -1,11 +1,10 @@
 """Grey images of a colour data set, for models of one channel."""
 
-from functools import cached_property
-
 import torch
 from torch import Tensor
 
 from gradleak.data.base import ImageDataset, Split
+from gradleak.data.view import View
 
 # ITU-R 601: luminance of red, green and blue, in units of 2^-16, as Pillow's mode L has it.
 _WEIGHTS = (19595, 38470, 7471)
@@ -21,35 +20,11 @@ def luminance(images: Tensor) -> Tensor:
     return ((total + (1 << 15)) >> 16).float() / 255
 
 
-class GreyImages(ImageDataset):
+class GreyImages(View):
     """The images of a data set in one channel. Mean and deviation are the whole's, weighted as the channels are."""
 
     def __init__(self, whole: ImageDataset) -> None:
-        super().__init__(whole.name, whole.resolution, one_channel(whole.mean), one_channel(whole.std))
-        self.whole = whole
-
-    @cached_property
-    def class_names(self) -> tuple[str, ...]:
-        """The names of all classes of the whole data set."""
-        return self.whole.class_names
-
-    @property
-    def unread(self) -> tuple[str, ...]:
-        """What of the whole data set is not read."""
-        return self.whole.unread
-
-    @property
-    def divided(self) -> tuple[str, ...]:
-        """That the whole data set was divided."""
-        return self.whole.divided
-
-    def fetch(self) -> None:
-        """Download what the whole data set needs."""
-        self.whole.fetch()
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the whole data set."""
-        return self.whole.fingerprint()
+        super().__init__(whole, one_channel(whole.mean), one_channel(whole.std))
 
     def _size(self, split: Split) -> int:
         return self.whole.size(split)

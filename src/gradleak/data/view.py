@@ -11,30 +11,17 @@ from torch import Tensor
 from gradleak.data.base import ImageDataset, Split
 
 
-class ClassView(ImageDataset):
-    """The images of some classes of a data set, in their order. Labels and normalisation stay those of the whole.
+class View(ImageDataset):
+    """What shows the images of another data set, `whole`, in another way. All but images and labels is the whole's."""
 
-    `whole` is the data set behind; `labels` are the labels whose images are in the view. Selecting reads the labels
-    of a split once and decodes no image. A split may turn out empty.
-    """
-
-    def __init__(self, whole: ImageDataset, labels: Collection[int]) -> None:
-        super().__init__(whole.name, whole.resolution, whole.mean, whole.std)
+    def __init__(self, whole: ImageDataset, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__(whole.name, whole.resolution, mean, std)
         self.whole = whole
-        self._chosen = frozenset(labels)
-        self._places: dict[Split, list[int]] = {}
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """The names of all classes of the whole data set."""
         return self.whole.class_names
-
-    def rows(self, split: Split) -> list[int]:
-        """For each image of the view, its index in the same split of the whole data set: ascending."""
-        if split not in self._places:
-            labels = self.whole.labels(split, range(self.whole.size(split))).tolist()
-            self._places[split] = [row for row, label in enumerate(labels) if label in self._chosen]
-        return self._places[split]
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -50,6 +37,30 @@ class ClassView(ImageDataset):
         """Download what the whole data set needs."""
         self.whole.fetch()
 
+    def fingerprint(self) -> str:
+        """SHA-256 of the whole data set."""
+        return self.whole.fingerprint()
+
+
+class ClassView(View):
+    """The images of some classes of a data set, in their order. Labels and normalisation stay those of the whole.
+
+    `labels` are the labels whose images are in the view. Selecting reads the labels
+    of a split once and decodes no image. A split may turn out empty.
+    """
+
+    def __init__(self, whole: ImageDataset, labels: Collection[int]) -> None:
+        super().__init__(whole, whole.mean, whole.std)
+        self._chosen = frozenset(labels)
+        self._places: dict[Split, list[int]] = {}
+
+    def rows(self, split: Split) -> list[int]:
+        """For each image of the view, its index in the same split of the whole data set: ascending."""
+        if split not in self._places:
+            labels = self.whole.labels(split, range(self.whole.size(split))).tolist()
+            self._places[split] = [row for row, label in enumerate(labels) if label in self._chosen]
+        return self._places[split]
+
     def _size(self, split: Split) -> int:
         return len(self.rows(split))
 
@@ -62,10 +73,6 @@ class ClassView(ImageDataset):
 
     def _labels(self, split: Split, indices: list[int]) -> list[int]:
         return [int(label) for label in self.whole.labels(split, self._own(split, indices))]
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the whole data set."""
-        return self.whole.fingerprint()
 
 
 @dataclass(frozen=True)

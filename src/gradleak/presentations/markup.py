@@ -8,6 +8,7 @@ import pandas as pd
 
 from gradleak.analysis.text import csv_text, fixed, p_value
 from gradleak.errors import UserError
+from gradleak.names import texts
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -179,18 +180,11 @@ def _ems(text: str) -> float:
 
 
 def check_math(content: object, where: str) -> None:
-    """Raise UserError for a text between dollar signs that cannot be set. Content is nested as YAML and JSON are."""
-    if isinstance(content, str):
-        wrong = next((part for part in _MATH.findall(content) if not is_math(part)), None)
+    """Raise UserError for a text between dollar signs, anywhere in content, that cannot be set."""
+    for place, text in texts(content, where):
+        wrong = next((part for part in _MATH.findall(text) if not is_math(part)), None)
         if wrong is not None:
-            raise UserError(f"{where}: {wrong} cannot be set as mathematics; use fewer or other commands")
-    elif isinstance(content, dict):
-        for key, value in content.items():
-            check_math(key, where)
-            check_math(value, f"{where}.{key}")
-    elif isinstance(content, list):
-        for value in content:
-            check_math(value, where)
+            raise UserError(f"{place}: {wrong} cannot be set as mathematics; use fewer or other commands")
 
 
 def is_math(text: str) -> bool:
