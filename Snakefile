@@ -33,9 +33,8 @@ rule all:
 
 onstart:
     try:
-        if workflow.non_local_exec:
-            STUDY.prepare_slurm(workflow.executor_settings, Path("results"))
-        STUDY.start(Path("results"), Path("paper_figures"))
+        cluster = workflow.executor_settings if workflow.non_local_exec else None
+        STUDY.start(Path("results"), Path("paper_figures"), cluster)
     except (UserError, OSError) as error:
         raise WorkflowError(str(error)) from None
 

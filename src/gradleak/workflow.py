@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,38 +73,26 @@ class Workflow:
         """Check that the study's folder under `results` can hold its results; see `check_folder`. Changes nothing."""
         check_folder(self.plan, results / self.name)
 
-    def start(self, results: Path, figures: Path) -> None:
-        """What the run that owns Snakemake's lock does before its first job. Raises UserError as `own_plan` does.
+    def start(self, results: Path, figures: Path, slurm: Any = None) -> None:
+        """What the run that owns Snakemake's lock does before its first job.
 
-        Writes the plan, and removes tables and figures that the plan before had and this one has not.
+        Writes the plan, and removes tables and figures that the plan before had and this one has not. `slurm`: the
+        settings of Snakemake's executor plugin where jobs are submitted; another plugin's are left alone. Raises
+        UserError as `own_plan` and `status_command` do.
         """
         folder = results / self.name
         former = former_plan(folder)
-        own_plan(self.plan, folder)
-        gone = (
-            [figures / self.name / name for name in sorted(_files_of(former) - _files_of(self.plan))] if former else []
-        )
-        gone = [path for path in gone if path.is_file()]
+        alone = own_plan(self.plan, folder)
+        if slurm is not None:
+            if alone:
+                _cancel_orphans([self.plan, former or self.plan])
+            _ask_who_answers(slurm)
+        names = sorted(_files_of(former) - _files_of(self.plan)) if former else []
+        gone = [path for name in names if (path := figures / self.name / name).is_file()]
         for path in gone:
             path.unlink()
         if gone:
             print(f"gradleak: removed what is no longer shown: {', '.join(map(str, gone))}", file=sys.stderr)
-
-    def prepare_slurm(self, settings: Any, results: Path) -> None:
-        """Make SLURM ready for this run: cancel jobs that an earlier run left, and ask what can answer for their state.
-
-        settings: of Snakemake's executor plugin; another plugin's are left alone. Raises UserError as
-        `status_command` does.
-        """
-        plans = [self.plan, former_plan(results / self.name) or self.plan]
-        parts = [part for plan in plans for part in (plan.batches, plan.checkpoints, plan.trainings, plan.auxiliaries)]
-        found = cancel_orphans(Path.cwd(), {name for part in parts for name in part})
-        if found:
-            print(f"Cancelled SLURM jobs of an earlier run: {', '.join(found)}", file=sys.stderr)
-        if getattr(settings, "status_command", "squeue") != "squeue":
-            settings.status_command, reason = status_command()
-            if reason:
-                print(f"gradleak: this cluster keeps no accounts ({reason}); squeue is asked instead", file=sys.stderr)
 
     @cached_property
     def _experiments(self) -> list[ShownExperiment]:
@@ -261,6 +249,22 @@ def take_former_names(settings: MutableMapping[str, Any]) -> None:
             both = rule in settings and isinstance(own, Mapping)
             settings[rule] = type(own)({**own, **settings[rule]}) if both else settings.get(rule, own)
             print(f"gradleak: the rule '{name}' is now '{rule}'; the old name goes with version 0.2", file=sys.stderr)
+
+
+def _cancel_orphans(plans: Sequence[Plan | Outline]) -> None:
+    """Cancel the SLURM jobs of some plans that a run which has ended left in this folder, and say so."""
+    parts = [part for plan in plans for part in (plan.batches, plan.checkpoints, plan.trainings, plan.auxiliaries)]
+    found = cancel_orphans(Path.cwd(), {name for part in parts for name in part})
+    if found:
+        print(f"Cancelled SLURM jobs of an earlier run: {', '.join(found)}", file=sys.stderr)
+
+
+def _ask_who_answers(settings: Any) -> None:
+    """Let Snakemake's plugin for SLURM ask for the state of jobs what can answer."""
+    if getattr(settings, "status_command", "squeue") != "squeue":
+        settings.status_command, reason = status_command()
+        if reason:
+            print(f"gradleak: this cluster keeps no accounts ({reason}); squeue is asked instead", file=sys.stderr)
 
 
 def _files_of(plan: Plan | Outline) -> set[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gradleak import workflow
 from gradleak.errors import UserError
 from gradleak.pipeline.plan_file import check_folder, former_plan, own_plan
 from gradleak.study.config import Config
@@ -34,7 +35,7 @@ def planned(study=STUDY, **settings):
 def other_run(tmp_path):
     """Another process that runs the study with the settings as they are, in a folder."""
     planned().write(tmp_path / "wanted.json")
-    folder = tmp_path / "results"
+    folder = tmp_path / "results/tiny"
     command = [sys.executable, "-c", OTHER_RUN, str(tmp_path / "wanted.json"), str(folder)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "owned\n"
@@ -46,17 +47,29 @@ def other_run(tmp_path):
 def test_a_run_that_goes_on_keeps_its_plan(other_run):
     _process, folder = other_run
     before = (folder / "plan.json").read_bytes()
-    own_plan(planned(), folder)  # the same plan: both go on
+    assert not own_plan(planned(), folder)  # the same plan: both go on
     with pytest.raises(UserError, match="another run of study 'tiny' goes on here with other settings; wait"):
         own_plan(planned(threads=2), folder)
     assert (folder / "plan.json").read_bytes() == before
+
+
+def test_the_jobs_of_a_run_that_goes_on_are_not_cancelled(other_run, monkeypatch):
+    process, folder = other_run
+    asked = []
+    monkeypatch.setattr(workflow, "cancel_orphans", lambda here, ids: asked.append(ids) or [])
+    Workflow(planned()).start(folder.parent, folder.parent, slurm=object())
+    assert asked == []
+    process.kill()
+    process.wait()
+    Workflow(planned(threads=2)).start(folder.parent, folder.parent, slurm=object())
+    assert asked == [{*planned().batches, *planned().checkpoints}]
 
 
 def test_a_killed_run_owns_nothing(other_run):
     process, folder = other_run
     process.kill()
     process.wait()
-    own_plan(planned(threads=2), folder)
+    assert own_plan(planned(threads=2), folder)
     assert former_plan(folder).config["threads"] == 2
 
 

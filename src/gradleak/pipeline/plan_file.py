@@ -46,34 +46,38 @@ def former_plan(folder: Path) -> Outline | None:
         return None
 
 
-def own_plan(plan: Plan, folder: Path) -> None:
+def own_plan(plan: Plan, folder: Path) -> bool:
     """Write `plan.json` to a folder if what is there differs; until this process ends nobody else can change it.
 
-    Runs with the same plan go on beside each other. Raises UserError where one with another plan goes on. On a file
-    system without locks there is no such check beyond Snakemake's own.
+    Returns whether no other run goes on there. Runs with the same plan go on beside each other. Raises UserError where
+    one with another plan goes on. On a file system without locks there is no such check beyond Snakemake's own.
     """
     path, text = folder / PLAN, plan.text()
     folder.mkdir(parents=True, exist_ok=True)
     owned = folder.resolve()
     if owned not in _held:
         _held[owned] = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    handle = _held[owned]
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        if not _holds(path, text):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            write_text(path, text)
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            if not _holds(path, text):  # the system gives up one lock before it takes the other
-                raise BlockingIOError
-    except BlockingIOError:
+    alone = _locked(_held[owned], fcntl.LOCK_EX)
+    if alone and not _holds(path, text):
+        write_text(path, text)
+    # The system gives up one lock before it takes the other.
+    if not _locked(_held[owned], fcntl.LOCK_SH) or not _holds(path, text):
         raise UserError(
             f"another run of study '{plan.study}' goes on here with other settings; wait for its end, or run a copy of "
             "the study's file under another name"
-        ) from None
+        )
+    return alone
+
+
+def _locked(handle: int, kind: int) -> bool:
+    """Take a lock without waiting. Returns whether it is ours; where the file system has no locks, it always is."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     except OSError:
-        if not _holds(path, text):
-            write_text(path, text)
+        return True
+    return True
 
 
 def _holds(path: Path, text: str) -> bool:
