@@ -1,8 +1,8 @@
 """The fast matcher for one-step gradients: per-trial gradients are paired with targets from layer activations.
 
 All T * N candidate images go through the shared model as one batch; since the loss of a trial depends on its own
-images only, each image's backward signal is its own trial's. See `layers` for what happens per layer, and `own_layers`
-for trials whose models share the architecture only.
+images only, each image's backward signal is its own trial's. See `layers` for what happens per layer. Trials may also
+have a model each, of one architecture.
 """
 
 import copy
@@ -14,13 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradleak.engine.base import Evaluation, Priors, Targets, slopes
-from gradleak.engine.layers import TappedBatchNorm, TappedConv, TappedLinear
-from gradleak.engine.own_layers import OwnBatchNorm, OwnConv, OwnLinear
+from gradleak.engine.convolutions import laid_out
+from gradleak.engine.glue import CheapGlue
+from gradleak.engine.layers import Tapped, TappedBatchNorm, TappedConv, TappedLinear
 from gradleak.errors import UserError
 from gradleak.models.base import Classifier
 from gradleak.objectives.base import Objective
-
-Tapped = TappedConv | TappedLinear | TappedBatchNorm
 
 
 def supports(model: nn.Module, view: Collection[str] | None = None) -> bool:
@@ -59,82 +58,156 @@ class ActivationMatcher:
         self._model, tapped = _tap(models, trials)
         self._layers = _in_view(tapped, set(targets.update))
         self._normalisations = [layer for _, layer in tapped if isinstance(layer, TappedBatchNorm)]
-        self._targets = [[targets.update[name] for name in names] for names, _ in self._layers]
-        self._labels = targets.labels.T.flatten()
+        self._vectors = _Vectors(self._layers, targets)
+        for path, layer in self._layers:
+            if layer.matrix is not None:
+                layer.aim(targets.update[f"{path}{layer.matrix}"])
+        matrices = [f"{path}{layer.matrix}" for path, layer in self._layers if layer.matrix is not None]
+        computed = [*matrices, *self._vectors.names]
+        order = [computed.index(name) for name in targets.update]
+        # From the order in which numbers are computed to that of the update, and back.
+        device = targets.norm2.device
+        self._order = torch.tensor(order, device=device)
+        self._back = torch.tensor([order.index(i) for i in range(len(order))], device=device)
+        self._labels = targets.labels.flatten()
         self._norm2 = targets.norm2
         self._objective = objective
         self._trials = trials
 
     def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
         """See `Matcher`."""
-        samples, trials = images.shape[1], self._trials
+        samples = images.shape[1]
         leaf = images.detach().requires_grad_()
-        logits = self._model(leaf.transpose(0, 1).flatten(0, 1))
+        batch = laid_out(leaf.flatten(0, 1))
+        with CheapGlue():
+            logits = self._model(batch)
         loss = F.cross_entropy(logits, self._labels, reduction="sum") / samples
         layers = [layer for _, layer in self._layers]
         signals = torch.autograd.grad(loss, [layer.y for layer in layers], create_graph=True)
 
-        inner, norm2 = torch.zeros_like(self._norm2), torch.zeros_like(self._norm2)
-        cotangents: list[Tensor] = []
         with torch.no_grad():
-            for layer, d, target in zip(layers, signals, self._targets, strict=True):
-                part_inner, part_norm2 = layer.first(d, target)
-                inner, norm2 = inner + part_inner, norm2 + part_norm2
+            signals_laid = [laid_out(d) if d.dim() == 4 else d for d in signals]
+            found = [layer.pair(d) for layer, d in zip(layers, signals_laid, strict=True) if layer.matrix is not None]
+            gradients = [layer.gradients(d) for layer, d in zip(layers, signals_laid, strict=True)]
+            inner, norm2 = self._numbers(found, self._vectors.pair(gradients))
         objective, by_inner, by_norm2 = slopes(self._objective, inner, norm2, self._norm2)
         with torch.no_grad():
-            for layer, d, target in zip(layers, signals, self._targets, strict=True):
-                cotangents += layer.second(d, target, by_inner, by_norm2)
+            a, b2 = (slope.to(images.dtype)[:, self._back] for slope in (by_inner, 2 * by_norm2))
+            by_matrix = iter(list(zip(*(slope.mT[:, :, None].unbind() for slope in (a, b2)), strict=True)))
+            by_vector = self._vectors.cotangents(a[:, len(found) :], b2[:, len(found) :])
+            outputs, cotangents = [], []
+            for layer, signal, d, vectors in zip(layers, signals, signals_laid, by_vector, strict=True):
+                pulled = layer.pull(d, None if layer.matrix is None else next(by_matrix), vectors)
+                outputs += [signal, layer.x]
+                cotangents += pulled
 
-        prior = priors(leaf, lambda: self._moments(trials))
-        outputs = [tensor for layer, d in zip(layers, signals, strict=True) for tensor in (d, layer.x)]
+        prior = priors(leaf, self._moments)
         if prior.requires_grad:
             outputs.append(prior)
             cotangents.append(torch.ones_like(prior))
         # The first layer's d may not depend on the images (one linear layer), nor a frozen input on anything.
-        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
+        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad and c is not None]
         (gradient,) = torch.autograd.grad([o for o, _ in pairs], leaf, [c for _, c in pairs])
         return Evaluation(objective, prior.detach(), gradient)
 
-    def _moments(self, trials: int) -> list[tuple[Tensor, Tensor]]:
+    def _numbers(self, matrices: list[tuple[Tensor, Tensor]], vectors: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """<g, g*> and <g, g>, each float64 (T, L) in the order of the update."""
+        both = [[pair[i] for pair in matrices] for i in (0, 1)]
+        columns = [torch.stack(part, dim=1) for part in both] if matrices else [vectors[0][:, :0]] * 2
+        return [torch.cat(parts, dim=1).double()[:, self._order] for parts in zip(columns, vectors, strict=True)]
+
+    def _moments(self) -> list[tuple[Tensor, Tensor]]:
         found = []
         for layer in self._normalisations:
-            grouped = layer.x.view(-1, trials, *layer.x.shape[1:])
-            variance, mean = torch.var_mean(grouped, dim=(0, 3, 4), correction=0)
+            grouped = layer.x.unflatten(0, (self._trials, -1))
+            variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0)
             found.append((mean, variance))
         return found
 
 
-def _tap(models: Sequence[nn.Module], trials: int) -> tuple[nn.Module, list[tuple[list[str], Tapped]]]:
-    """A copy of the model whose layers are tapped, with the parameter names that each layer answers for."""
+class _Vectors:
+    """All parameters that are vectors, such as biases, as one: few operations, however many there are.
+
+    First come the weights of batch normalisations, then their biases, then all others.
+    """
+
+    def __init__(self, layers: Sequence[tuple[str, Tapped]], targets: Targets) -> None:
+        norms = [(path, layer) for path, layer in layers if isinstance(layer, TappedBatchNorm)]
+        others = [(i, path) for i, (path, layer) in enumerate(layers) if layer.matrix is not None and layer.vectors]
+        self.names = [f"{path}{kind}" for kind in ("weight", "bias") for path, _ in norms]
+        self.names += [f"{path}bias" for _, path in others]
+        # Of each vector: its layer, and its place among the layer's.
+        positions = [i for i, (_, layer) in enumerate(layers) if isinstance(layer, TappedBatchNorm)]
+        self._places = [(i, place) for place in (0, 1) for i in positions] + [(i, 0) for i, _ in others]
+        self._layers = len(layers)
+        parts = [targets.update[name] for name in self.names]
+        like = next(iter(targets.update.values()))
+        self._target = torch.cat(parts, dim=1) if parts else like.new_zeros(len(like), 0)
+        self._sizes = [part.shape[1] for part in parts]
+        sizes = torch.tensor(self._sizes, dtype=torch.int64)
+        self._owner = torch.repeat_interleave(torch.arange(len(parts)), sizes).to(like.device)
+        # Sums the entries of each parameter.
+        self._sum = F.one_hot(self._owner, len(parts)).to(like) if parts else like.new_zeros(0, 0)
+        self._normalised = sum(self._sizes[: len(norms)])
+        if norms:
+            self._inverse_std = torch.cat([layer.inverse_std for _, layer in norms], dim=1)
+            self._mean = torch.cat([layer.mean for _, layer in norms], dim=1)
+
+    def pair(self, gradients: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
+        """<g, g*> and <g, g> of every vector, each (T, number of vectors)."""
+        found = [gradients[i][place] for i, place in self._places]
+        self._gradient = torch.cat(found, dim=1) if found else self._target
+        return torch.mm(self._gradient * self._target, self._sum), torch.mm(self._gradient * self._gradient, self._sum)
+
+    def cotangents(self, a: Tensor, b2: Tensor) -> list[list[Tensor]]:
+        """The objective's derivatives a g* + 2 b g with respect to every vector's gradient, by layer.
+
+        Those of a batch normalisation are scale and shift of what they add to its backward signal.
+        """
+        found: list[list[Tensor]] = [[] for _ in range(self._layers)]
+        if not self._sizes:
+            return found
+        v = (self._gradient * b2[:, self._owner]).addcmul_(self._target, a[:, self._owner])
+        del self._gradient
+        if count := self._normalised:
+            scale = v[:, :count] * self._inverse_std
+            v = torch.cat([scale, v[:, count : 2 * count] - self._mean * scale, v[:, 2 * count :]], dim=1)
+        for (i, _), part in zip(self._places, v.split(self._sizes, dim=1), strict=True):
+            found[i].append(part)
+        return found
+
+
+def _tap(models: Sequence[nn.Module], trials: int) -> tuple[nn.Module, list[tuple[str, Tapped]]]:
+    """A copy of the model whose layers are tapped, and of each layer the prefix of its parameters' names."""
     tapped = copy.deepcopy(models[0])
-    found: list[tuple[list[str], Tapped]] = []
+    found: list[tuple[str, Tapped]] = []
     for path, module in list(tapped.named_modules()):
         if not list(module.parameters(recurse=False)):
             continue
         replacement = _tapped([model.get_submodule(path) for model in models], trials)
         parent, _, leaf = path.rpartition(".")
         setattr(tapped.get_submodule(parent), leaf, replacement)
-        found.append(([f"{path}.{name}" for name, _ in module.named_parameters(recurse=False)], replacement))
+        found.append((f"{path}.", replacement))
     return tapped, found
 
 
-def _tapped(layers: Sequence[Any], trials: int) -> Tapped:
+def _tapped(layers: Sequence[Any], trials: int) -> Any:
     """What taps a layer that all trials share, or one of each trial."""
-    first, shared = layers[0], len(layers) == 1
-    if isinstance(first, nn.Conv2d):
-        return TappedConv(first, trials) if shared else OwnConv(layers)
-    if isinstance(first, nn.Linear):
-        return TappedLinear(first, trials) if shared else OwnLinear(layers)
-    assert isinstance(first, nn.BatchNorm2d)
-    return TappedBatchNorm(first, trials) if shared else OwnBatchNorm(layers)
+    if isinstance(layers[0], nn.Conv2d):
+        return TappedConv(layers, trials)
+    if isinstance(layers[0], nn.Linear):
+        return TappedLinear(layers, trials)
+    assert isinstance(layers[0], nn.BatchNorm2d)
+    return TappedBatchNorm(layers, trials)
 
 
-def _in_view(layers: Sequence[tuple[list[str], Tapped]], view: set[str]) -> list[tuple[list[str], Tapped]]:
+def _in_view(layers: Sequence[tuple[str, Tapped]], view: set[str]) -> list[tuple[str, Tapped]]:
     """The layers whose parameters are in a gradient view. Raises UserError for a layer that is in it in part."""
     found = []
-    for names, layer in layers:
+    for path, layer in layers:
+        names = [f"{path}{name}" for name in (layer.matrix, *layer.vectors) if name is not None]
         if view.issuperset(names):
-            found.append((names, layer))
+            found.append((path, layer))
         elif view.intersection(names):
             raise UserError(f"a gradient view takes whole layers; of {', '.join(names)} it has some")
     return found

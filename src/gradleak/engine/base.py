@@ -42,7 +42,10 @@ class Matcher(Protocol):
 
 @dataclass(frozen=True)
 class Targets:
-    """T shared updates stacked: parameter name -> (T, ...); labels int64 (T, N); squared norms float64 (T,)."""
+    """T shared updates stacked: parameter name -> (T, ...); labels int64 (T, N); squared norms float64 (T, L).
+
+    L counts the parameters, in the order of `update`.
+    """
 
     update: dict[str, Tensor]
     labels: Tensor
@@ -54,11 +57,11 @@ class Targets:
         names = list(updates[0].update)
         stacked = {name: torch.stack([u.update[name] for u in updates]).to(device) for name in names}
         norms2 = [(value * value).flatten(1).sum(dim=1, dtype=torch.float64) for value in stacked.values()]
-        return cls(stacked, torch.stack(list(labels)).to(device), torch.stack(norms2).sum(dim=0))
+        return cls(stacked, torch.stack(list(labels)).to(device), torch.stack(norms2, dim=1))
 
 
 def slopes(objective: Objective, inner: Tensor, norm2: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The objective (T,) and its derivatives with respect to <g, g*> and <g, g>, each (T,) float64."""
+    """The objective (T,) and its derivatives with respect to <g, g*> and <g, g>, each float64 (T, L)."""
     with torch.enable_grad():
         a, n = inner.detach().requires_grad_(), norm2.detach().requires_grad_()
         value = objective(a, n, target)

@@ -123,8 +123,7 @@ class Descent:
             self.iteration = store.load(self.tensors)
         if progress is not None:
             progress(self.iteration)
-        snapshot = {name: value.clone() for name, value in self.tensors.items()}
-        step = captured(self._step, lambda: self._restore(snapshot), self._device)
+        step = captured(self._step, self.tensors, self._device)
         while self.iteration < self._iterations:
             rates = [config.rate(self.iteration) for config in self._configs]
             self.tensors["rate"].copy_(torch.tensor(rates, dtype=torch.float64))
@@ -202,10 +201,6 @@ class Descent:
                 f"the objective of trial {failed[0]} is not a finite number at iteration {self.iteration} or before; "
                 f"lower the attack's lr ({self._configs[failed[0]].lr}) or look at the update"
             )
-
-    def _restore(self, snapshot: dict[str, Tensor]) -> None:
-        for name, value in snapshot.items():
-            self.tensors[name].copy_(value)
 
 
 def _wide(mask: Tensor, like: Tensor) -> Tensor:

@@ -90,7 +90,8 @@ class OneByOneMatcher(FunctionalMatcher):
             update = self._update_of(leaf, labels, target)
         inner, own = _paired(update, target)
         value, by_inner, by_norm2 = slopes(self._objective, inner[None], own[None], norm2[None])
-        cotangent = _cotangent({name: each.detach() for name, each in update.items()}, target, by_inner, by_norm2)
+        detached = {name: each.detach() for name, each in update.items()}
+        cotangent = _cotangent(detached, target, by_inner[0], by_norm2[0])
         used = [name for name in target if update[name].requires_grad]
         outputs, cotangents = [update[name] for name in used], [cotangent[name] for name in used]
         gradient = torch.autograd.grad(outputs, leaf, cotangents, materialize_grads=True)[0] if used else leaf * 0
@@ -98,19 +99,17 @@ class OneByOneMatcher(FunctionalMatcher):
 
 
 def _paired(update: dict[str, Tensor], target: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """<g, g*> and <g, g> of one trial, float64 scalars."""
-    inner = torch.stack([(update[k] * target[k]).sum(dtype=torch.float64) for k in target]).sum()
-    return inner, torch.stack([update[k].square().sum(dtype=torch.float64) for k in target]).sum()
+    """<g, g*> and <g, g> of one trial by parameter, each float64 (L,)."""
+    inner = torch.stack([(update[k] * target[k]).sum(dtype=torch.float64) for k in target])
+    return inner, torch.stack([update[k].square().sum(dtype=torch.float64) for k in target])
 
 
 def _cotangent(
     update: dict[str, Tensor], target: dict[str, Tensor], by_inner: Tensor, by_norm2: Tensor
 ) -> dict[str, Tensor]:
-    """The objective's derivative a g* + 2 b g with respect to the update g."""
-    return {
-        name: by_inner.to(update[name].dtype) * target[name] + (2 * by_norm2).to(update[name].dtype) * update[name]
-        for name in target
-    }
+    """The objective's derivative a g* + 2 b g with respect to the update g, for slopes (L,) by parameter."""
+    slopes_of = zip(target, by_inner.unbind(), (2 * by_norm2).unbind(), strict=True)
+    return {name: a.to(update[name].dtype) * target[name] + b2.to(update[name].dtype) * update[name] for name, a, b2 in slopes_of}
 
 
 def _slopes_of_one(objective: Objective, inner: Tensor, norm2: Tensor, target: Tensor) -> tuple[Tensor, ...]:

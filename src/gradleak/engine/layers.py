@@ -1,4 +1,4 @@
-"""Layers that pair gradients with targets from their activations, for T trials that share one model.
+"""Layers that pair gradients with targets from their activations, for T trials that share one architecture.
 
 For a layer with input x and backward signal d (the gradient of the loss with respect to its output), the gradient g
 of its weight is bilinear in (x, d). The objective D depends on g through <g, g*> and <g, g> only, so that with the
@@ -9,373 +9,337 @@ slopes a = dD/d<g,g*> and b = dD/d<g,g> its derivative is v = a g* + 2 b g, and 
 Two strategies follow, neither of which differentiates through a parameter-sized tensor:
 
 * *explicit*: form the per-trial g, then v.
-* *implicit*: never form g. <g, g*> is <d, layer(x; g*)>, and <g, g> is the inner product of two Gram matrices over
-  positions, of d and of the unfolded x. Cheaper where positions are few and weights many: a ResNet's deep layers.
+* *implicit*: never form g. <g, g*> is <d, layer(x; g*)>. <g, g> is the inner product of two Gram matrices over
+  positions, of d and of x, the latter summed along the kernel (`gram`). Cheaper where positions are few and weights
+  many: a network's deep layers.
 
-Batches are laid out sample-major, (N * T, ...) with the trial running fastest: the same memory is a batch for the
-shared weights and, viewed as (N, T * C, ...), T groups of channels for weights of which every trial has its own.
+A model's weights are one for all trials, or T of them. Batches are trial-major, (T * N, ...).
 """
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_convolution_backward = torch.ops.aten.convolution_backward
-_batch_norm_backward = torch.ops.aten.native_batch_norm_backward
-# On a CPU, one grouped convolution beats a loop over trials until a trial's weights outgrow the cache.
-_LOOP_ABOVE = 100_000
+from gradleak.engine import gram
+from gradleak.engine.convolutions import (
+    Constant,
+    ConvArgs,
+    Convolution,
+    OneEach,
+    Operator,
+    PerTrial,
+    flat,
+    images,
+    laid_out,
+    merge,
+    rows,
+)
+
+_batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
+
+#: <g, g*> and <g, g> of one parameter, each (T,).
+Numbers = tuple[Tensor, Tensor]
 
 
-class ConvArgs(NamedTuple):
-    """Stride, padding, dilation and groups of a convolution."""
+class Tapped(Protocol):
+    """A layer whose forward pass remembers input x and output y. All other methods run outside autograd.
 
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-
-
-def _input_gradient(d: Tensor, weight: Tensor, shape: torch.Size, args: ConvArgs) -> Tensor:
-    x = d.new_empty(1).expand(shape)  # only its shape is read
-    stride, padding, dilation, groups = args
-    mask = (True, False, False)
-    return _convolution_backward(d, x, weight, None, stride, padding, dilation, False, (0, 0), groups, mask)[0]
-
-
-def _weight_gradient(d: Tensor, x: Tensor, shape: torch.Size, args: ConvArgs) -> Tensor:
-    weight = d.new_empty(1).expand(shape)  # only its shape is read
-    stride, padding, dilation, groups = args
-    mask = (False, True, False)
-    return _convolution_backward(d, x, weight, None, stride, padding, dilation, False, (0, 0), groups, mask)[1]
-
-
-class Operator(Protocol):
-    """A convolution with constant weights, as an operator on its input."""
-
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Convolve (N * T, C, H, W)."""
-        ...
-
-    def transpose(self, d: Tensor, shape: torch.Size) -> Tensor:
-        """The gradient with respect to an input of `shape`, from backward signals d."""
-        ...
-
-
-class _Transpose(torch.autograd.Function):
-    """The gradient of `Convolution` with respect to its input: linear in the backward signal."""
-
-    @staticmethod
-    def forward(ctx: Any, d: Tensor, operator: Operator, shape: torch.Size) -> Tensor:
-        ctx.operator = operator
-        return operator.transpose(d, shape)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> Any:
-        return ctx.operator.forward(cotangent), None, None
-
-
-class Convolution(torch.autograd.Function):
-    """An operator and a constant bias, differentiable twice with respect to the input.
-
-    PyTorch's own double backward of a convolution always computes the weight's gradient too. For the small feature
-    maps of deep layers that unwanted term costs more than all the rest together.
+    Its parameters are a weight matrix (or kernel), which the layer pairs itself, and vectors, whose gradients it only
+    computes. `matrix` and `vectors` are their names within the layer.
     """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, operator: Operator, bias: Tensor | None) -> Tensor:
-        """The convolution of x (N * T, C, H, W) plus the bias."""
-        ctx.operator, ctx.shape = operator, x.shape
-        return operator.forward(x, bias)
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> Any:
-        """The gradient with respect to x alone."""
-        return _Transpose.apply(d, ctx.operator, ctx.shape), None, None
-
-
-@dataclass(frozen=True)
-class SharedWeight:
-    """The operator of a weight (out, in, k, k) that all trials share."""
-
-    weight: Tensor
-    args: ConvArgs
-
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """See `Operator`."""
-        return F.conv2d(x, self.weight, bias, *self.args)
-
-    def transpose(self, d: Tensor, shape: torch.Size) -> Tensor:
-        """See `Operator`."""
-        return _input_gradient(d, self.weight, shape, self.args)
-
-
-class Pairing(Protocol):
-    """A tapped layer: its forward pass remembers input x and output y. Both methods run outside autograd."""
 
     x: Tensor
     y: Tensor
+    matrix: str | None
+    vectors: tuple[str, ...]
 
-    def first(self, d: Tensor, target: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Per-trial <g, g*> and <g, g>, float64 (T,), for backward signal d and targets (T, ...)."""
+    def aim(self, target: Tensor) -> None:
+        """Remember the target (T, ...) of the matrix."""
         ...
 
-    def second(self, d: Tensor, target: list[Tensor], by_inner: Tensor, by_norm2: Tensor) -> tuple[Tensor, Tensor]:
-        """The objective's derivatives with respect to d and x through this layer's gradient, for slopes (T,)."""
+    def pair(self, d: Tensor) -> Numbers:
+        """The numbers of the matrix, for the backward signal d."""
+        ...
+
+    def gradients(self, d: Tensor) -> list[Tensor]:
+        """The gradients (T, P) of the vectors, for the backward signal d."""
+        ...
+
+    def pull(
+        self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """The objective's derivatives with respect to d and x through this layer's gradient.
+
+        `slopes` are a and 2 b of the matrix, each (T, 1); `cotangents` the objective's derivatives (T, P) with respect
+        to the gradients of the vectors.
+        """
         ...
 
 
 class TappedConv(nn.Module):
-    """A 2-d convolution that pairs per-trial gradients, explicitly or implicitly by cost."""
+    """A 2-d convolution: one for all trials, or one of each."""
 
-    def __init__(self, layer: nn.Conv2d, trials: int) -> None:
+    def __init__(self, layers: Sequence[nn.Conv2d], trials: int) -> None:
         super().__init__()
-        assert not isinstance(layer.padding, str)
-        self.weight = layer.weight.detach()
-        self.bias = None if layer.bias is None else layer.bias.detach()
-        self.args = ConvArgs(layer.stride, layer.padding, layer.dilation, layer.groups)
-        self.trials = trials
+        first = layers[0]
+        assert not isinstance(first.padding, str)
+        self.matrix, self.vectors = "weight", () if first.bias is None else ("bias",)
+        self._args = ConvArgs(first.stride, first.padding, first.dilation, first.groups)
+        # A kernel of one cell with a stride looks at some pixels only.
+        self._sampled: tuple[int, ...] | None = None
+        if first.weight[0, 0].numel() == 1 and max(first.stride) > 1 and max(first.padding) == 0:
+            self._sampled, self._args = first.stride, self._args._replace(stride=(1, 1))
+        self._shape, self._trials = first.weight.shape, trials
+        own = len(layers) > 1
+        weight = _stacked(layers, "weight") if own else first.weight.detach()
+        bias = None if first.bias is None else _stacked(layers, "bias") if own else first.bias.detach()
+        self._operator: Operator = PerTrial(weight, self._args) if own else Constant(weight, self._args)
+        self._bias = bias
+        self._sums: tuple[torch.Size, gram.AlongKernel] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve (N * T, C, H, W) and remember input and output."""
-        self.x = x
-        self.y = Convolution.apply(x, SharedWeight(self.weight, self.args), self.bias)
+        """Convolve (T * N, C, H, W) and remember input and output."""
+        if self._sampled is not None:
+            x = x[:, :, :: self._sampled[0], :: self._sampled[1]]
+        self.x = x = laid_out(x)
+        self.y = Convolution.apply(x, self._operator, self._bias)
         return self.y
+
+    def aim(self, target: Tensor) -> None:
+        """See `Tapped`."""
+        self._target = target
+        self._flat_target = flat(target)
+        self._target_operator = PerTrial(target, self._args)
 
     @property
     def _implicit(self) -> bool:
-        out, fan_in = self.weight.shape[0], self.weight[0].numel()
-        positions = self.y.numel() // (self.trials * out)
-        return self.args.groups == 1 and positions * (fan_in + out) < out * fan_in
+        return gram.pays(self.x.shape, self.y.shape, self._shape, self._args, self._trials)
 
-    def first(self, d: Tensor, target: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """See `Pairing`."""
-        self._by_bias = [] if self.bias is None else [per_trial(d, self.trials).sum(dim=(0, 3, 4))]
+    def pair(self, d: Tensor) -> Numbers:
+        """See `Tapped`."""
         if self._implicit:
-            inner, norm2 = self._first_implicit(d, target[0].flatten(2))
-        else:
-            self._gradient = self._per_trial_gradient(d)
-            inner = _dot([self._gradient], target[:1])
-            norm2 = _dot([self._gradient], [self._gradient])
-        if self._by_bias:
-            inner, norm2 = inner + _dot(self._by_bias, target[1:]), norm2 + _dot(self._by_bias, self._by_bias)
-        return inner, norm2
+            self._paired = self._target_operator.forward(self.x)
+            self._x_rows, self._d_rows = rows(self.x, self._trials), rows(d, self._trials)
+            self._x_gram = self._along_kernel(torch.bmm(self._x_rows, self._x_rows.mT))
+            self._d_gram = torch.bmm(self._d_rows, self._d_rows.mT)
+            inner = _dot(rows(self._paired, self._trials).flatten(1), self._d_rows.flatten(1))
+            return inner, _dot(self._x_gram.flatten(1), self._d_gram.flatten(1))
+        self._each = OneEach(self.x, d, self._shape, self._args, self._trials)
+        self._gradient = self._each.gradient()
+        return _dot(self._gradient, self._flat_target), _dot(self._gradient, self._gradient)
 
-    def second(self, d: Tensor, target: list[Tensor], by_inner: Tensor, by_norm2: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Pairing`."""
-        if self._implicit:
-            by_d, by_x = self._second_implicit(d, target[0].flatten(2), by_inner, by_norm2)
-        else:
-            (v,) = _cotangent([self._gradient], target[:1], by_inner, by_norm2)
-            by_d = conv_per_trial(self.x, v, self.args)
-            by_x = input_gradient_per_trial(d, v, self.x.shape, self.args)
-            del self._gradient
-        if self._by_bias:
-            (v_bias,) = _cotangent(self._by_bias, target[1:], by_inner, by_norm2)
-            by_d = (per_trial(by_d, self.trials) + v_bias[:, :, None, None]).view_as(d)
-        del self._by_bias
+    @property
+    def _along_kernel(self) -> gram.AlongKernel:
+        key = self.x.shape
+        if self._sums is None or self._sums[0] != key:
+            kernel = gram.Kernel(self._shape[2:], self._args.stride, self._args.padding, self._args.dilation)
+            self._sums = key, gram.AlongKernel(key, self.y.shape, kernel, self._trials, self.x)
+        return self._sums[1]
+
+    def gradients(self, d: Tensor) -> list[Tensor]:
+        """See `Tapped`."""
+        return [d.unflatten(0, (self._trials, -1)).sum(dim=(1, 3, 4))] if self.vectors else []
+
+    def pull(
+        self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """See `Tapped`."""
+        by_d = by_x = None
+        if slopes is not None:
+            by_d, by_x = self._pull_implicit(d, *slopes) if self._implicit else self._pull_explicit(d, *slopes)
+        if cotangents:
+            (v,) = cotangents
+            if by_d is None:
+                by_d = torch.zeros_like(d)
+            by_d = (by_d.unflatten(0, (self._trials, -1)) + v[:, None, :, None, None]).flatten(0, 1)
         return by_d, by_x
 
-    def _first_implicit(self, d: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        # Per trial, with positions as columns: p (fan-in, positions), s (out, positions), target (out, fan-in).
-        self._p = _columns(self._unfold(self.x), self.trials)
-        self._s = _columns(d.flatten(2), self.trials)
-        self._gram_p, self._gram_s = self._p.mT @ self._p, self._s.mT @ self._s
-        self._paired = target @ self._p
-        return _dot([self._s], [self._paired]), _dot([self._gram_s], [self._gram_p])
+    def _pull_explicit(self, d: Tensor, a: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
+        v = (self._gradient * b2).addcmul_(self._flat_target, a)
+        pulled = self._each.forward(v), self._each.transpose(v)
+        del self._gradient, self._each
+        return pulled
 
-    def _second_implicit(self, d: Tensor, target: Tensor, by_inner: Tensor, by_norm2: Tensor) -> tuple[Tensor, Tensor]:
-        a, b2 = _like(by_inner, d).view(-1, 1, 1), _like(2 * by_norm2, d).view(-1, 1, 1)
-        by_s = torch.baddbmm(self._paired * a, self._s, self._gram_p * b2)
-        by_p = torch.baddbmm(target.mT @ (self._s * a), self._p, self._gram_s * b2)
-        del self._p, self._s, self._gram_p, self._gram_s, self._paired
-        samples = len(d) // self.trials
-        return _rows(by_s, samples).reshape(d.shape), self._fold(_rows(by_p, samples))
-
-    def _unfold(self, x: Tensor) -> Tensor:
-        return F.unfold(x, self.weight.shape[2:], self.args.dilation, self.args.padding, self.args.stride)
-
-    def _fold(self, patches: Tensor) -> Tensor:
-        stride, padding, dilation, _ = self.args
-        return F.fold(patches, self.x.shape[2:], self.weight.shape[2:], dilation, padding, stride)
-
-    def _per_trial_gradient(self, d: Tensor) -> Tensor:
-        """Gradient of the weight per trial, (T, out, in, k, k)."""
-        if self.trials > 1 and _loop(self.weight):
-            x_t, d_t = per_trial(self.x, self.trials), per_trial(d, self.trials)
-            shape = self.weight.shape
-            return torch.stack([_weight_gradient(d_t[:, t], x_t[:, t], shape, self.args) for t in range(self.trials)])
-        merged = torch.Size((self.trials * self.weight.shape[0], *self.weight.shape[1:]))
-        args = self.args._replace(groups=self.trials * self.args.groups)
-        gradient = _weight_gradient(side_by_side(d, self.trials), side_by_side(self.x, self.trials), merged, args)
-        return gradient.view(self.trials, *self.weight.shape)
+    def _pull_implicit(self, d: Tensor, a: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
+        a, b2 = a[:, None], b2[:, None]
+        turned = self._along_kernel.transposed(self._d_gram * b2)
+        back = self._target_operator.transpose(d, self.x.shape)
+        by_d = torch.baddbmm(rows(self._paired, self._trials) * a, self._x_gram * b2, self._d_rows)
+        by_x = torch.baddbmm(rows(back, self._trials) * a, turned, self._x_rows)
+        del self._paired, self._x_rows, self._d_rows, self._x_gram, self._d_gram
+        return images(by_d, d.shape), images(by_x, self.x.shape)
 
 
 class TappedLinear(nn.Module):
-    """A linear layer on (N * T, features) that pairs per-trial gradients, explicitly or implicitly by cost."""
+    """A linear layer on (T * N, features), one for all trials or one of each, paired explicitly or implicitly by cost."""
 
-    def __init__(self, layer: nn.Linear, trials: int) -> None:
+    def __init__(self, layers: Sequence[nn.Linear], trials: int) -> None:
         super().__init__()
-        self.weight = layer.weight.detach()
-        self.bias = None if layer.bias is None else layer.bias.detach()
-        self.trials = trials
+        first = layers[0]
+        self.matrix, self.vectors = "weight", () if first.bias is None else ("bias",)
+        self._shape, self._trials = first.weight.shape, trials
+        own = len(layers) > 1
+        self._weight = _stacked(layers, "weight") if own else first.weight.detach()
+        self._bias = None if first.bias is None else _stacked(layers, "bias")[:, None] if own else first.bias.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layer and remember input and output."""
         self.x = x
-        self.y = F.linear(x, self.weight, self.bias)
+        if self._weight.dim() == 2:
+            self.y = F.linear(x, self._weight, self._bias)
+        else:
+            y = x.unflatten(0, (self._trials, -1)) @ self._weight.mT
+            self.y = (y if self._bias is None else y + self._bias).flatten(0, 1)
         return self.y
+
+    def aim(self, target: Tensor) -> None:
+        """See `Tapped`."""
+        self._target = target
 
     @property
     def _implicit(self) -> bool:
-        samples, (out, features) = len(self.x) // self.trials, self.weight.shape
+        samples, (out, features) = len(self.x) // self._trials, self._shape
         return samples * (features + out) < out * features
 
-    def first(self, d: Tensor, target: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """See `Pairing`."""
+    def pair(self, d: Tensor) -> Numbers:
+        """See `Tapped`."""
         # Per trial, with samples as rows: x (T, N, features), d (T, N, out).
-        self._x, self._d = (per_trial(value, self.trials).transpose(0, 1) for value in (self.x, d))
-        self._by_bias = [] if self.bias is None else [self._d.sum(dim=1)]
+        self._x, self._d = (value.unflatten(0, (self._trials, -1)) for value in (self.x, d))
         if self._implicit:
             self._gram_x, self._gram_d = self._x @ self._x.mT, self._d @ self._d.mT
-            self._paired = self._x @ target[0].mT
-            inner, norm2 = _dot([self._d], [self._paired]), _dot([self._gram_d], [self._gram_x])
-        else:
-            self._gradient = self._d.mT @ self._x
-            inner, norm2 = _dot([self._gradient], target[:1]), _dot([self._gradient], [self._gradient])
-        if self._by_bias:
-            inner, norm2 = inner + _dot(self._by_bias, target[1:]), norm2 + _dot(self._by_bias, self._by_bias)
-        return inner, norm2
+            self._paired = self._x @ self._target.mT
+            inner = _dot(self._d.flatten(1), self._paired.flatten(1))
+            return inner, _dot(self._gram_d.flatten(1), self._gram_x.flatten(1))
+        self._gradient = self._d.mT @ self._x
+        flat = self._gradient.flatten(1)
+        return _dot(flat, self._target.flatten(1)), _dot(flat, flat)
 
-    def second(self, d: Tensor, target: list[Tensor], by_inner: Tensor, by_norm2: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Pairing`."""
-        if self._implicit:
-            a, b2 = _like(by_inner, d).view(-1, 1, 1), _like(2 * by_norm2, d).view(-1, 1, 1)
-            by_d = torch.baddbmm(self._paired * a, self._gram_x * b2, self._d)
-            by_x = torch.baddbmm((self._d * a) @ target[0], self._gram_d * b2, self._x)
-            del self._gram_x, self._gram_d, self._paired
-        else:
-            (v,) = _cotangent([self._gradient], target[:1], by_inner, by_norm2)
-            by_d, by_x = self._x @ v.mT, self._d @ v
-            del self._gradient
-        if self._by_bias:
-            (v_bias,) = _cotangent(self._by_bias, target[1:], by_inner, by_norm2)
-            by_d = by_d + v_bias[:, None]
-        del self._x, self._d, self._by_bias
-        return by_d.transpose(0, 1).reshape(d.shape), by_x.transpose(0, 1).reshape(self.x.shape)
+    def gradients(self, d: Tensor) -> list[Tensor]:
+        """See `Tapped`."""
+        return [d.unflatten(0, (self._trials, -1)).sum(dim=1)] if self.vectors else []
+
+    def pull(
+        self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """See `Tapped`."""
+        by_d = by_x = None
+        if slopes is not None:
+            a, b2 = (slope[:, None] for slope in slopes)
+            if self._implicit:
+                by_d = torch.baddbmm(self._paired * a, self._gram_x * b2, self._d)
+                by_x = torch.baddbmm((self._d * a) @ self._target, self._gram_d * b2, self._x)
+                del self._gram_x, self._gram_d, self._paired
+            else:
+                v = (self._gradient * b2).addcmul_(self._target, a)
+                by_d, by_x = self._x @ v.mT, self._d @ v
+                del self._gradient
+        if cotangents:
+            (v,) = cotangents
+            wide = v[:, None].expand(-1, len(d) // self._trials, -1)
+            by_d = wide if by_d is None else by_d + wide
+        return None if by_d is None else by_d.flatten(0, 1), None if by_x is None else by_x.flatten(0, 1)
+
+
+class _Affine(torch.autograd.Function):
+    """x * scale + shift with constant scale and shift."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.scale = scale  # type: ignore[attr-defined]
+        return torch.addcmul(shift, x, scale)
+
+    @staticmethod
+    def backward(ctx: object, d: Tensor) -> tuple[Tensor, None, None]:
+        return _Scale.apply(d, ctx.scale), None, None  # type: ignore[attr-defined]
+
+
+class _Scale(torch.autograd.Function):
+    """x * scale with a constant scale."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor, scale: Tensor) -> Tensor:
+        ctx.scale = scale  # type: ignore[attr-defined]
+        return x * scale
+
+    @staticmethod
+    def backward(ctx: object, d: Tensor) -> tuple[Tensor, None]:
+        return d * ctx.scale, None  # type: ignore[attr-defined]
 
 
 class TappedBatchNorm(nn.Module):
-    """Batch normalisation with running statistics, as the affine map that it is."""
+    """Batch normalisation with running statistics, one for all trials or one of each, as the affine maps they are."""
 
-    def __init__(self, layer: nn.BatchNorm2d, trials: int) -> None:
+    matrix = None
+
+    def __init__(self, layers: Sequence[nn.BatchNorm2d], trials: int) -> None:
         super().__init__()
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
-        # Per channel of trials side by side.
-        self.repeated = (layer.running_mean.repeat(trials), layer.running_var.repeat(trials))
-        self.eps = layer.eps
-        self.mean = layer.running_mean[:, None, None]
-        self.inverse_std = (layer.running_var + layer.eps).rsqrt()[:, None, None]
-        weight, bias = layer.weight.detach()[:, None, None], layer.bias.detach()[:, None, None]
-        self.scale = weight * self.inverse_std
-        self.shift = bias - self.mean * self.scale
-        self.trials = trials
+        self.vectors = ("weight", "bias")
+        self._trials, self._eps, self._own = trials, layers[0].eps, len(layers) > 1
+        means, variances = _stacked(layers, "running_mean"), _stacked(layers, "running_var")
+        self._statistics = means[0], variances[0]
+        self.mean, self.inverse_std = means, (variances + self._eps).rsqrt()
+        wide = self.inverse_std[:, None, :, None, None]
+        self._normalising = -means[:, None, :, None, None] * wide, wide
+        scale = _stacked(layers, "weight") * self.inverse_std
+        shift = _stacked(layers, "bias") - means * scale
+        if self._own:
+            scale, shift = scale[:, None], shift[:, None]
+        else:
+            scale, shift = scale[0], shift[0]
+        self._scale, self._shift = scale[..., None, None], shift[..., None, None]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (N * T, C, H, W) and remember input and output."""
+        """Normalise (T * N, C, H, W) and remember input and output."""
         self.x = x
-        self.y = torch.addcmul(self.shift, x, self.scale)
+        if self._own:
+            x = x.unflatten(0, (self._trials, -1))
+        y = _Affine.apply(x, self._scale, self._shift)
+        self.y = y.flatten(0, 1) if self._own else y
         return self.y
 
-    def first(self, d: Tensor, target: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """See `Pairing`."""
-        # One pass over d and x gives both reductions, with trials as groups of channels.
-        mean, variance = self.repeated
-        x, d_merged = side_by_side(self.x, self.trials), side_by_side(d, self.trials)
-        _, by_weight, by_bias = _batch_norm_backward(
-            d_merged, x, None, mean, variance, None, None, False, self.eps, (False, True, True)
-        )
-        by_weight, by_bias = by_weight.view(self.trials, -1), by_bias.view(self.trials, -1)
-        self._gradient = [by_weight, by_bias]
-        return _dot(self._gradient, target), _dot(self._gradient, self._gradient)
+    def aim(self, target: Tensor) -> None:
+        """See `Tapped`."""
+        raise AssertionError("has no matrix")
 
-    def second(self, d: Tensor, target: list[Tensor], by_inner: Tensor, by_norm2: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Pairing`."""
-        v_weight, v_bias = _cotangent(self._gradient, target, by_inner, by_norm2)
-        del self._gradient
-        scale = v_weight[:, :, None, None] * self.inverse_std
-        shift = v_bias[:, :, None, None] - self.mean * scale
-        by_d = torch.addcmul(shift, per_trial(self.x, self.trials), scale)
-        return by_d.view_as(d), (per_trial(d, self.trials) * scale).view_as(d)
+    def pair(self, d: Tensor) -> Numbers:
+        """See `Tapped`."""
+        raise AssertionError("has no matrix")
 
+    def gradients(self, d: Tensor) -> list[Tensor]:
+        """See `Tapped`."""
+        if self._trials == 1:  # one pass over d and x gives both reductions
+            mask = (False, True, True)
+            mean, variance = self._statistics
+            found = _batch_norm_backward(d, self.x, None, mean, variance, None, None, False, self._eps, mask)
+            return [found[1][None], found[2][None]]
+        x, d = (value.unflatten(0, (self._trials, -1)) for value in (self.x, d))
+        shift, scale = self._normalising
+        normalised = torch.addcmul(shift, x, scale)
+        return [(d * normalised).sum(dim=(1, 3, 4)), d.sum(dim=(1, 3, 4))]
 
-def conv_per_trial(x: Tensor, weight: Tensor, args: ConvArgs) -> Tensor:
-    """Convolve (N * T, C, H, W) with one weight per trial, (T, out, in, k, k): (N * T, out, H', W')."""
-    trials = len(weight)
-    if trials > 1 and _loop(weight[0]):
-        x_t = per_trial(x, trials)
-        parts = [F.conv2d(x_t[:, t], weight[t], None, *args) for t in range(trials)]
-        return torch.stack(parts, dim=1).flatten(0, 1)
-    args = args._replace(groups=trials * args.groups)
-    y = F.conv2d(side_by_side(x, trials), weight.flatten(0, 1), None, *args)
-    return y.view(len(x), -1, *y.shape[2:])
-
-
-def input_gradient_per_trial(d: Tensor, weight: Tensor, shape: torch.Size, args: ConvArgs) -> Tensor:
-    """Transpose of `conv_per_trial`: backward signals (N * T, out, H', W') to (N * T, C, H, W) = `shape`."""
-    trials = len(weight)
-    if trials > 1 and _loop(weight[0]):
-        d_t = per_trial(d, trials)
-        one = torch.Size((shape[0] // trials, *shape[1:]))
-        parts = [_input_gradient(d_t[:, t], weight[t], one, args) for t in range(trials)]
-        return torch.stack(parts, dim=1).flatten(0, 1)
-    args = args._replace(groups=trials * args.groups)
-    merged = torch.Size((shape[0] // trials, trials * shape[1], *shape[2:]))
-    return _input_gradient(side_by_side(d, trials), weight.flatten(0, 1), merged, args).view(shape)
+    def pull(
+        self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """See `Tapped`."""
+        scale, shift = cotangents
+        if self._trials == 1:
+            scale, shift = scale.view(-1, 1, 1), shift.view(-1, 1, 1)
+            return torch.addcmul(shift, self.x, scale), d * scale
+        shape = (self._trials, 1, -1, 1, 1)
+        scale, shift = scale.view(shape), shift.view(shape)
+        x, d = (value.unflatten(0, (self._trials, -1)) for value in (self.x, d))
+        return torch.addcmul(shift, x, scale).flatten(0, 1), (d * scale).flatten(0, 1)
 
 
-def per_trial(x: Tensor, trials: int) -> Tensor:
-    """(N * T, ...) as (N, T, ...)."""
-    return x.reshape(-1, trials, *x.shape[1:])
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products per trial of (T, P): (T,)."""
+    if len(left) == 1:
+        return torch.dot(left[0], right[0])[None]
+    return torch.linalg.vecdot(left, right)
 
 
-def side_by_side(x: Tensor, trials: int) -> Tensor:
-    """(N * T, C, H, W) as (N, T * C, H, W): the trials as groups of channels, without a copy."""
-    return x.reshape(len(x) // trials, -1, *x.shape[2:])
-
-
-def _loop(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.numel() > _LOOP_ABOVE
-
-
-def _columns(x: Tensor, trials: int) -> Tensor:
-    """(N * T, K, L) to (T, K, N * L): all positions of a trial side by side."""
-    return per_trial(x, trials).permute(1, 2, 0, 3).flatten(2)
-
-
-def _rows(columns: Tensor, samples: int) -> Tensor:
-    """Undo `_columns`: (T, K, N * L) to (N * T, K, L)."""
-    return columns.unflatten(2, (samples, -1)).permute(2, 0, 1, 3).flatten(0, 1)
-
-
-def _dot(left: list[Tensor], right: list[Tensor]) -> Tensor:
-    """Sum over parameters of the inner products per trial of (T, ...): float64 (T,)."""
-    parts = [torch.einsum("tp,tp->t", a.flatten(1), b.flatten(1)) for a, b in zip(left, right, strict=True)]
-    return torch.stack(parts).double().sum(dim=0)
-
-
-def _cotangent(gradient: list[Tensor], target: list[Tensor], by_inner: Tensor, by_norm2: Tensor) -> list[Tensor]:
-    """The objective's derivative a g* + 2 b g with respect to the gradient g, per parameter (T, ...)."""
-    cotangents = []
-    for g, t in zip(gradient, target, strict=True):
-        shape = (-1,) + (1,) * (g.dim() - 1)
-        a, b2 = _like(by_inner, g).view(shape), _like(2 * by_norm2, g).view(shape)
-        cotangents.append((g * b2).addcmul_(t, a))
-    return cotangents
-
-
-def _like(x: Tensor, other: Tensor) -> Tensor:
-    return x.to(other.dtype)
+def _stacked(layers: Sequence[nn.Module], name: str) -> Tensor:
+    return torch.stack([getattr(layer, name).detach() for layer in layers])

@@ -10,4 +10,4 @@ _TINY = 1e-60  # of converged models both gradients are small: 1e-8 each is no z
 @OBJECTIVES.register("cosine")
 def cosine(inner: Tensor, norm2: Tensor, target_norm2: Tensor) -> Tensor:
     """1 - <g, g*> / (|g| |g*|), in [0, 2], shape (T,)."""
-    return 1 - inner / (norm2 * target_norm2).clamp_min(_TINY).sqrt()
+    return 1 - inner.sum(1) / (norm2.sum(1) * target_norm2.sum(1)).clamp_min(_TINY).sqrt()

@@ -8,4 +8,4 @@ from gradleak.objectives.base import OBJECTIVES
 @OBJECTIVES.register("euclidean")
 def euclidean(inner: Tensor, norm2: Tensor, target_norm2: Tensor) -> Tensor:
     """|g - g*|^2, shape (T,)."""
-    return norm2 - 2 * inner + target_norm2
+    return (norm2 - 2 * inner + target_norm2).sum(1)
