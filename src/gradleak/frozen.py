@@ -29,9 +29,9 @@ class Frozen(BaseModel):
         if isinstance(content, dict):
             for key, value in ((k, v) for k in content if k in _numeric(cls) for v in _leaves(content[k])):
                 if isinstance(value, bool):
-                    raise _wrong(key, f"must be a number (found {str(value).lower()})")
+                    raise wrong(key, f"must be a number (found {str(value).lower()})")
                 if isinstance(value, int) and abs(value) > LARGEST:
-                    raise _wrong(key, "must be below 2^63")
+                    raise wrong(key, "must be below 2^63")
         return content
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -50,8 +50,9 @@ class Frozen(BaseModel):
             raise UserError(f"{where}: {first_error(error)}") from None
 
 
-def _wrong(key: str, message: str) -> PydanticCustomError:
-    return PydanticCustomError("number", "{message}", {"message": message, "key": key})
+def wrong(key: str, message: str) -> PydanticCustomError:
+    """What a validator of whole settings raises of one of its keys."""
+    return PydanticCustomError("key", "{message}", {"message": message, "key": key})
 
 
 @cache

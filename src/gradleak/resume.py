@@ -27,8 +27,8 @@ def own_folder(folder: Path, identity: str) -> Path:
 class StateFile:
     """Where a loop keeps its tensors.
 
-    `identity` names what the state belongs to; a file with another identity is ignored, and so is one that was
-    computed with other CPU threads, another precision of matrix products or on another kind of device. `stop` tells
+    `identity` names what the state belongs to, with the precision that it is computed in; a file with another identity
+    is ignored, and so is one that was computed with other CPU threads or on another kind of device. `stop` tells
     whether the process is asked to end.
     """
 
@@ -73,7 +73,7 @@ class StateFile:
 
     def _identity_of(self, tensors: dict[str, Tensor]) -> str:
         devices = ",".join(sorted({value.device.type for value in tensors.values()}))
-        return f"{self._identity} {devices} {torch.get_num_threads()} {torch.backends.cuda.matmul.allow_tf32}"
+        return f"{self._identity} {devices} {torch.get_num_threads()}"
 
 
 def training_tensors(modules: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Adam]) -> dict[str, Tensor]:

@@ -22,10 +22,12 @@ from gradleak.engine.device import processor
 from gradleak.errors import UserError
 from gradleak.parquet import write_parquet
 from gradleak.pipeline.plan_file import check_folder
+from gradleak.report.provenance import read_provenance
 from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
 from gradleak.study.expand import load_study
+from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
 from gradleak.study.planning import make_plan
 from gradleak.study.reused import MANIFEST
@@ -186,7 +188,50 @@ def test_what_decides_rounding_is_compared(made):
     same = archive.environments(archive.runs[0])
     assert differences(archive, archive.runs[0], Config(), "cpu") == []
     assert len(same) == 1
-    assert differences(archive, archive.runs[0], Config(tf32=True), "cpu") == ["tf32: here True, there False"]
+    other = Config(precision="bf16")
+    assert differences(archive, archive.runs[0], other, "cpu") == ["precision: here bf16, there float32"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "had"),
+    [
+        ({"precision": "bf16"}, "bf16"),
+        ({"precision": None, "tf32": True}, "tf32"),
+        ({"precision": None, "tf32": False}, None),
+        ({"precision": None}, None),
+    ],
+)
+def test_a_run_whose_jobs_had_another_precision_than_its_plan_is_not_archived(run, tmp_path, changed, had):
+    shutil.copytree(run, tmp_path / "run")
+    (path,) = (tmp_path / "run/reconstructions").glob("*.provenance.json")
+    content = json.loads(path.read_text())
+    assert content["settings"]["precision"] == "float32"
+    settings = {**content["settings"], **changed}
+    content["settings"] = {key: value for key, value in settings.items() if value is not None}
+    path.write_text(json.dumps(content))
+    ran = gradleak("archive", tmp_path / "run", "--out", tmp_path / "out")
+    line = f"gradleak: {path}: was computed with precision: {had}, the plan says float32; run the study again\n"
+    assert (ran.code, ran.err) == ((2, line) if had else (0, ""))
+
+
+@pytest.mark.parametrize(("tf32", "precision"), [(False, "float32"), (True, "tf32")])
+def test_an_archive_from_before_there_was_precision_is_read(copy, tf32, precision):
+    def before(settings):
+        assert settings.pop("precision") == "float32"
+        settings["tf32"] = tf32
+
+    edit(copy, "plan.json", lambda content: before(content["config"]))
+    edit(copy, "provenance.json", before)
+    archive = Archive(copy)
+    assert (archive.plan.config.precision, archive.provenance.precision) == (precision, precision)
+    assert ("precision", precision) in read_provenance(copy, Outline.read(copy / "plan.json"), []).settings
+    ran = gradleak("verify", copy, "--cells", 0)
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_the_reference_results_are_in_float32():
+    archive = Archive(ROOT / "results/reference")
+    assert (archive.plan.config.precision, archive.provenance.precision) == ("float32", "float32")
 
 
 def test_other_pixels_and_data_that_are_not_there_are_one_line(copy, config, tmp_path):

@@ -206,10 +206,9 @@ def test_what_cannot_be_reused_is_one_line(folder, tmp_path, cache):
     old = str(folder / "old")
     assert "holds no archived results" in refused(reuse=str(tmp_path))
     assert (
-        refused(reuse=[old], threads=2)
-        == f"threads is 2, but the cells in {old} were computed with 1; reuse needs the same"
+        refused(reuse=[old], threads=2) == f"threads is 2, but the cells in {old} were computed with 1; set threads: 1"
     )
-    assert refused(reuse=[old], tf32=True).startswith("tf32 is True, but")
+    assert refused(reuse=[old], precision="bf16").startswith("precision is bf16, but")
     shutil.copytree(old, tmp_path / "old")
     (tmp_path / "old/results.parquet").write_bytes(b"")
     assert "is not the archived file" in refused(reuse=[str(tmp_path / "old")])

@@ -9,6 +9,7 @@ from auxiliary_cases import Killed, killing
 
 from gradleak.attacks.base import ATTACKS
 from gradleak.attacks.rog import CodeSpace
+from gradleak.engine import device
 from gradleak.errors import UserError
 
 ROG = ATTACKS["rog"]
@@ -111,6 +112,16 @@ def test_a_killed_attack_goes_on_and_a_state_with_other_weights_does_not(updates
     other = trained("rog", seed=1, channels=4, blocks=1)[1]
     counted.clear()
     attack(config(), updates, context_of(other, progress=counted.append, **kept))
+    assert counted[0] == 0
+
+
+def test_a_state_of_another_precision_does_not_go_on(updates, tmp_path, monkeypatch):
+    kept = {"state": tmp_path, "save_every_s": 0}
+    with pytest.raises(Killed):
+        attack(config(), updates, context_of(BICUBIC[1], progress=killing(25), **kept))
+    monkeypatch.setattr(device, "_precision", "tf32")
+    counted = []
+    attack(config(), updates, context_of(BICUBIC[1], progress=counted.append, **kept))
     assert counted[0] == 0
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from gradleak.auxiliary.base import TrainContext, draw, parse_auxiliary
 from gradleak.auxiliary.dcgan import DcganCritic
 from gradleak.data.roles import PublicImages
+from gradleak.engine import device
 from gradleak.stopping import Stopped
 
 KINDS = ("dcgan", "resgan")
@@ -98,6 +99,15 @@ def test_the_state_of_another_configuration_is_not_continued(tmp_path):
     other = train(config("dcgan", seed=1), kept(tmp_path, counted.append))
     assert counted[0] == 0
     assert same_weights(other, train(config("dcgan", seed=1)))
+
+
+def test_the_state_of_another_precision_is_not_continued(tmp_path, monkeypatch):
+    with pytest.raises(Killed):
+        train(config("dcgan"), kept(tmp_path, killing(3)))
+    monkeypatch.setattr(device, "_precision", "tf32")
+    counted = []
+    train(config("dcgan"), kept(tmp_path, counted.append))
+    assert counted[0] == 0
 
 
 def test_what_is_returned_is_the_moving_average_of_the_generator():

@@ -127,6 +127,18 @@ ROWS: dict[str, tuple[Callable[[Path], None], str]] = {
         change(PROVENANCE, lambda one: one.update(seconds=float("nan"))),
         "/provenance.json: not the provenance",
     ),
+    "a precision": (
+        change(PROVENANCE, lambda one: one.update(precision="fp16")),
+        "/provenance.json: not the provenance of an archive (precision: Input should be 'float32', 'tf32' or 'bf16'",
+    ),
+    "a precision of the plan": (
+        change(PLAN, lambda plan: plan["config"].update(precision="fp16")),
+        "/plan.json: config: precision: Input should be 'float32', 'tf32' or 'bf16' (found 'fp16')",
+    ),
+    "a former setting that is no truth": (
+        change(PROVENANCE, lambda one: one.update(tf32="yes")),
+        "/provenance.json: not the provenance of an archive (tf32: ",
+    ),
     "no jobs": (change(PROVENANCE, lambda one: one.update(jobs={})), "/provenance.json: names no job of batch "),
     "text for numbers": (
         results(lambda rows: rows.assign(lpips="low")),

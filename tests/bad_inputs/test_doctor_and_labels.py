@@ -14,6 +14,7 @@ from core_cases import gradleak
 from safetensors.torch import save_file
 
 from gradleak.doctor import base, cluster, machine
+from gradleak.engine import device
 from gradleak.metrics.backbone import WEIGHTS
 
 Patch = pytest.MonkeyPatch
@@ -111,6 +112,11 @@ def broken_import(folder: Path, patch: Patch) -> None:
     patch.setitem(__import__("sys").modules, "lpips", None)
 
 
+def old_cpu(folder: Path, patch: Patch) -> None:
+    patch.setattr(device, "_cpu_facts", lambda: {"flags": "fpu avx2"})
+    config("{device: cpu, precision: bf16}")(folder, patch)
+
+
 def little_memory(folder: Path, patch: Patch) -> None:
     patch.setattr(machine, "_container_limit", lambda: 2.0 * 2**30)
 
@@ -131,6 +137,17 @@ DOCTOR = [
     Row(
         "a GPU asked for", ["GPU"], config("device: cuda"), r"GPU: config.yaml has device 'cuda', but torch sees none.*"
     ),
+    Row(
+        "a former key", [], config("tf32: true"), r"config.yaml: tf32: unknown key; write precision: tf32 for true, .*"
+    ),
+    Row("a precision of no name", [], config("precision: fp16"), r"config.yaml: precision: .*'bf16' \(found 'fp16'\)"),
+    Row(
+        "TF32 on a CPU",
+        ["precision"],
+        config("{device: cpu, precision: tf32}"),
+        r"precision is 'tf32', .* use float32.*",
+    ),
+    Row("a CPU without bf16", ["precision"], old_cpu, r"precision is 'bf16', but this CPU .*; use float32"),
     Row("a small container", ["memory"], little_memory, r"memory: 2\.0 GiB, jobs need 4 GiB; run fewer at once .*"),
     Row("no LPIPS weights", ["LPIPS"], config("cache: c"), r"LPIPS backbone 'c/.*' is missing; fetch it with `.*`"),
     Row(

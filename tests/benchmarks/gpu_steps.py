@@ -1,5 +1,6 @@
 """The steps of `gpu.py`, one of which a process runs: its argument is a `Run` as JSON."""
 
+import contextlib
 import itertools
 import json
 import subprocess
@@ -26,7 +27,8 @@ from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Evaluation, Targets
 from gradleak.engine.capture import captured
 from gradleak.engine.descent import Descent, DescentConfig
-from gradleak.engine.device import device_facts, prepare_device, trials_that_fit
+from gradleak.engine.device import check_precision, device_facts, prepare_device, trials_that_fit
+from gradleak.errors import UserError
 from gradleak.federated.client import local_update
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.models.base import build_model
@@ -130,13 +132,24 @@ def facts(run: Run) -> None:
         run.note(f"matmul_tflops tf32={tf32}", round(2 * size**3 / run.seconds(lambda: x @ x, 5) / 1e12, 2))
 
 
+def _precisions(run: Run) -> list[str]:
+    """Those that the device has."""
+    found = []
+    for precision in ("float32", "tf32", "bf16"):
+        with contextlib.suppress(UserError):
+            check_precision(run.device, precision)
+            found.append(precision)
+    return found
+
+
 def agree(run: Run) -> None:
     """Largest error of a trial's objective; largest relative error of its gradient; share of equal signs in it."""
     for case in CASES[:2] if run.small else CASES:
+        prepare_device("cpu", THREADS, "float32")
         exact = Problem(case, "cpu", torch.float64).evaluate()
-        for tf32 in (False, True):
-            with run.case(name := f"{case} tf32={tf32}"):
-                prepare_device(run.device, THREADS, tf32)
+        for precision in _precisions(run):
+            with run.case(name := f"{case} {precision}"):
+                prepare_device(run.device, THREADS, precision)
                 found = Problem(case, run.device).evaluate()
                 gradient, true = found.gradient.double().cpu().flatten(1), exact.gradient.flatten(1)
                 errors = {
@@ -149,7 +162,7 @@ def agree(run: Run) -> None:
 
 def capture(run: Run) -> None:
     """The best objectives after 30 iterations have to be equal."""
-    prepare_device(run.device, THREADS, tf32=False)
+    prepare_device(run.device, THREADS, "float32")
     for case in CASES[:1] if run.small else CASES[:3]:
         with run.case(str(case)):
             problem = Problem(case, run.device)
@@ -171,12 +184,13 @@ def convolutions(run: Run) -> None:
 def speed(run: Run) -> None:
     """Of attacks of 1,000 iterations; captured where that can be."""
     models = [RESNET] if run.small else [RESNET, CONVNET]
-    for tf32, model, (samples, trials) in itertools.product((False, True), models, GRID[:1] if run.small else GRID):
+    grid = GRID[:1] if run.small else GRID
+    for precision, model, (samples, trials) in itertools.product(_precisions(run), models, grid):
         if run.left < 10:
             return
         case = Case(model, samples, trials)
-        with run.case(name := f"{case} tf32={tf32}"):
-            prepare_device(run.device, THREADS, tf32)
+        with run.case(name := f"{case} {precision}"):
+            prepare_device(run.device, THREADS, precision)
             run.note(name, _speed(case, run))
 
 
@@ -236,8 +250,9 @@ def _peer_problem(samples: int) -> PeerProblem:
 
 def strength(run: Run) -> None:
     """LPIPS and PSNR of GIA-O, row by row, cheapest first; what there is no time for is left out."""
-    config = load_config(KIT / "config.yaml").model_copy(update={"device": run.device, "tf32": True})
-    prepare_device(run.device, THREADS, tf32=True)
+    precision = "tf32" if run.device == "cuda" else "float32"
+    config = load_config(KIT / "config.yaml").model_copy(update={"device": run.device, "precision": precision})
+    prepare_device(run.device, THREADS, precision)
     frames: list[pd.DataFrame] = []
     slowest = 0.0
     for name, cells in itertools.islice(_rows(run.small), 2 if run.small else None):

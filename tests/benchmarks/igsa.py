@@ -33,7 +33,7 @@ WARM_UP = 64
 def main() -> None:
     arguments = _arguments()
     device = arguments.device
-    prepare_device(device, threads=arguments.threads, tf32=False)
+    prepare_device(device, threads=arguments.threads, precision="float32")
     dataset = open_dataset(arguments.dataset, RESOLUTION, load_config(arguments.config).data)
     spec = ModelSpec(name=arguments.model, width=arguments.width, options=json.loads(arguments.options))
     model = build_model(spec, dataset.num_classes, RESOLUTION, dataset.mean, dataset.std).to(device)

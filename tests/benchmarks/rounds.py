@@ -44,7 +44,7 @@ MODELS = {
 
 def main() -> None:
     arguments = _arguments()
-    prepare_device(arguments.device, threads=arguments.threads, tf32=False)
+    prepare_device(arguments.device, threads=arguments.threads, precision="float32")
     print(f"N = {arguments.samples}, {arguments.pairs} rounds, {device_name(arguments.device)}")
     rows = []
     for name in arguments.models:

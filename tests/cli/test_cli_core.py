@@ -5,12 +5,16 @@ import copy
 import click
 import pandas as pd
 import pytest
+import torch
 import yaml
 from core_cases import gradleak
 from PIL import Image
 
 from gradleak.cli import SECTIONS, cli
+from gradleak.cli.options import prepare_cpu
+from gradleak.engine import device
 from gradleak.study.cell import Cell
+from gradleak.study.config import Config
 
 COMMANDS = [name for commands in SECTIONS.values() for name in commands]
 CELL = {
@@ -185,6 +189,31 @@ def test_attack_refuses_a_round_of_no_training(tmp_path, config):
     before = sorted(tmp_path.rglob("*"))
     ran = gradleak("attack", cell, "--out", tmp_path / "out", "--config", config)
     assert_refused(ran, "model: round is 3, but there is no training", tmp_path, before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "tf32"}, "precision is 'tf32', which only CUDA devices have, not a CPU; use float32 or bf16"),
+        ({"precision": "fp16"}, "config.yaml: precision: Input should be 'float32', 'tf32' or 'bf16' (found 'fp16')"),
+        ({"tf32": False}, "config.yaml: tf32: unknown key; write precision: tf32 for true, precision: float32 for f"),
+    ],
+)
+def test_attack_refuses_a_precision_that_it_cannot_have(tmp_path, cache, settings, message):
+    cell = write_yaml(tmp_path / "cell.yaml", CELL)
+    config = write_yaml(tmp_path / "config.yaml", {"device": "cpu", "cache": str(cache), **settings})
+    before = sorted(tmp_path.rglob("*"))
+    ran = gradleak("attack", cell, "--out", tmp_path / "out", "--config", config)
+    assert_refused(ran, message, tmp_path, before)
+
+
+@pytest.mark.parametrize("name", ["tf32", "bf16"])
+def test_stages_that_a_gpu_does_not_run_are_in_float32(name, monkeypatch):
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    monkeypatch.setattr(device, "_precision", name)
+    prepare_cpu(Config(device="cuda", precision=name))
+    torch.use_deterministic_algorithms(deterministic)
+    assert device.precision() == "float32"
 
 
 def test_attack_refuses_a_config_that_does_not_exist(tmp_path, cache, monkeypatch):

@@ -1,5 +1,6 @@
 """How many trials run at once, what out-of-memory does, and how a process is prepared."""
 
+import contextlib
 import subprocess
 import sys
 
@@ -8,7 +9,14 @@ import torch
 from core_cases import model_of
 
 from gradleak.engine import device
-from gradleak.engine.device import halve_on_oom, prepare_device, resolve_device, trials_that_fit
+from gradleak.engine.device import (
+    check_precision,
+    halve_on_oom,
+    precision,
+    prepare_device,
+    resolve_device,
+    trials_that_fit,
+)
 from gradleak.errors import UserError
 
 SHAPE = (3, 16, 16)
@@ -103,7 +111,7 @@ def test_other_errors_pass_through_at_once():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_without_a_cuda_device_is_a_user_error():
     with pytest.raises(UserError, match="sees no CUDA device; use 'cpu'"):
-        prepare_device("cuda", 1, False)
+        prepare_device("cuda", 1, "float32")
     assert resolve_device("auto") == "cpu"
 
 
@@ -112,15 +120,72 @@ def test_device_names_that_are_given_are_kept():
     assert resolve_device("cuda") == "cuda"
 
 
-def test_a_prepared_process_is_deterministic_with_the_threads_asked_for():
-    before = torch.are_deterministic_algorithms_enabled()
-    try:
-        prepare_device("cpu", 1, False)
-        assert torch.are_deterministic_algorithms_enabled()
-        assert torch.get_num_threads() == 1
-        assert not torch.backends.cuda.matmul.allow_tf32
-    finally:
-        torch.use_deterministic_algorithms(before)
+@pytest.fixture
+def process():
+    """A process that a test may prepare otherwise."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    yield
+    prepare_device("cpu", 1, "float32")
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def test_a_prepared_process_is_deterministic_with_the_threads_asked_for(process):
+    prepare_device("cpu", 1, "float32")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize(("name", "tf32"), [("float32", False), ("tf32", True), ("bf16", False)])
+def test_a_process_has_the_precision_asked_for(process, monkeypatch, name, tf32):
+    monkeypatch.setattr(device, "check_precision", lambda device, precision: None)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not tf32
+    prepare_device("cpu", 1, name)
+    assert precision() == name
+    assert torch.backends.cuda.matmul.allow_tf32 is tf32
+    assert torch.backends.cudnn.allow_tf32 is tf32
+    assert not torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction
+
+
+def test_a_precision_that_is_refused_changes_nothing(process):
+    prepare_device("cpu", 1, "float32")
+    with pytest.raises(UserError, match=r"^precision is 'tf32', .* not a CPU; use float32 or bf16$"):
+        prepare_device("cpu", 1, "tf32")
+    assert precision() == "float32"
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_a_process_that_nothing_prepared_computes_in_float32():
+    code = "from gradleak.engine.device import precision; print(precision())"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "float32\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "mkldnn", "refused"),
+    [
+        ("fpu avx512_bf16", True, False),
+        ("fpu amx_tile amx_bf16", True, False),
+        ("fpu avx512_bf16", False, True),
+        ("fpu avx2 avx512f", True, True),
+        (None, True, True),
+    ],
+)
+def test_bf16_on_a_cpu_needs_its_instructions_and_torchs(monkeypatch, flags, mkldnn, refused):
+    monkeypatch.setattr(device, "_cpu_facts", lambda: {} if flags is None else {"flags": flags})
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: mkldnn)
+    found = pytest.raises(UserError, match=r"^precision is 'bf16', but this CPU .*; use float32$")
+    with found if refused else contextlib.nullcontext():
+        check_precision("cpu", "bf16")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_bf16_on_a_cuda_device_needs_it_without_emulation(monkeypatch, there):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or there)
+    found = pytest.raises(UserError, match=r"^precision is 'bf16', which this CUDA device .*; use float32$")
+    with contextlib.nullcontext() if there else found:
+        check_precision("cuda:0", "bf16")
+    check_precision("cuda:0", "tf32")
 
 
 def test_a_job_whose_model_has_no_torchvision_block_does_not_load_the_compiler():
@@ -128,7 +193,7 @@ def test_a_job_whose_model_has_no_torchvision_block_does_not_load_the_compiler()
         "import sys, gradleak.stages.reconstruct\n"
         "from gradleak.engine.device import prepare_device\n"
         "from gradleak.models.base import MODELS\n"
-        "prepare_device('cpu', 1, False)\n"
+        "prepare_device('cpu', 1, 'float32')\n"
         "for name in sys.argv[1:]: MODELS[name](10, 32, width=0.25)\n"
         "print([name for name in ('torchvision', 'torch._dynamo') if name in sys.modules])"
     )

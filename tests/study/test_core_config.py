@@ -23,6 +23,8 @@ def test_the_repositorys_config_is_valid_and_an_empty_one_too():
         ({"device": "gpu"}, "^here: device: .*'auto', 'cpu' or 'cuda' .found 'gpu'.$"),
         ({"threads": 0}, "^here: threads: .*greater than or equal to 1 .found 0.$"),
         ({"threads": "few"}, "^here: threads: .*integer.* .found 'few'.$"),
+        ({"precision": "fp16"}, "^here: precision: .*'float32', 'tf32' or 'bf16' .found 'fp16'.$"),
+        ({"tf32": True}, "^here: tf32: unknown key; write precision: tf32 for true, precision: float32 for false$"),
         ({"jobs": {"minutes": 0}}, "^here: jobs.minutes: .*greater than 0 .found 0.$"),
         ({"jobs": {"hours": 1}}, "^here: jobs.hours: unknown key$"),
         ({"data": {"x": {"source": "web"}}}, "^here: data.x.source: .*'embedded'.*'folder' .found 'web'.$"),

@@ -3,7 +3,7 @@
 import json
 import platform
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,9 @@ from gradleak.engine.device import processor
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
 from gradleak.pipeline.stages import FORMER_KEPT, KEPT
+from gradleak.study.config import Config, Precision
 from gradleak.study.plan import Plan
+from gradleak.study.shape import renamed
 
 
 class Environment(Frozen):
@@ -70,7 +72,7 @@ class Provenance(Frozen):
     seeds: list[int]
     iterations: dict[str, list[int]]
     threads: int
-    tf32: bool
+    precision: Precision
     data: dict[str, Dataset]
     victims: list[Victims]
     environments: list[Environment]
@@ -100,6 +102,15 @@ class Provenance(Frozen):
         job = self.jobs[stage][name]
         return [self.environments[number] for number in (job.environment, *job.again)]
 
+    def check_settings(self, config: Config, names: Sequence[str], folder: Path) -> None:
+        """Raise UserError where one of these settings is not what the archive in `folder` was computed with."""
+        for name in names:
+            ours, theirs = getattr(config, name), getattr(self, name)
+            if ours != theirs:
+                raise UserError(
+                    f"{name} is {ours}, but the cells in {folder} were computed with {theirs}; set {name}: {theirs}"
+                )
+
     def text(self) -> str:
         """The content of `provenance.json`."""
         return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
@@ -109,7 +120,7 @@ class Provenance(Frozen):
         """Read `provenance.json`. Raises UserError if it is missing or something else."""
         content = read_json(path)
         try:
-            return cls.model_validate(content)
+            return cls.model_validate(renamed(content) if isinstance(content, dict) else content)
         except ValidationError as error:
             raise UserError(f"{path}: not the provenance of an archive ({first_error(error)})") from None
 
@@ -158,7 +169,7 @@ def sum_up(
         seeds=sorted({cell.seed for cell in plan.cells.values()}),
         iterations={name: sorted(found) for name, found in sorted(iterations.items())},
         threads=plan.config.threads,
-        tf32=plan.config.tf32,
+        precision=plan.config.precision,
         data=data,
         victims=victims,
         environments=environments,
@@ -188,8 +199,9 @@ def jobs_of(plan: Plan) -> dict[str, Collection[str]]:
 
 def _check_settings(content: Mapping[str, Any], plan: Plan, path: Path) -> None:
     """What decides bits is in each job's record: the plan must say of it what they say."""
+    settings = renamed(content.get("settings", {}))
     for key, asked in plan.config.numerics.items():
-        had = content.get("settings", {}).get(key, asked)
+        had = settings.get(key, asked)
         if had != asked:
             raise UserError(f"{path}: was computed with {key}: {had}, the plan says {asked}; run the study again")
 

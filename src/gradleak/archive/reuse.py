@@ -27,14 +27,7 @@ def _open(folder: Path, config: Config) -> Reused:
     check_manifest(folder)
     read_plan(folder / PLAN)
     provenance = Provenance.read(folder / PROVENANCE)
-    for key, ours, theirs in (
-        ("threads", config.threads, provenance.threads),
-        ("tf32", config.tf32, provenance.tf32),
-    ):
-        if ours != theirs:
-            raise UserError(
-                f"{key} is {ours}, but the cells in {folder} were computed with {theirs}; reuse needs the same"
-            )
+    provenance.check_settings(config, ("threads", "precision"), folder)
     data = {name: dataset.fingerprint for name, dataset in provenance.data.items()}
     return Reused(str(folder), sha256(folder / MANIFEST), data, list(_cells(folder / RESULTS)))
 

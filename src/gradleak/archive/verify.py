@@ -129,14 +129,14 @@ def _open(archive: Archive, spec: DatasetSpec, config: Config, config_path: Path
 
 def differences(archive: Archive, run: Run, config: Config, device: str) -> list[str]:
     """Differences in device, CPU, torch and settings. If there are none, results must be bit-identical."""
-    here = {**device_facts(device), "torch": version("torch"), "tf32": config.tf32}
+    here = {**device_facts(device), "torch": version("torch"), "precision": config.precision}
     found = []
     for place in archive.environments(run):
         there = {
             "device": place.device,
             "cpu": place.cpu,
             "torch": place.versions["torch"],
-            "tf32": archive.provenance.tf32,
+            "precision": archive.provenance.precision,
         }
         found += [f"{name}: here {here[name]}, there {there[name]}" for name in here if here[name] != there[name]]
     return list(dict.fromkeys(found))

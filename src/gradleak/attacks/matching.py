@@ -18,7 +18,7 @@ from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Matcher, Targets
 from gradleak.engine.descent import Descent, DescentConfig, Outcome, SearchSpace
-from gradleak.engine.device import halve_on_oom, trials_that_fit
+from gradleak.engine.device import halve_on_oom, precision, trials_that_fit
 from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
 from gradleak.errors import UserError
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
@@ -305,7 +305,7 @@ def _on_device(update: SharedUpdate, device: str) -> SharedUpdate:
 
 def _identity(trials: Sequence[Trial], modules: Sequence[nn.Module]) -> str:
     """Hash of all that decides a pass: a saved state belongs to it or is ignored."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(precision().encode())
     for module in modules:
         for value in module.state_dict().values():
             digest.update(value.cpu().contiguous().numpy().tobytes())

@@ -17,6 +17,7 @@ from gradleak.audit.model import attackable
 from gradleak.audit.source import open_network, weights_digest
 from gradleak.audit.spec import AuditAttack, AuditSpec, Normalisation, defense_title
 from gradleak.audit.words import zeros_words
+from gradleak.engine.device import precision
 from gradleak.files import sha256 as file_sha256
 from gradleak.frozen import digest
 from gradleak.metrics.backbone import fetch_backbone
@@ -233,12 +234,12 @@ def _runs(spec: AuditSpec, dataset: str, received: list[Received], victims: list
 
 
 def _key(run: Run, content: InMemory) -> str:
-    """Hash of all that decides a run: its cells, what its clients shared (hence the model's code), our code."""
+    """Hash of all that decides a run: cells, what clients shared (hence the model's code), our code, the precision."""
     shared = sha256()
     for name in sorted(content):
         shared.update(f"{name}\n".encode())
         shared.update(content[name].contiguous().numpy().tobytes())
-    return digest([[cell.id for cell in run.cells], shared.hexdigest(), run.code])
+    return digest([[cell.id for cell in run.cells], shared.hexdigest(), run.code, precision()])
 
 
 def _code(attack: AuditAttack, chain: tuple[Defense, ...]) -> str:

@@ -15,7 +15,7 @@ from gradleak.audit.source import check_import, importable
 from gradleak.audit.spec import AuditSpec
 from gradleak.audit.table import entries, verdicts
 from gradleak.audit.words import verdict_words
-from gradleak.engine.device import device_name
+from gradleak.engine.device import device_name, precision
 from gradleak.files import write_files, write_provenance, write_text
 from gradleak.parquet import write_parquet
 from gradleak.stages.session import Session
@@ -52,6 +52,7 @@ def write_audit(
         started,
         audit=spec.model_dump(mode="json", by_alias=True),
         device=device_name(session.device),
+        precision=precision(),
         data=found.fingerprint,
         notes=list(found.notes),
         weights={received.round: received.weights for received in found.received},

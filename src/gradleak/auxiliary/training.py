@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gradleak.auxiliary.base import Auxiliary, TrainContext
+from gradleak.engine.device import precision
 from gradleak.resume import StateFile
 
 
@@ -21,7 +22,7 @@ def training_steps(
     path = context.state
     if path is not None and stage:
         path = path.with_stem(f"{path.stem}-{stage}")
-    store = path and StateFile(path, f"{auxiliary.id} {stage}", context.save_every_s, context.stop)
+    store = path and StateFile(path, f"{auxiliary.id} {stage} {precision()}", context.save_every_s, context.stop)
     done = store.load(tensors) if store else 0
     if context.progress is not None:
         context.progress(done)

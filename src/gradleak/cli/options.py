@@ -105,14 +105,14 @@ def _log_lines(label: str, total: int) -> Count:
 
 @contextmanager
 def session(config: "Config", stop: Callable[[], bool] = never) -> Iterator[Session]:
-    """Set up the process for a config's device and threads, and show progress; `stop` as of `Session`."""
+    """Set up the process for a config's device, threads and precision, and show progress; `stop` as of `Session`."""
     device = prepare(config)
     with progress_bar() as progress:
         yield Session(device, progress, stop)
 
 
 def prepare(config: "Config") -> str:
-    """Set up the process for a config's device and threads. Returns the device.
+    """Set up the process for a config's device, threads and precision. Returns the device.
 
     Of several GPUs it takes one that no other command has.
     """
@@ -122,12 +122,12 @@ def prepare(config: "Config") -> str:
     if config.device != "cpu":
         claim_gpu(lambda line: click.echo(f"gradleak: {line}", err=True))
     device = resolve_device(config.device)
-    prepare_device(device, config.threads, config.tf32)
+    prepare_device(device, config.threads, config.precision)
     return device
 
 
 def prepare_cpu(config: "Config") -> None:
-    """Set up the process of a stage that computes on the CPU whatever the config's device is."""
+    """Set up the process of a stage that computes on the CPU, in float32, whatever the config says."""
     from gradleak.engine.device import prepare_device
 
-    prepare_device("cpu", config.threads, config.tf32)
+    prepare_device("cpu", config.threads, "float32")

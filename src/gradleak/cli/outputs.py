@@ -110,7 +110,7 @@ def theory(output: Path) -> None:
     from gradleak.files import write_files
     from gradleak.theory.outputs import render
 
-    prepare_device("cpu", 1, tf32=False)
+    prepare_device("cpu", 1, "float32")
     for path in write_files(output, render()):
         click.echo(path)
 

@@ -36,6 +36,7 @@ CHECKS: dict[str, str] = {
     "environment": "software:environment",
     "processor": "machine:processor",
     "GPU": "machine:gpu",
+    "precision": "machine:precision",
     "memory": "machine:memory",
     "disk": "machine:disk",
     "data": "study:data",

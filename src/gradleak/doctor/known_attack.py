@@ -50,7 +50,7 @@ def attack(place: Place) -> Finding:
 def measure() -> dict[str, float]:
     """Norm of the first client's update, mean final objective and mean PSNR (dB) of four attacks on one image each."""
     threads = torch.get_num_threads()
-    prepare_device("cpu", threads=1, tf32=False)
+    prepare_device("cpu", threads=1, precision="float32")
     dataset = open_dataset("photos10", _RESOLUTION, {})
     model = build_model(_MODEL, dataset.num_classes, _RESOLUTION, dataset.mean, dataset.std)
     images, labels = dataset.images("test", _VICTIMS), dataset.labels("test", _VICTIMS)

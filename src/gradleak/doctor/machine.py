@@ -1,4 +1,4 @@
-"""Processor, GPU, memory and disk."""
+"""Processor, GPU, precision, memory and disk."""
 
 import os
 import shutil
@@ -38,6 +38,14 @@ def gpu(place: Place) -> Finding:
     if place.config.device == "cuda":
         return Finding("none", "GPU: config.yaml has device 'cuda', but torch sees none; set device to auto or cpu")
     return Finding("none (not needed)")
+
+
+def precision(place: Place) -> Finding:
+    """The precision of matrix products. Raises UserError where the device that jobs would take here lacks it."""
+    from gradleak.engine.device import check_precision, resolve_device
+
+    check_precision(resolve_device(place.config.device), place.config.precision)
+    return Finding(place.config.precision)
 
 
 def memory(place: Place) -> Finding:

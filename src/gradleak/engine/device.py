@@ -17,26 +17,56 @@ T = TypeVar("T")
 _MAX_TRIALS = 64
 _MAX_IMAGES_CPU = 256  # beyond, activations leave the cache and a larger batch is no faster
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of a CPU that multiplies bfloat16
+
+_precision = "float32"
 
 
-def prepare_device(device: str, threads: int, tf32: bool) -> None:
-    """Set up a process that computes results: deterministic algorithms, thread count, TF32 only if asked for.
+def prepare_device(device: str, threads: int, precision: str) -> None:
+    """Set up a process that computes results: deterministic algorithms, thread count, and the precision of products.
 
-    Call once at the start of a command. Raises UserError if CUDA is asked for and not there.
+    `precision` is that of matrix products and convolutions; variables, moments, objectives and sums stay as they are.
+    `float32`; `tf32`: those of CUDA in TF32; `bf16`: the engine gives those of the model bfloat16 operands, and sums
+    stay in float32. Call once at the start of a command. Raises UserError if CUDA is asked for and not there, and as
+    `check_precision` does.
     """
+    global _precision
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError(f"device is '{device}', but this torch {torch.__version__} sees no CUDA device; use 'cpu'")
+    check_precision(device, precision)
+    _precision = precision
     # On CUDA, max-pooling's backward pass is only known to be deterministic where windows do not overlap: a warning.
     # Not `use_deterministic_algorithms`, which does the same and also loads torch's compiler: 1.4 s of processor time.
     torch.set_deterministic_debug_mode("warn" if device.startswith("cuda") else "error")
     # Deterministic mode also fills every fresh tensor, which nothing here reads before writing it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.set_num_threads(threads)
     _keep_freed_memory()
+
+
+def precision() -> str:
+    """The precision that `prepare_device` set for this process: `float32`, `tf32` or `bf16`; before it, `float32`."""
+    return _precision
+
+
+def check_precision(device: str, precision: str) -> None:
+    """Raise UserError, which says what to use, if a device (`cpu` or `cuda`) has no products in a precision."""
+    cuda = device.startswith("cuda")
+    if precision == "tf32" and not cuda:
+        raise UserError("precision is 'tf32', which only CUDA devices have, not a CPU; use float32 or bf16")
+    if precision == "bf16" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError("precision is 'bf16', which this CUDA device does not multiply; use float32")
+    if precision == "bf16" and not cuda and not _cpu_has_bf16():
+        raise UserError("precision is 'bf16', but this CPU has neither AVX-512 BF16 nor AMX; use float32")
+
+
+def _cpu_has_bf16() -> bool:
+    flags = _cpu_facts().get("flags", "").split()
+    return not _BF16_FLAGS.isdisjoint(flags) and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _keep_freed_memory() -> None:
@@ -81,15 +111,20 @@ def processor() -> dict[str, str | int]:
 
 
 def _cpu_model() -> str:
+    found = _cpu_facts()
+    if "model name" not in found:
+        return (not found and platform.processor()) or platform.machine()
+    numbers = ", ".join(f"{key} {found[key]}" for key in ("cpu family", "model", "stepping") if key in found)
+    return f"{found['model name']} ({numbers})"
+
+
+def _cpu_facts() -> dict[str, str]:
+    """What Linux says of the first core; elsewhere nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    if "model name" not in found:
-        return platform.machine()
-    numbers = ", ".join(f"{key} {found[key]}" for key in ("cpu family", "model", "stepping") if key in found)
-    return f"{found['model name']} ({numbers})"
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 def trials_that_fit(

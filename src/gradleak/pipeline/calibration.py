@@ -22,7 +22,7 @@ _SECONDS = 3.0
 def measured_throughput(config: Config) -> float:
     """Operations per second, in the units of `cost.cost`, of the engine on a narrow ResNet-18, N=4, 16 trials."""
     device = resolve_device(config.device)
-    prepare_device(device, config.threads, config.tf32)
+    prepare_device(device, config.threads, config.precision)
     spec, samples, trials = ModelSpec(name="resnet18", width=0.25), 4, 16
     model = build_model(spec, 10, 32, (0.5,) * 3, (0.25,) * 3).to(device)
     images = torch.rand(samples, 3, 32, 32, generator=torch.Generator().manual_seed(0)).to(device)

@@ -176,7 +176,7 @@ def _seeds(plan: Outline) -> Iterable[tuple[str, str]]:
 
 def _settings(config: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     """Settings that decide results or times. Of a data set's source, the kind counts and not its place on a machine."""
-    for key in ("device", "threads", "tf32"):
+    for key in ("device", "threads", "precision"):
         if key in config:
             yield key, str(config[key])
     for key, value in (config.get("jobs") or {}).items():

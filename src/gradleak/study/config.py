@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gradleak.data.base import DEFAULT_CACHE, DataSource
 from gradleak.documents import read_yaml
-from gradleak.frozen import Frozen
+from gradleak.frozen import Frozen, wrong
 from gradleak.names import check_names
+
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 class JobConfig(Frozen):
@@ -33,17 +35,25 @@ class Config(Frozen):
     """One user's settings: the study, where data lies, the device, how jobs are cut, and which archives are reused.
 
     `threads` is the number of CPU threads of one job; results may differ in the last bit between thread counts.
+    `precision` is that of matrix products and convolutions (`engine.device.prepare_device`).
     """
 
     study: str = "quick"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1)
-    tf32: bool = False
+    precision: Precision = "float32"
     cache: Path = DEFAULT_CACHE
     data: dict[str, DataSource] = Field({})
     jobs: JobConfig = JobConfig()
     # Left out of plan.json where there is none: plans without it are what they were before it existed.
     reuse: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field((), exclude_if=lambda value: not value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replaced(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "tf32" in content:
+            raise wrong("tf32", "unknown key; write precision: tf32 for true, precision: float32 for false")
+        return content
 
     @field_validator("data")
     @classmethod
@@ -59,7 +69,7 @@ class Config(Frozen):
     @property
     def numerics(self) -> dict[str, Any]:
         """The settings that decide the bits of what is computed, as each job's record states them."""
-        return {"device": self.device, "threads": self.threads, "tf32": self.tf32}
+        return {"device": self.device, "threads": self.threads, "precision": self.precision}
 
 
 def load_config(path: Path) -> Config:

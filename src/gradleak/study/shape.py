@@ -145,7 +145,15 @@ def check_plan(content: object, where: str) -> Mapping[str, Any]:
     _known(f"{where}: accuracies", plan.accuracies, plan.cells)
     for entry in plan.reused:
         _known(f"{where}: reused", entry.cells, plan.cells)
-    return content
+    return content | {"config": renamed(content["config"])} if "config" in content else content
+
+
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a plan or record under today's names: before `precision` there was `tf32`, true or false."""
+    found = dict(settings)
+    if isinstance(found.get("tf32"), bool):
+        found["precision"] = "tf32" if found.pop("tf32") else "float32"
+    return found
 
 
 def _pairs(accuracies: object) -> object:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from gradleak.engine.device import device_name
+from gradleak.engine.device import device_name, precision
 from gradleak.errors import UserError
 from gradleak.files import software, write_text
 from gradleak.frozen import digest
@@ -44,7 +44,9 @@ class SearchState:
         except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not the state of a search ({error!r}); delete it to start anew") from None
         if known[0] != identity:
-            raise UserError(f"{path}: belongs to another search, data or version; delete it, or give another --out")
+            raise UserError(
+                f"{path}: belongs to another search, data, version or precision; delete it, or give another --out"
+            )
         self._content = found
 
     @property
@@ -85,6 +87,7 @@ def tune(search: Search, config: Config, out: Path, auxiliaries: Path, session: 
     validation = state.step("validation", lambda: evaluator(again, fresh, "validation"))
     provenance = {
         "device": device_name(session.device),
+        "precision": precision(),
         **software("optuna"),
         "data": {search.cell.dataset.name: fingerprint},
         "seconds": round(state.seconds, 1),
@@ -148,4 +151,4 @@ def _identity(search: Search, config: Config, fingerprint: str) -> str:
     """Hash of what decides the scores of a search."""
     spec = search.spec.model_dump(mode="json", exclude={"title"})
     models = [auxiliary_id(auxiliary, config) for auxiliary in search.cell.attack.auxiliaries()]
-    return digest([spec, fingerprint, models, software("optuna")["versions"]])
+    return digest([spec, fingerprint, models, software("optuna")["versions"], precision()])
