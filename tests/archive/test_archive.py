@@ -186,10 +186,15 @@ def test_the_tolerance_is_for_means_of_a_cell_and_of_its_run(made):
 def test_what_decides_rounding_is_compared(made):
     archive = Archive(made)
     same = archive.environments(archive.runs[0])
-    assert differences(archive, archive.runs[0], Config(), "cpu") == []
+    assert differences(archive, archive.runs[0], "cpu") == []
     assert len(same) == 1
-    other = Config(precision="bf16")
-    assert differences(archive, archive.runs[0], other, "cpu") == ["precision: here bf16, there float32"]
+
+
+def test_another_precision_is_refused(made, config):
+    config.write_text(config.read_text().replace("}", ", precision: bf16}"))
+    ran = gradleak("verify", made, "--config", config)
+    line = f"precision is bf16, but the cells in {made} were computed with float32; set precision: float32"
+    assert (ran.code, ran.out, ran.err) == (2, "", f"gradleak: {line}\n")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +284,7 @@ def test_provenance_that_does_not_name_the_cpu_gets_it_on_the_same_machine_only(
     archive = Archive(tmp_path / "out")
     (place,) = archive.environments(archive.runs[0])
     assert place.cpu == (None if elsewhere else processor())
-    assert bool(differences(archive, archive.runs[0], Config(), "cpu")) == elsewhere
+    assert bool(differences(archive, archive.runs[0], "cpu")) == elsewhere
 
 
 def test_a_run_counts_the_training_that_it_needs(copy):

@@ -127,17 +127,12 @@ def _open(archive: Archive, spec: DatasetSpec, config: Config, config_path: Path
     return dataset
 
 
-def differences(archive: Archive, run: Run, config: Config, device: str) -> list[str]:
-    """Differences in device, CPU, torch and settings. If there are none, results must be bit-identical."""
-    here = {**device_facts(device), "torch": version("torch"), "precision": config.precision}
+def differences(archive: Archive, run: Run, device: str) -> list[str]:
+    """Differences in device, threads of a CPU, CPU and torch. If there are none, results must be bit-identical."""
+    here = {**device_facts(device), "torch": version("torch")}
     found = []
     for place in archive.environments(run):
-        there = {
-            "device": place.device,
-            "cpu": place.cpu,
-            "torch": place.versions["torch"],
-            "precision": archive.provenance.precision,
-        }
+        there = {"device": place.device, "cpu": place.cpu, "torch": place.versions["torch"]}
         found += [f"{name}: here {here[name]}, there {there[name]}" for name in here if here[name] != there[name]]
     return list(dict.fromkeys(found))
 

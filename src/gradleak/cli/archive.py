@@ -64,7 +64,7 @@ def verify(
     """Compute a random sample of the cells of an archive, FOLDER, again and compare.
 
     Equal bit for bit where device, CPU and torch are those of the archive, else within a tolerance (docs/reference.md).
-    Exit code 1 where they disagree.
+    Exit code 1 where they disagree. The config's precision must be the archive's.
 
     \b
     Examples:
@@ -91,6 +91,7 @@ def verify(
     archive = Archive(folder)
     archive.check()
     config = chosen_config(context, config_path)
+    archive.provenance.check_settings(config, ("precision",), folder)
     device = prepare(config)
     drawn = draw(archive, cells, seed, minutes, device, data)
     total = sum(estimate(archive, run, device) for _, run in drawn) / 60
@@ -99,7 +100,7 @@ def verify(
         f"computed together with them; about {total:.1f} of at most {minutes:g} minutes"
     )
     apart = {
-        cell: [*check_data(archive, run, config, config_path), *differences(archive, run, config, device)]
+        cell: [*check_data(archive, run, config, config_path), *differences(archive, run, device)]
         for cell, run in drawn
     }
     for reason in dict.fromkeys(reason for reasons in apart.values() for reason in reasons):
