@@ -17,6 +17,7 @@ from gradleak.engine.base import Evaluation, Priors, Targets, slopes
 from gradleak.engine.convolutions import laid_out
 from gradleak.engine.glue import CheapGlue
 from gradleak.engine.layers import Tapped, TappedBatchNorm, TappedConv, TappedLinear
+from gradleak.engine.vectors import Vectors
 from gradleak.errors import UserError
 from gradleak.models.base import Classifier
 from gradleak.objectives.base import Objective
@@ -58,7 +59,7 @@ class ActivationMatcher:
         self._model, tapped = _tap(models, trials)
         self._layers = _in_view(tapped, set(targets.update))
         self._normalisations = [layer for _, layer in tapped if isinstance(layer, TappedBatchNorm)]
-        self._vectors = _Vectors(self._layers, targets)
+        self._vectors = Vectors(self._layers, targets)
         for path, layer in self._layers:
             if layer.matrix is not None:
                 layer.aim(targets.update[f"{path}{layer.matrix}"])
@@ -86,17 +87,18 @@ class ActivationMatcher:
         signals = torch.autograd.grad(loss, [layer.y for layer in layers], create_graph=True)
 
         with torch.no_grad():
-            signals_laid = [laid_out(d) if d.dim() == 4 else d for d in signals]
-            found = [layer.pair(d) for layer, d in zip(layers, signals_laid, strict=True) if layer.matrix is not None]
-            gradients = [layer.gradients(d) for layer, d in zip(layers, signals_laid, strict=True)]
+            laid = [laid_out(d) if d.dim() == 4 else d for d in signals]
+            found = [layer.pair(d) for layer, d in zip(layers, laid, strict=True) if layer.matrix is not None]
+            gradients = [layer.gradients(d) for layer, d in zip(layers, laid, strict=True)]
             inner, norm2 = self._numbers(found, self._vectors.pair(gradients))
         objective, by_inner, by_norm2 = slopes(self._objective, inner, norm2, self._norm2)
         with torch.no_grad():
             a, b2 = (slope.to(images.dtype)[:, self._back] for slope in (by_inner, 2 * by_norm2))
             by_matrix = iter(list(zip(*(slope.mT[:, :, None].unbind() for slope in (a, b2)), strict=True)))
             by_vector = self._vectors.cotangents(a[:, len(found) :], b2[:, len(found) :])
-            outputs, cotangents = [], []
-            for layer, signal, d, vectors in zip(layers, signals, signals_laid, by_vector, strict=True):
+            outputs: list[Tensor] = []
+            cotangents: list[Tensor | None] = []
+            for layer, signal, d, vectors in zip(layers, signals, laid, by_vector, strict=True):
                 pulled = layer.pull(d, None if layer.matrix is None else next(by_matrix), vectors)
                 outputs += [signal, layer.x]
                 cotangents += pulled
@@ -122,58 +124,6 @@ class ActivationMatcher:
             grouped = layer.x.unflatten(0, (self._trials, -1))
             variance, mean = torch.var_mean(grouped, dim=(1, 3, 4), correction=0)
             found.append((mean, variance))
-        return found
-
-
-class _Vectors:
-    """All parameters that are vectors, such as biases, as one: few operations, however many there are.
-
-    First come the weights of batch normalisations, then their biases, then all others.
-    """
-
-    def __init__(self, layers: Sequence[tuple[str, Tapped]], targets: Targets) -> None:
-        norms = [(path, layer) for path, layer in layers if isinstance(layer, TappedBatchNorm)]
-        others = [(i, path) for i, (path, layer) in enumerate(layers) if layer.matrix is not None and layer.vectors]
-        self.names = [f"{path}{kind}" for kind in ("weight", "bias") for path, _ in norms]
-        self.names += [f"{path}bias" for _, path in others]
-        # Of each vector: its layer, and its place among the layer's.
-        positions = [i for i, (_, layer) in enumerate(layers) if isinstance(layer, TappedBatchNorm)]
-        self._places = [(i, place) for place in (0, 1) for i in positions] + [(i, 0) for i, _ in others]
-        self._layers = len(layers)
-        parts = [targets.update[name] for name in self.names]
-        like = next(iter(targets.update.values()))
-        self._target = torch.cat(parts, dim=1) if parts else like.new_zeros(len(like), 0)
-        self._sizes = [part.shape[1] for part in parts]
-        sizes = torch.tensor(self._sizes, dtype=torch.int64)
-        self._owner = torch.repeat_interleave(torch.arange(len(parts)), sizes).to(like.device)
-        # Sums the entries of each parameter.
-        self._sum = F.one_hot(self._owner, len(parts)).to(like) if parts else like.new_zeros(0, 0)
-        self._normalised = sum(self._sizes[: len(norms)])
-        if norms:
-            self._inverse_std = torch.cat([layer.inverse_std for _, layer in norms], dim=1)
-            self._mean = torch.cat([layer.mean for _, layer in norms], dim=1)
-
-    def pair(self, gradients: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
-        """<g, g*> and <g, g> of every vector, each (T, number of vectors)."""
-        found = [gradients[i][place] for i, place in self._places]
-        self._gradient = torch.cat(found, dim=1) if found else self._target
-        return torch.mm(self._gradient * self._target, self._sum), torch.mm(self._gradient * self._gradient, self._sum)
-
-    def cotangents(self, a: Tensor, b2: Tensor) -> list[list[Tensor]]:
-        """The objective's derivatives a g* + 2 b g with respect to every vector's gradient, by layer.
-
-        Those of a batch normalisation are scale and shift of what they add to its backward signal.
-        """
-        found: list[list[Tensor]] = [[] for _ in range(self._layers)]
-        if not self._sizes:
-            return found
-        v = (self._gradient * b2[:, self._owner]).addcmul_(self._target, a[:, self._owner])
-        del self._gradient
-        if count := self._normalised:
-            scale = v[:, :count] * self._inverse_std
-            v = torch.cat([scale, v[:, count : 2 * count] - self._mean * scale, v[:, 2 * count :]], dim=1)
-        for (i, _), part in zip(self._places, v.split(self._sizes, dim=1), strict=True):
-            found[i].append(part)
         return found
 
 

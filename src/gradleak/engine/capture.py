@@ -28,8 +28,8 @@ def captured(step: Callable[[], None], state: Mapping[str, Tensor], device: str)
     """Return a function that does what `step` does, faster. `state` is all that it reads and writes that changes.
 
     What is returned has been tried: it changes the state as calling does, bit for bit. The state is left as it was. A
-    step that cannot be recorded, as of a model that looks at values on the host, is returned as it is, with one line in the
-    log.
+    step that cannot be recorded, as of a model that looks at values on the host, is returned as it is, with one line
+    in the log.
     """
     before = _copies(state)
     try:
@@ -205,7 +205,7 @@ class _Recorder(TorchDispatchMode):
 
     def _pin(self, tensor: Tensor, name: str) -> None:
         self._names[tensor._cdata] = name
-        self._pins.append(torch._C._WeakTensorRef(tensor))
+        self._pins.append(torch._C._WeakTensorRef(tensor))  # type: ignore[attr-defined]
 
     def _constant(self, value: Any) -> str:
         name = f"c{len(self._scope)}"

@@ -1,23 +1,31 @@
 """Convolutions with constant weights and with one weight per trial, each by the way that is fastest for its shape.
 
 Batches are trial-major, (T * N, C, H, W), with channels last in memory. What differs between trials is convolved in
-one of two ways: `loop`, trial after trial, or `groups`, all trials as groups of channels of one convolution.
+one of three ways: `loop`, trial after trial; `product`, of matrices, where the kernel is 1x1; `groups`, all trials as
+groups of channels of one convolution. `resources/convolutions.yaml` says which, by device and shape.
 
 Weights that stay constant (the model's, and the targets) are packed once for the CPU's kernels (oneDNN): its packing
 costs more than many a small convolution. A convolution's transpose is, for stride 1, the convolution with the mirrored
 weight, and is packed likewise.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
+import yaml
 from torch import Tensor
 
+from gradleak.engine.device import precision
+
 _backward = torch.ops.aten.convolution_backward.default
-Way = Literal["loop", "groups", "product"]
+_FEW_CHANNELS, _BLOCK = 8, 4
+Way = Literal["loop", "product", "groups"]
 
 
 class ConvArgs(NamedTuple):
@@ -84,25 +92,26 @@ class Constant:
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `Operator`."""
         if not packs(x):
-            return F.conv2d(x, self.weight, bias, *self.args)
+            return _convolved(x, self.weight, self.args, bias)
         packed, args = self._pack("plain", x, lambda: (self.weight, self.args))
         return _run(x, packed, bias, args)
 
     def transpose(self, d: Tensor, shape: torch.Size) -> Tensor:
         """See `Operator`."""
-        if not packs(d) or (args := _mirrored_args(self.args, self.weight.shape)) is None:
+        mirror = _mirrored_args(self.args, self.weight.shape)
+        if mirror is None or not packs(d):
             return input_gradient(d, self.weight, shape, self.args)
         if in_blocks(self.weight, shape, self.args):
             packed, args = self._pack("blocks", d, lambda: blocked(self.weight, self.args))
             return F.pixel_shuffle(_run(d, packed, None, args), _BLOCK)
-        packed, args = self._pack("mirrored", d, lambda: (mirrored(self.weight, self.args.groups), args))
+        packed, args = self._pack("mirrored", d, lambda: (mirrored(self.weight, self.args.groups), mirror))
         return _run(d, packed, None, args)
 
     def _pack(self, kind: str, x: Tensor, make: Callable[[], tuple[Tensor, ConvArgs]]) -> tuple[Tensor, ConvArgs]:
         """A weight packed for inputs shaped as x, made once."""
         if (kind, x.shape) not in self._packed:
             weight, args = make()
-            packed = _reorder(weight.contiguous().to_mkldnn(), *_order(args), x.shape)
+            packed = _reorder(_low(weight).contiguous().to_mkldnn(), *_order(args), x.shape)
             self._packed[kind, x.shape] = packed, args
         return self._packed[kind, x.shape]
 
@@ -113,11 +122,20 @@ def packs(x: Tensor) -> bool:
 
 
 def _reorder(weight: Tensor, padding: Any, stride: Any, dilation: Any, groups: int, shape: torch.Size) -> Tensor:
-    return torch._C._nn.mkldnn_reorder_conv2d_weight(weight, padding, stride, dilation, groups, shape)
+    return torch._C._nn.mkldnn_reorder_conv2d_weight(  # type: ignore[call-arg]
+        weight, padding, stride, dilation, groups, shape
+    )
 
 
 def _run(x: Tensor, packed: Tensor, bias: Tensor | None, args: ConvArgs) -> Tensor:
-    return torch.ops.mkldnn._convolution_pointwise.default(x, packed, bias, *_order(args), "none", [], "")
+    low = _low(x)
+    bias = None if bias is None else bias.to(low.dtype)
+    return torch.ops.mkldnn._convolution_pointwise.default(low, packed, bias, *_order(args), "none", [], "").to(x.dtype)
+
+
+def _low(x: Tensor) -> Tensor:
+    """An operand of a convolution in the precision of the run."""
+    return x.to(torch.bfloat16) if precision() == "bf16" and x.dtype == torch.float32 else x
 
 
 def _order(args: ConvArgs) -> tuple[Any, Any, Any, int]:
@@ -154,10 +172,13 @@ class PerTrial:
                 self._parts[way] = [Constant(weight, self._args) for weight in self._weights]
         return self._parts[way]
 
+    def _grouped(self, x: Tensor, positions: int) -> bool:
+        shape = self._weights.shape[1:]
+        return way_of(x, positions, shape, self._args, self._trials) != "loop"
+
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """See `Operator`; `bias` is (T, out)."""
-        y = output_shape(x.shape, self._weights.shape[1:], self._args)
-        if way_of(y, self._weights.shape[1:], self._args, self._trials) != "loop":
+        if self._grouped(x, _positions(x.shape, self._weights.shape, self._args)):
             merged = None if bias is None else bias.flatten()
             return apart(self._of("groups")[0].forward(merge(x, self._trials), merged), self._trials)
         biases = [None] * self._trials if bias is None else list(bias.unbind())
@@ -166,7 +187,7 @@ class PerTrial:
 
     def transpose(self, d: Tensor, shape: torch.Size) -> Tensor:
         """See `Operator`."""
-        if way_of(d.shape, self._weights.shape[1:], self._args, self._trials) != "loop":
+        if self._grouped(d, d.shape[2:].numel()):
             merged = merged_shape(shape, self._trials)
             return apart(self._of("groups")[0].transpose(merge(d, self._trials), merged), self._trials)
         one = torch.Size((shape[0] // self._trials, *shape[1:]))
@@ -174,10 +195,10 @@ class PerTrial:
         return _joined([part.transpose(own, one) for part, own in parts])
 
 
-def output_shape(x: torch.Size, weight: torch.Size, args: ConvArgs) -> torch.Size:
-    """The shape of a convolution's output."""
-    sides = zip(x[2:], weight[2:], args.stride, args.padding, args.dilation, strict=True)
-    return torch.Size((x[0], weight[0], *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sides)))
+def _positions(x: torch.Size, weight: torch.Size, args: ConvArgs) -> int:
+    """How many pixels a convolution's output has."""
+    sides = zip(x[2:], weight[-2:], args.stride, args.padding, args.dilation, strict=True)
+    return math.prod((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sides)
 
 
 class OneEach:
@@ -189,7 +210,7 @@ class OneEach:
     def __init__(self, x: Tensor, d: Tensor, shape: torch.Size, args: ConvArgs, trials: int) -> None:
         self._inputs = x.shape
         self._shape, self._args, self._trials = shape, args, trials
-        self._way = way_of(d.shape, shape, args, trials)
+        self._way = way_of(d, d.shape[2:].numel(), shape, args, trials)
         if self._way == "product":
             self._x, self._d = rows(x, trials), rows(d, trials)
         elif self._way == "groups":
@@ -253,34 +274,14 @@ def images(positions: Tensor, like: torch.Size) -> Tensor:
     return positions.view(like[0], like[2], like[3], positions.shape[2]).permute(0, 3, 1, 2)
 
 
-def _convolved(x: Tensor, weight: Tensor, args: ConvArgs) -> Tensor:
+def _convolved(x: Tensor, weight: Tensor, args: ConvArgs, bias: Tensor | None = None) -> Tensor:
+    low, weight = _low(x), _low(weight)
+    bias = None if bias is None else bias.to(low.dtype)
     if x.device.type == "cpu" and x.dtype == torch.float32 and weight.shape[-1] > 1:
         # PyTorch's own choice falls back to a slower way for small inputs.
-        return torch.mkldnn_convolution(x, weight, None, args.padding, args.stride, args.dilation, args.groups)
-    return F.conv2d(x, weight, None, *args)
-
-
-def input_gradient_per_trial(d: Tensor, weights: Tensor, shape: torch.Size, args: ConvArgs, way: Way) -> Tensor:
-    """Transpose of `conv_per_trial`: backward signals (T * N, out, H', W') to (T * N, C, H, W) = `shape`."""
-    trials = len(weights)
-    if way == "groups":
-        args = args._replace(groups=trials * args.groups)
-        merged = merged_shape(shape, trials)
-        return apart(input_gradient(merge(d, trials), weights.flatten(0, 1), merged, args), trials)
-    one = torch.Size((shape[0] // trials, *shape[1:]))
-    parts = zip(split(d, trials), weights.unbind(), strict=True)
-    return _joined([input_gradient(own, weight, one, args) for own, weight in parts])
-
-
-def weight_gradient_per_trial(d: Tensor, x: Tensor, shape: torch.Size, args: ConvArgs, trials: int, way: Way) -> Tensor:
-    """Gradients of the weight of `shape` (out, in / groups, k, k), one per trial: (T, out, in / groups, k, k)."""
-    if way == "groups":
-        args = args._replace(groups=trials * args.groups)
-        whole = torch.Size((trials * shape[0], *shape[1:]))
-        return _weight_gradient(merge(d, trials), merge(x, trials), whole, args).view(trials, *shape)
-    parts = zip(split(d, trials), split(x, trials), strict=True)
-    found = [_weight_gradient(own_d, own_x, shape, args) for own_d, own_x in parts]
-    return found[0][None] if trials == 1 else torch.stack(found)
+        stride, padding, dilation, groups = args
+        return torch.mkldnn_convolution(low, weight, bias, padding, stride, dilation, groups).to(x.dtype)
+    return F.conv2d(low, weight, bias, *args).to(x.dtype)
 
 
 def input_gradient(d: Tensor, weight: Tensor, shape: torch.Size, args: ConvArgs) -> Tensor:
@@ -288,9 +289,11 @@ def input_gradient(d: Tensor, weight: Tensor, shape: torch.Size, args: ConvArgs)
     if d.device.type == "cpu" and in_blocks(weight, shape, args):
         blocks, own = blocked(weight, args)
         return F.pixel_shuffle(_convolved(d, blocks, own), _BLOCK)
-    x = d.new_empty(1).expand(shape)  # only its shape is read
+    low, weight = _low(d), _low(weight)
+    x = low.new_empty(1).expand(shape)  # only its shape is read
     stride, padding, dilation, groups = args
-    return _backward(d, x, weight, None, stride, padding, dilation, False, (0, 0), groups, (True, False, False))[0]
+    mask = (True, False, False)
+    return _backward(low, x, weight, None, stride, padding, dilation, False, (0, 0), groups, mask)[0].to(d.dtype)
 
 
 def in_blocks(weight: Tensor, shape: torch.Size, args: ConvArgs) -> bool:
@@ -314,13 +317,41 @@ def blocked(weight: Tensor, args: ConvArgs) -> tuple[Tensor, ConvArgs]:
     return blocks.flatten(0, 2), own._replace(stride=(_BLOCK, _BLOCK))
 
 
-_FEW_CHANNELS, _BLOCK = 8, 4
-
-
 def _weight_gradient(d: Tensor, x: Tensor, shape: torch.Size, args: ConvArgs) -> Tensor:
-    weight = d.new_empty(1).expand(shape)  # only its shape is read
+    low, x = _low(d), _low(x)
+    weight = low.new_empty(1).expand(shape)  # only its shape is read
     stride, padding, dilation, groups = args
-    return _backward(d, x, weight, None, stride, padding, dilation, False, (0, 0), groups, (False, True, False))[1]
+    mask = (False, True, False)
+    return _backward(low, x, weight, None, stride, padding, dilation, False, (0, 0), groups, mask)[1].to(d.dtype)
+
+
+def way_of(x: Tensor, positions: int, weight: torch.Size, args: ConvArgs, trials: int) -> Way:
+    """How a convolution of x (T * N, ...) with one weight (out, in, k, k) per trial is computed.
+
+    `positions` are the pixels of an output. The first row that holds of the device's table is taken.
+    """
+    operations = 2 * len(x) // trials * positions * weight.numel()
+    plain = weight[2:].numel() == 1 and args[:2] == ((1, 1), (0, 0)) and args.groups == 1
+    for row in ways(x.device.type):
+        if trials <= row.trials and operations >= row.operations and (plain or not row.plain):
+            return row.way
+    return "groups"
+
+
+class Row(NamedTuple):
+    """A row of the table of ways: for up to so many trials, so many operations per trial or more, 1x1 kernels only."""
+
+    way: Way
+    trials: float = math.inf
+    operations: float = 0
+    plain: bool = False
+
+
+@cache
+def ways(device: str) -> list[Row]:
+    """The table of ways for a kind of device, `cpu` or `cuda`: `resources/convolutions.yaml`."""
+    text = resources.files("gradleak.resources").joinpath("convolutions.yaml").read_text(encoding="utf-8")
+    return [Row(**row) for row in yaml.safe_load(text)[device]]
 
 
 def laid_out(x: Tensor) -> Tensor:
@@ -356,16 +387,3 @@ def apart(x: Tensor, trials: int) -> Tensor:
 def merged_shape(shape: torch.Size, trials: int) -> torch.Size:
     """The shape of `merge` of a tensor of `shape`."""
     return torch.Size((shape[0] // trials, trials * shape[1], *shape[2:]))
-
-
-#: Trial after trial: up to so many trials, and convolutions of so many operations per trial or more.
-_LOOP_TRIALS, _LOOP_OPERATIONS = 2, 3e7
-
-
-def way_of(y: torch.Size, weight: torch.Size, args: ConvArgs, trials: int) -> Way:
-    """How a convolution with one weight (out, in, k, k) per trial is computed; `y` is the shape of its output."""
-    operations = 2 * y.numel() // trials * weight[1:].numel()
-    if trials <= _LOOP_TRIALS or operations >= _LOOP_OPERATIONS:
-        return "loop"
-    plain = weight[2:].numel() == 1 and args == ConvArgs((1, 1), (0, 0), args.dilation, 1)
-    return "product" if plain else "groups"

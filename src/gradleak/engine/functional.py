@@ -108,8 +108,10 @@ def _cotangent(
     update: dict[str, Tensor], target: dict[str, Tensor], by_inner: Tensor, by_norm2: Tensor
 ) -> dict[str, Tensor]:
     """The objective's derivative a g* + 2 b g with respect to the update g, for slopes (L,) by parameter."""
-    slopes_of = zip(target, by_inner.unbind(), (2 * by_norm2).unbind(), strict=True)
-    return {name: a.to(update[name].dtype) * target[name] + b2.to(update[name].dtype) * update[name] for name, a, b2 in slopes_of}
+    found = {}
+    for name, a, b2 in zip(target, by_inner.unbind(), (2 * by_norm2).unbind(), strict=True):
+        found[name] = a.to(update[name].dtype) * target[name] + b2.to(update[name].dtype) * update[name]
+    return found
 
 
 def _slopes_of_one(objective: Objective, inner: Tensor, norm2: Tensor, target: Tensor) -> tuple[Tensor, ...]:

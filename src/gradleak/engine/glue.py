@@ -4,7 +4,8 @@ PyTorch's double backward of ReLU and of concatenation fills tensors with zeros 
 of that: what follows computes the same values with a third of the operations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -62,64 +63,71 @@ class _Concatenated(torch.autograd.Function):
         return None, *_Split.apply(d, ctx.sizes, ctx.dim)
 
 
-class _Chosen(torch.autograd.Function):
-    """Of x (B, C, H, W) the pixels that a pooling chose, where `indices` (B, C, h, w) count H * W: linear in x."""
+@dataclass(frozen=True)
+class _Pooling:
+    """What a max pooling chose of x (B, C, H, W): `indices` (B, C, h, w) count H * W. Linear both ways."""
 
+    x: Tensor
+    geometry: tuple[Any, ...]
+    indices: Tensor
+
+    def choose(self, x: Tensor) -> Tensor:
+        """The chosen pixels of another x."""
+        rows, places = (value.permute(0, 2, 3, 1).flatten(1, 2) for value in (x, self.indices))
+        return rows.gather(1, places).view(len(x), *self.indices.shape[2:], -1).permute(0, 3, 1, 2)
+
+    def scatter(self, d: Tensor) -> Tensor:
+        """The transpose of `choose`; of x it reads the shape only."""
+        return torch.ops.aten.max_pool2d_with_indices_backward(d, self.x, *self.geometry, self.indices)
+
+
+class _Chosen(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, indices: Tensor, scatter: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.save_for_backward(indices)
-        ctx.scatter = scatter
-        rows, places = (value.permute(0, 2, 3, 1).flatten(1, 2) for value in (x, indices))
-        chosen = rows.gather(1, places)
-        return chosen.view(len(x), *indices.shape[2:], x.shape[1]).permute(0, 3, 1, 2)
+    def forward(ctx: Any, x: Tensor, pooling: _Pooling) -> Tensor:
+        ctx.pooling = pooling
+        return pooling.choose(x)
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> Any:
-        (indices,) = ctx.saved_tensors
-        return _Scattered.apply(d, indices, ctx.scatter), None, None
+        return _Scattered.apply(d, ctx.pooling), None
 
 
 class _Scattered(torch.autograd.Function):
-    """The transpose of `_Chosen`."""
-
     @staticmethod
-    def forward(ctx: Any, d: Tensor, indices: Tensor, scatter: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.save_for_backward(indices)
-        ctx.scatter = scatter
-        return scatter(d)
+    def forward(ctx: Any, d: Tensor, pooling: _Pooling) -> Tensor:
+        ctx.pooling = pooling
+        return pooling.scatter(d)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Tensor) -> Any:
-        (indices,) = ctx.saved_tensors
-        return _Chosen.apply(cotangent, indices, ctx.scatter), None, None
+        return _Chosen.apply(cotangent, ctx.pooling), None
 
 
 class _MaxPool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *geometry: Any) -> Tensor:
         y, indices = torch.ops.aten.max_pool2d_with_indices(x, *geometry)
-        ctx.save_for_backward(indices)
-        shape = x.new_empty(1).expand(x.shape).contiguous(memory_format=torch.channels_last)
-        ctx.scatter = lambda d: torch.ops.aten.max_pool2d_with_indices_backward(d, shape, *geometry, indices)
+        ctx.pooling = _Pooling(x.detach(), geometry, indices)
         return y
 
     @staticmethod
     def backward(ctx: Any, d: Tensor) -> Any:
-        (indices,) = ctx.saved_tensors
-        return _Scattered.apply(d, indices, ctx.scatter), *[None] * 5
+        return _Scattered.apply(d, ctx.pooling), *[None] * len(ctx.pooling.geometry)
 
 
 def _relu(x: Tensor, inplace: bool = False) -> Tensor:
     return F.relu(x, inplace=True) if inplace else _Relu.apply(x)
 
 
-def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+def _cat(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0) -> Tensor:
     if not all(isinstance(part, Tensor) and part.requires_grad and part.dim() > 1 for part in tensors):
         return torch.cat(tensors, dim)
     return _Concatenated.apply(dim, *tensors)
 
 
-def _max_pool(x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, **others: Any) -> Any:
+def _max_pool(
+    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, **others: Any
+) -> Any:
     if x.dim() != 4 or others.get("return_indices"):
         return F.max_pool2d(x, kernel_size, stride, padding, dilation, **others)
     geometry = [_pair(value) for value in (kernel_size, stride or kernel_size, padding, dilation)]
@@ -130,7 +138,11 @@ def _pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-_CHEAP: dict[Any, Callable[..., Any]] = {F.relu: _relu, torch.relu: _relu, Tensor.relu: _relu, torch.cat: _cat, F.max_pool2d: _max_pool}
+_CHEAP: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys((F.relu, torch.relu, Tensor.relu), _relu),
+    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate), _cat),
+    F.max_pool2d: _max_pool,
+}
 
 
 class CheapGlue(TorchFunctionMode):

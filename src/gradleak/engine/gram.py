@@ -40,9 +40,7 @@ class AlongKernel:
     def __init__(self, x: torch.Size, y: torch.Size, kernel: Kernel, trials: int, like: Tensor) -> None:
         self._trials, self._samples = trials, x[0] // trials
         self._x, self._y = x[2:], y[2:]
-        self._matrices = [
-            _shifts(x[2 + i], y[2 + i], *(each[i] for each in kernel)).to(like) for i in (0, 1)
-        ]
+        self._matrices = [_shifts(x[2 + i], y[2 + i], *(each[i] for each in kernel)).to(like) for i in (0, 1)]
 
     def __call__(self, gram: Tensor) -> Tensor:
         """The Gram matrix of patches (T, N H' W', N H' W') from that of pixels, (T, N H W, N H W)."""
@@ -63,7 +61,7 @@ class AlongKernel:
 
 
 def _shifts(inside: int, outside: int, size: int, stride: int, padding: int, dilation: int) -> Tensor:
-    """Which pairs of pixels are summed for which pairs of positions along one side: (outside^2, inside^2) of 0 and 1."""
+    """Which pairs of pixels are summed for which pairs of positions along a side: (outside^2, inside^2) of 0 and 1."""
     one = torch.zeros(size, outside, inside, dtype=torch.float64)
     for k in range(size):
         for i in range(outside):

@@ -34,7 +34,6 @@ from gradleak.engine.convolutions import (
     flat,
     images,
     laid_out,
-    merge,
     rows,
 )
 
@@ -174,7 +173,7 @@ class TappedConv(nn.Module):
 
 
 class TappedLinear(nn.Module):
-    """A linear layer on (T * N, features), one for all trials or one of each, paired explicitly or implicitly by cost."""
+    """A linear layer on (T * N, features), one for all trials or one of each, paired by the cheaper strategy."""
 
     def __init__(self, layers: Sequence[nn.Linear], trials: int) -> None:
         super().__init__()
