@@ -271,11 +271,11 @@ class _Scale(torch.autograd.Function):
 class TappedBatchNorm(nn.Module):
     """Batch normalisation with running statistics, one for all trials or one of each, as the affine maps they are."""
 
-    matrix = None
+    matrix: str | None = None
 
     def __init__(self, layers: Sequence[nn.BatchNorm2d], trials: int) -> None:
         super().__init__()
-        self.vectors = ("weight", "bias")
+        self.vectors: tuple[str, ...] = ("weight", "bias")
         self._trials, self._eps, self._own = trials, layers[0].eps, len(layers) > 1
         means, variances = _stacked(layers, "running_mean"), _stacked(layers, "running_var")
         self._statistics = means[0], variances[0]
