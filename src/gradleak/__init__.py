@@ -1,3 +1,3 @@
 """gradleak: when do gradient inversion attacks work in federated learning?"""
 
-__version__ = "0.1.0"
+__version__ = "0.1.1"

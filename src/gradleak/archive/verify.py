@@ -35,6 +35,7 @@ from gradleak.study.planning import make_plan
 #: How far an image may be from the archive's where it need not be equal bit for bit, LPIPS and PSNR in dB; for a mean
 #: over n images, this divided by the square root of n. docs/reference.md has the measurement behind it.
 TOLERANCE = {"lpips": 0.1, "psnr": 4.0}
+_ROUND = ("torch", "gradleak")  # packages that decide the last bits
 SHOWN = ("lpips", "psnr", "objective")
 _KEYS = ["cell_id", "restart", "position"]
 
@@ -128,11 +129,13 @@ def _open(archive: Archive, spec: DatasetSpec, config: Config, config_path: Path
 
 
 def differences(archive: Archive, run: Run, device: str) -> list[str]:
-    """Differences in device, threads of a CPU, CPU and torch. If there are none, results must be bit-identical."""
-    here = {**device_facts(device), "torch": version("torch")}
+    """Differences in device, threads of a CPU, CPU, torch and gradleak. If there are none, results must be
+    bit-identical: a release whose engine rounds otherwise has another version.
+    """
+    here = {**device_facts(device), **{name: version(name) for name in _ROUND}}
     found = []
     for place in archive.environments(run):
-        there = {"device": place.device, "cpu": place.cpu, "torch": place.versions["torch"]}
+        there = {"device": place.device, "cpu": place.cpu, **{name: place.versions[name] for name in _ROUND}}
         found += [f"{name}: here {here[name]}, there {there[name]}" for name in here if here[name] != there[name]]
     return list(dict.fromkeys(found))
 

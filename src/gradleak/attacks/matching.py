@@ -18,7 +18,7 @@ from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Matcher, Targets
 from gradleak.engine.descent import Descent, DescentConfig, Outcome, SearchSpace
-from gradleak.engine.device import halve_on_oom, precision, trials_that_fit
+from gradleak.engine.device import halve_on_oom, precision, trials_by_memory, trials_that_fit
 from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
 from gradleak.errors import UserError
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
@@ -145,6 +145,8 @@ class MatchingAttack(Attack):
         batch_size = training.batch_size if training else first.samples
         extra = self.variables(context)
         fitting = trials_that_fit(model, first.image_shape, first.samples, steps, extra, batch_size)
+        if context.device.startswith("cuda"):
+            fitting = trials_by_memory(lambda count: _evaluated(expanded[:count], context), fitting, len(expanded))
         parts = halve_on_oom(attack, min(len(expanded), fitting))
         images = torch.cat([part.images for part in parts])
         meter.end()
@@ -206,6 +208,13 @@ class Problem(Generic[MatchingT]):
         return StateFile(
             folder / f"{self._label}-{stage}.safetensors", identity, self.context.save_every_s, self.context.stop
         )
+
+
+def _evaluated(trials: Sequence[Trial[MatchingAttack]], context: RunContext) -> None:
+    """Evaluate trials once, at grey images."""
+    problem = Problem(trials, _classifier(trials[0]), context, "")
+    grey = torch.full((len(trials), *problem.image_shape), 0.5)
+    problem.evaluate(grey.to(next(problem.model.parameters())), problem.priors)
 
 
 def _is_flat(problem: Problem) -> bool:

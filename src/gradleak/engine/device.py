@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 _MAX_TRIALS = 64
 _MAX_IMAGES_CPU = 256  # beyond, activations leave the cache and a larger batch is no faster
+_SHARE = 0.7  # of a GPU's free memory; the rest is for a recorded iteration and fragments
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}  # of a CPU that multiplies bfloat16
 
@@ -139,9 +140,9 @@ def trials_that_fit(
 
     The model is asked with images of one mini-batch (`batch_size`; None: all N), as it may not take other numbers.
 
-    Estimated from the model's activations for one image, its parameters, and further optimised variables. On a GPU
-    the free memory counts; on a CPU the installed memory, so that the answer, and with it the rounding of every sum,
-    does not depend on what else runs on the machine.
+    Estimated from the model's activations for one image, its parameters, and further optimised variables. On a CPU
+    the installed memory counts, so that the answer, and with it the rounding of every sum, does not depend on what
+    else runs on the machine; on a GPU the free memory, see `trials_by_memory`.
     """
     parameter = next(model.parameters())
     budget, cap = _budget(parameter.device), _MAX_TRIALS
@@ -149,17 +150,48 @@ def trials_that_fit(
         cap = min(cap, max(1, _MAX_IMAGES_CPU // samples))
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     activations = _activation_bytes(model, image_shape, batch_size or samples)
-    # Per trial: target, gradient and cotangent of every weight, per simulated step; a dozen tensors per activation.
-    # A further variable has its gradient, two moments, the best so far and a decoded copy.
-    per_trial = steps * (4 * weights + 12 * samples * activations) + 8 * variables * parameter.element_size()
-    fitting = max(1, min(cap, int(budget // max(per_trial, 1))))
-    return 1 << (fitting.bit_length() - 1)
+    # Per trial: target, its packed copies, gradient and cotangent of every weight, per simulated step; a dozen tensors
+    # per activation. A further variable has its gradient, two moments, the best so far and a decoded copy.
+    per_trial = steps * (6 * weights + 12 * samples * activations) + 8 * variables * parameter.element_size()
+    return _power_of_two(min(cap, budget / max(per_trial, 1)))
+
+
+def trials_by_memory(evaluate: Callable[[int], object], estimate: int, most: int) -> int:
+    """How many trials fit into the memory of the CUDA device, by what `evaluate(trials)` of 1 and of 2 takes: 1 to 64.
+
+    `estimate` is returned where there are not two trials (`most`), or where two do not fit.
+    """
+    if most < 2:
+        return estimate
+    peaks = []
+    for trials in (1, 2):
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        try:
+            evaluate(trials)
+        except RuntimeError as error:
+            if not is_oom(error):
+                raise
+            return estimate
+        torch.cuda.synchronize()
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    torch.cuda.empty_cache()
+    each = max(peaks[1] - peaks[0], 1)
+    free, _ = torch.cuda.mem_get_info()
+    return _power_of_two(min(_MAX_TRIALS, (_SHARE * free - (peaks[0] - each)) / each))
+
+
+def _power_of_two(fitting: float) -> int:
+    """The greatest power of two up to a number, at least 1."""
+    return 1 << (max(1, int(fitting)).bit_length() - 1)
 
 
 def _budget(device: torch.device) -> float:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return 0.7 * free
+        return _SHARE * free
     return 0.2 * _memory()
 
 

@@ -1,0 +1,90 @@
+"""What bfloat16 convolutions cost: LPIPS and PSNR of the same attacks in float32 and in bf16, trial by trial.
+
+Each case attacks 16 clients with images of their own, test images 0 on, from the same starts in both precisions. Of
+every metric the mean of each side and the mean of the paired differences with its 95 % interval (Student's t) are
+told. Rows go to standard error as they come; the last line of standard output is one JSON object.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from gradleak.archive.verify import plan_of, recompute
+from gradleak.engine.device import prepare_device
+from gradleak.stages.session import Session
+from gradleak.study.cell import Cell
+from gradleak.study.config import load_config
+
+TRIALS = 16
+RESNET = {"name": "resnet18", "options": {"stem": "cifar"}}
+CONVNET = {"name": "convnet", "options": {"channels": 32, "stages": 2, "layers": 1, "kernel": 5, "norm": True}}
+TUNED = {  # `workflow/tuned/`: settings of the searches for either model
+    "resnet18": {"priors": {"tv": 0.00172}, "init": "normal", "descent": {"lr": 0.264}},
+    "convnet": {"priors": {"tv": 0.0763}, "init": "uniform", "descent": {"lr": 0.122}},
+}
+CASES = {"resnet18-n1": (RESNET, 1), "resnet18-n4": (RESNET, 4), "convnet-n4": (CONVNET, 4)}
+METRICS = ("lpips", "psnr")
+
+
+def cells(model: dict[str, Any], samples: int, iterations: int, dataset: str) -> list[Cell]:
+    """One cell per trial."""
+    tuned = TUNED[model["name"]]
+    attack = {**tuned, "name": "gia-o", "descent": {**tuned["descent"], "iterations": iterations}}
+    content = {
+        "dataset": {"name": dataset, "resolution": 32},
+        "model": model,
+        "client": {"samples": samples, "bn_mode": "eval"},
+        "knowledge_level": 1,
+        "attack": attack,
+        "seed": 0,
+    }
+    victims = [list(range(trial * samples, (trial + 1) * samples)) for trial in range(TRIALS)]
+    return [Cell.parse({**content, "victims": images}, "precision") for images in victims]
+
+
+def measure(case: str, precision: str, iterations: int, dataset: str, config: Path) -> pd.DataFrame:
+    """The metrics of each trial (mean over its images), one row each."""
+    settings = load_config(config).model_copy(update={"device": "cpu", "precision": precision})
+    prepare_device("cpu", settings.threads, precision)
+    begun = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        plan = plan_of(cells(*CASES[case], iterations, dataset), settings)
+        rows = recompute(plan, Path(folder), Session("cpu"))
+    found = rows.groupby("cell_id", sort=True)[list(METRICS)].mean()
+    told = ", ".join(f"{metric} {found[metric].mean():.4f}" for metric in METRICS)
+    seconds = time.process_time() - begun
+    print(f"{case} {precision}: {told}; {seconds:.0f} s of processor time", file=sys.stderr, flush=True)
+    return found
+
+
+@click.command(help=__doc__)
+@click.option("--case", "chosen", multiple=True, type=click.Choice(list(CASES)), default=list(CASES))
+@click.option("--iterations", default=300, show_default=True)
+@click.option("--dataset", default="photos10", show_default=True, help="As in `data` of the configuration.")
+@click.option("--config", type=click.Path(path_type=Path, exists=True), default=Path("config.yaml"), show_default=True)
+def main(chosen: tuple[str, ...], iterations: int, dataset: str, config: Path) -> None:
+    """Measure all cases and print the line of JSON."""
+    result: dict[str, Any] = {"trials": TRIALS, "iterations": iterations, "dataset": dataset}
+    for case in chosen:
+        full, low = (measure(case, precision, iterations, dataset, config) for precision in ("float32", "bf16"))
+        for metric in METRICS:
+            differences = np.asarray(low[metric] - full[metric])
+            half = stats.sem(differences) * stats.t.ppf(0.975, len(differences) - 1)
+            mean = differences.mean()
+            values = {"float32": full[metric].mean(), "bf16": low[metric].mean(), "difference": mean}
+            values |= {"low": mean - half, "high": mean + half}
+            result[f"{case}_{metric}"] = {key: round(float(value), 4) for key, value in values.items()}
+            print(f"{case} {metric}: {result[f'{case}_{metric}']}", file=sys.stderr, flush=True)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
