@@ -25,6 +25,7 @@ from gradleak.engine.device import precision
 
 _backward = torch.ops.aten.convolution_backward.default
 _FEW_CHANNELS, _BLOCK = 8, 4
+_LITTLE = 100_000  # a weight of so many numbers or less is turned around in no time
 Way = Literal["loop", "product", "groups"]
 
 
@@ -289,8 +290,12 @@ def input_gradient(d: Tensor, weight: Tensor, shape: torch.Size, args: ConvArgs)
     if d.device.type == "cpu" and in_blocks(weight, shape, args):
         blocks, own = blocked(weight, args)
         return F.pixel_shuffle(_convolved(d, blocks, own), _BLOCK)
+    mirror = _mirrored_args(args, weight.shape)
+    if mirror is not None and d.device.type == "cpu" and weight.numel() < _LITTLE:
+        return _convolved(d, mirrored(weight, args.groups), mirror)
     low, weight = _low(d), _low(weight)
-    x = low.new_empty(1).expand(shape)  # only its shape is read
+    # Only its shape is read; its layout decides that of the gradient.
+    x = torch.empty(shape, dtype=low.dtype, device=low.device, memory_format=torch.channels_last)
     stride, padding, dilation, groups = args
     mask = (True, False, False)
     return _backward(low, x, weight, None, stride, padding, dilation, False, (0, 0), groups, mask)[0].to(d.dtype)
@@ -333,17 +338,19 @@ def way_of(x: Tensor, positions: int, weight: torch.Size, args: ConvArgs, trials
     operations = 2 * len(x) // trials * positions * weight.numel()
     plain = weight[2:].numel() == 1 and args[:2] == ((1, 1), (0, 0)) and args.groups == 1
     for row in ways(x.device.type):
-        if trials <= row.trials and operations >= row.operations and (plain or not row.plain):
+        enough = operations >= row.operations and weight.numel() >= row.weights
+        if trials <= row.trials and enough and (plain or not row.plain):
             return row.way
     return "groups"
 
 
 class Row(NamedTuple):
-    """A row of the table of ways: for up to so many trials, so many operations per trial or more, 1x1 kernels only."""
+    """A row of the table of ways: up to so many trials, so many operations or weights or more, 1x1 kernels only."""
 
     way: Way
     trials: float = math.inf
     operations: float = 0
+    weights: int = 0
     plain: bool = False
 
 
