@@ -168,7 +168,7 @@ def capture(run: Run) -> None:
             problem = Problem(case, run.device)
             found: dict[str, torch.Tensor] = {}
             seconds: dict[str, float] = {}
-            for way, function in {"captured": captured, "called": lambda step, restore, device: step}.items():
+            for way, function in {"captured": captured, "called": lambda step, state, device: step}.items():
                 begun = time.perf_counter()
                 with mock.patch.object(descent, "captured", function):
                     found[way] = problem.descent(iterations=30).run().objective
@@ -203,7 +203,7 @@ def _speed(case: Case, run: Run) -> dict[str, Any]:
     fit = trials_that_fit(problem.model, (3, SIDE, SIDE), case.samples, 1)
     attack = problem.descent(iterations=1000)
     attack.tensors["rate"].fill_(0.1)
-    each = run.seconds(captured(attack._step, lambda: None, run.device), 5 if run.small else 20)
+    each = run.seconds(captured(attack._step, attack.tensors, run.device), 5 if run.small else 20)
     tflops = operations(forward_flops(case.model, SIDE), case.samples) * case.trials / each / 1e12
     return {
         **_pace(each, case.trials),

@@ -20,45 +20,30 @@ _WARM_UP = 3
 _log = logging.getLogger(__name__)
 
 
-class _CannotRecord(Exception):
-    """The function does what cannot be replayed."""
-
-
 def captured(step: Callable[[], None], state: Mapping[str, Tensor], device: str) -> Callable[[], None]:
-    """Return a function that does what `step` does, faster. `state` is all that it reads and writes that changes.
+    """Return a function that does what `step` does, faster. `state` is all that changes of what it reads and writes.
 
-    What is returned has been tried: it changes the state as calling does, bit for bit. The state is left as it was. A
-    step that cannot be recorded, as of a model that looks at values on the host, is returned as it is, with one line
-    in the log.
+    On a CPU the first call is recorded, the second one compared with a replay, bit for bit, and the others are
+    replays. A step that cannot be recorded, as of a model that looks at values on the host, is always called, with one
+    line in the log.
     """
+    if not device.startswith("cuda"):
+        return _Recorded(step, state)
     before = _copies(state)
     try:
-        replay = _graph(step) if device.startswith("cuda") else _recorded(step, state)
+        replay = _graph(step)
     except RuntimeError as error:
         if is_oom(error):
             raise
-        reason = str(error).strip().splitlines()[0]
-    except _CannotRecord as error:
-        reason = str(error)
-    else:
-        return _and_back(replay, state, before)
-    _say(reason)
-    return _and_back(step, state, before)
+        _say(str(error).strip().splitlines()[0])
+        replay = step
+    _put(before, state)
+    return replay
 
 
 @cache
 def _say(reason: str) -> None:
     _log.warning("an iteration cannot be recorded (%s); its operations are called one by one, which is slower", reason)
-
-
-def _and_back(function: Callable[[], None], state: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> Any:
-    for name, value in before.items():
-        state[name].copy_(value)
-    return function
-
-
-def _copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in state.items()}
 
 
 def _graph(step: Callable[[], None]) -> Callable[[], None]:
@@ -74,21 +59,52 @@ def _graph(step: Callable[[], None]) -> Callable[[], None]:
     return graph.replay
 
 
-def _recorded(step: Callable[[], None], state: Mapping[str, Tensor]) -> Callable[[], None]:
-    before = _copies(state)
-    step()
-    first = _copies(state)
-    recorder = _Recorder()
-    with recorder:
-        step()
-    second = _copies(state)
-    run = recorder.program()
-    _and_back(run, state, before)
-    for wanted in (first, second):  # another state than the recorded one, too: a value that was kept would show
-        run()
-        if not all(_same(state[name], value) for name, value in wanted.items()):
-            raise _CannotRecord("a replay differs from a call")
-    return run
+class _Recorded:
+    """A step that is recorded, compared and then replayed."""
+
+    def __init__(self, step: Callable[[], None], state: Mapping[str, Tensor]) -> None:
+        self._step, self._state = step, state
+        self._call = self._record
+
+    def __call__(self) -> None:
+        """Do the step once."""
+        self._call()
+
+    def _record(self) -> None:
+        recorder = _Recorder()
+        with recorder:
+            self._step()
+        if recorder.obstacle is None:
+            self._replay = recorder.program()
+            self._call = self._compare
+        else:
+            self._give_up(recorder.obstacle)
+
+    def _compare(self) -> None:
+        # The state is another one than at the first call: a value that was kept from it shows.
+        before = _copies(self._state)
+        self._step()
+        wanted = _copies(self._state)
+        _put(before, self._state)
+        self._replay()
+        if all(_same(self._state[name], value) for name, value in wanted.items()):
+            self._call = self._replay
+        else:
+            _put(wanted, self._state)
+            self._give_up("a replay differs from a call")
+
+    def _give_up(self, reason: str) -> None:
+        _say(reason)
+        self._call = self._step
+
+
+def _copies(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in state.items()}
+
+
+def _put(values: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        state[name].copy_(value)
 
 
 def _same(left: Tensor, right: Tensor) -> bool:
@@ -131,6 +147,7 @@ class _Recorder(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
+        self.obstacle: str | None = None  # why what was done cannot be done again
         self._lines: list[tuple[str | None, str, list[str]]] = []  # variable, expression, variables in it
         self._scope: dict[str, Any] = {"as_strided": torch.as_strided}
         self._names: dict[int, str] = {}
@@ -145,10 +162,12 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **kwargs)
         inputs = [value for value in _flat((args, tuple(kwargs.values()))) if isinstance(value, Tensor)]
         if _depends_on_values(func, inputs):
-            raise _CannotRecord(f"{func} looks at a value on the host")
+            self.obstacle = f"{func} looks at a value on the host"
         outputs = list(_flat(result))
         if not all(isinstance(each, Tensor) or each is None for each in outputs):
-            raise _CannotRecord(f"{func} returns no tensor")
+            self.obstacle = f"{func} returns no tensor"
+        if self.obstacle is not None:
+            return result
         same = {each._cdata for each in inputs}
         shown = {_memory(each): each for each in inputs}
         fresh = [each for each in outputs if each is not None and each._cdata not in same]

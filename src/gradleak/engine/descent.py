@@ -18,7 +18,6 @@ from gradleak.resume import StateFile
 # An improvement below this fraction does not count against the patience.
 _RELATIVE_GAIN = 1e-4
 _HOST_LOOKS_EVERY = 20
-_WORTH_RECORDING = 20  # iterations: recording one takes as long as four
 
 
 class Diverged(UserError):
@@ -124,8 +123,7 @@ class Descent:
             self.iteration = store.load(self.tensors)
         if progress is not None:
             progress(self.iteration)
-        many = self._iterations - self.iteration >= _WORTH_RECORDING
-        step = captured(self._step, self.tensors, self._device) if many else self._step
+        step = captured(self._step, self.tensors, self._device)
         while self.iteration < self._iterations:
             rates = [config.rate(self.iteration) for config in self._configs]
             self.tensors["rate"].copy_(torch.tensor(rates, dtype=torch.float64))
