@@ -97,7 +97,7 @@ class ActivationMatcher:
             by_matrix = iter(list(zip(*(slope.mT[:, :, None].unbind() for slope in (a, b2)), strict=True)))
             by_vector = self._vectors.cotangents(a[:, len(found) :], b2[:, len(found) :])
             outputs: list[Tensor] = []
-            cotangents: list[Tensor | None] = []
+            cotangents: list[Tensor] = []
             for layer, signal, d, vectors in zip(layers, signals, laid, by_vector, strict=True):
                 pulled = layer.pull(d, None if layer.matrix is None else next(by_matrix), vectors)
                 outputs += [signal, layer.x]
@@ -108,7 +108,7 @@ class ActivationMatcher:
             outputs.append(prior)
             cotangents.append(torch.ones_like(prior))
         # The first layer's d may not depend on the images (one linear layer), nor a frozen input on anything.
-        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad and c is not None]
+        pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
         (gradient,) = torch.autograd.grad([o for o, _ in pairs], leaf, [c for _, c in pairs])
         return Evaluation(objective, prior.detach(), gradient)
 

@@ -203,9 +203,9 @@ def _positions(x: torch.Size, weight: torch.Size, args: ConvArgs) -> int:
 
 
 class OneEach:
-    """A convolution with one weight per trial, (T, out, in / groups, k, k), at hand: its products with x and d.
+    """Inputs x (T * N, C, H, W) and backward signals d (T * N, out, H', W') of a convolution with one weight per trial.
 
-    `x` are its inputs (T * N, C, H, W), `d` backward signals (T * N, out, H', W'); `shape` is that of one weight.
+    `shape` is that of one weight, (out, in / groups, k, k).
     """
 
     def __init__(self, x: Tensor, d: Tensor, shape: torch.Size, args: ConvArgs, trials: int) -> None:
@@ -252,6 +252,13 @@ class OneEach:
         one = torch.Size((self._inputs[0] // self._trials, *self._inputs[1:]))
         parts = zip(split(self._d, self._trials), own.unbind(), strict=True)
         return _joined([input_gradient(d, weight, one, self._args) for d, weight in parts])
+
+
+def dot(left: Tensor, right: Tensor) -> Tensor:
+    """Inner products per trial of (T, P): (T,)."""
+    if len(left) == 1:
+        return torch.dot(left[0], right[0])[None]
+    return torch.linalg.vecdot(left, right)
 
 
 def flat(weights: Tensor) -> Tensor:

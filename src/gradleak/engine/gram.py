@@ -1,11 +1,12 @@
-"""Gram matrices of a convolution's positions: <g, g> of its weight's gradient without forming the gradient.
+"""Implicit pairing of a convolution: <g, g*> and <g, g> of its weight's gradient g without forming it.
 
 With patches p_i of x at output positions i, the weight's gradient is g = sum_i d_i p_i^T, so that
 
     <g, g> = sum_ij <d_i, d_j> <p_i, p_j>,   <p_i, p_j> = sum_k <x_{i+k}, x_{j+k}>
 
 where k runs over the kernel: the Gram matrix of patches is that of pixels, summed along the kernel. That costs as many
-multiplications as the kernel has cells less than the patches would.
+multiplications as the kernel has cells less than the patches would. <g, g*> is <d, conv(x; g*)>, and the derivatives
+with respect to d and x of a function of both numbers need no gradient either.
 """
 
 from typing import NamedTuple
@@ -13,7 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradleak.engine.convolutions import ConvArgs
+from gradleak.engine.convolutions import ConvArgs, PerTrial, dot, images, rows
+
+#: A batched product takes so many times the time of a convolution of as many operations.
+_PRODUCT = 2.0
 
 
 class Kernel(NamedTuple):
@@ -32,6 +36,31 @@ def pays(x: torch.Size, y: torch.Size, weight: torch.Size, args: ConvArgs, trial
     inside, outside = (shape.numel() // (trials * shape[1]) for shape in (x, y))
     grams = 2 * (inside**2 * weight[1] + outside**2 * weight[0])
     return grams * _PRODUCT < outside * weight.numel()
+
+
+class Implicit:
+    """Pairs gradients of a weight with targets, for inputs x (T * N, C, H, W) and backward signals d."""
+
+    def __init__(self, x: Tensor, d: Tensor, target: PerTrial, along_kernel: "AlongKernel", trials: int) -> None:
+        self._x, self._d, self._target, self._along_kernel, self._trials = x, d, target, along_kernel, trials
+        self._x_rows, self._d_rows = rows(x, trials), rows(d, trials)
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """<g, g*> and <g, g>, each (T,)."""
+        self._paired = rows(self._target.forward(self._x), self._trials)
+        self._x_gram = self._along_kernel(torch.bmm(self._x_rows, self._x_rows.mT))
+        self._d_gram = torch.bmm(self._d_rows, self._d_rows.mT)
+        inner = dot(self._paired.flatten(1), self._d_rows.flatten(1))
+        return inner, dot(self._x_gram.flatten(1), self._d_gram.flatten(1))
+
+    def pull(self, a: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
+        """The derivatives with respect to d and x, for slopes a and 2 b, each (T, 1)."""
+        a, b2 = a[:, None], b2[:, None]
+        turned = self._along_kernel.transposed(self._d_gram * b2)
+        back = rows(self._target.transpose(self._d, self._x.shape), self._trials)
+        by_d = torch.baddbmm(self._paired * a, self._x_gram * b2, self._d_rows)
+        by_x = torch.baddbmm(back * a, turned, self._x_rows)
+        return images(by_d, self._d.shape), images(by_x, self._x.shape)
 
 
 class AlongKernel:
@@ -68,7 +97,3 @@ def _shifts(inside: int, outside: int, size: int, stride: int, padding: int, dil
             if 0 <= (pixel := i * stride + k * dilation - padding) < inside:
                 one[k, i, pixel] = 1
     return torch.einsum("kip,kjq->ijpq", one, one).reshape(outside**2, inside**2)
-
-
-#: A batched product takes so many times the time of a convolution of as many operations.
-_PRODUCT = 2.0

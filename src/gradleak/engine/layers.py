@@ -9,8 +9,7 @@ slopes a = dD/d<g,g*> and b = dD/d<g,g> its derivative is v = a g* + 2 b g, and 
 Two strategies follow, neither of which differentiates through a parameter-sized tensor:
 
 * *explicit*: form the per-trial g, then v.
-* *implicit*: never form g. <g, g*> is <d, layer(x; g*)>. <g, g> is the inner product of two Gram matrices over
-  positions, of d and of x, the latter summed along the kernel (`gram`). Cheaper where positions are few and weights
+* *implicit*: never form g, but Gram matrices over positions (`gram`). Cheaper where positions are few and weights
   many: a network's deep layers.
 
 A model's weights are one for all trials, or T of them. Batches are trial-major, (T * N, ...).
@@ -31,10 +30,9 @@ from gradleak.engine.convolutions import (
     OneEach,
     Operator,
     PerTrial,
+    dot,
     flat,
-    images,
     laid_out,
-    rows,
 )
 
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
@@ -67,13 +65,11 @@ class Tapped(Protocol):
         """The gradients (T, P) of the vectors, for the backward signal d."""
         ...
 
-    def pull(
-        self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def pull(self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The objective's derivatives with respect to d and x through this layer's gradient.
 
-        `slopes` are a and 2 b of the matrix, each (T, 1); `cotangents` the objective's derivatives (T, P) with respect
-        to the gradients of the vectors.
+        `slopes` are a and 2 b of the matrix, each (T, 1), None where there is none; `cotangents` are the objective's
+        derivatives (T, P) with respect to the gradients of the vectors, as `Vectors.cotangents` gives them.
         """
         ...
 
@@ -109,9 +105,7 @@ class TappedConv(nn.Module):
 
     def aim(self, target: Tensor) -> None:
         """See `Tapped`."""
-        self._target = target
-        self._flat_target = flat(target)
-        self._target_operator = PerTrial(target, self._args)
+        self._flat_target, self._target = flat(target), PerTrial(target, self._args)
 
     @property
     def _implicit(self) -> bool:
@@ -120,15 +114,11 @@ class TappedConv(nn.Module):
     def pair(self, d: Tensor) -> Numbers:
         """See `Tapped`."""
         if self._implicit:
-            self._paired = self._target_operator.forward(self.x)
-            self._x_rows, self._d_rows = rows(self.x, self._trials), rows(d, self._trials)
-            self._x_gram = self._along_kernel(torch.bmm(self._x_rows, self._x_rows.mT))
-            self._d_gram = torch.bmm(self._d_rows, self._d_rows.mT)
-            inner = _dot(rows(self._paired, self._trials).flatten(1), self._d_rows.flatten(1))
-            return inner, _dot(self._x_gram.flatten(1), self._d_gram.flatten(1))
+            self._grams = gram.Implicit(self.x, d, self._target, self._along_kernel, self._trials)
+            return self._grams.pair()
         self._each = OneEach(self.x, d, self._shape, self._args, self._trials)
         self._gradient = self._each.gradient()
-        return _dot(self._gradient, self._flat_target), _dot(self._gradient, self._gradient)
+        return dot(self._gradient, self._flat_target), dot(self._gradient, self._gradient)
 
     @property
     def _along_kernel(self) -> gram.AlongKernel:
@@ -142,34 +132,20 @@ class TappedConv(nn.Module):
         """See `Tapped`."""
         return [d.unflatten(0, (self._trials, -1)).sum(dim=(1, 3, 4))] if self.vectors else []
 
-    def pull(
-        self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def pull(self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Tapped`."""
-        by_d = by_x = None
-        if slopes is not None:
-            by_d, by_x = self._pull_implicit(d, *slopes) if self._implicit else self._pull_explicit(d, *slopes)
-        if cotangents:
-            (v,) = cotangents
-            if by_d is None:
-                by_d = torch.zeros_like(d)
+        assert slopes is not None
+        a, b2 = slopes
+        if self._implicit:
+            by_d, by_x = self._grams.pull(a, b2)
+            del self._grams
+        else:
+            v = (self._gradient * b2).addcmul_(self._flat_target, a)
+            by_d, by_x = self._each.forward(v), self._each.transpose(v)
+            del self._gradient, self._each
+        for v in cotangents:  # of the bias
             by_d = (by_d.unflatten(0, (self._trials, -1)) + v[:, None, :, None, None]).flatten(0, 1)
         return by_d, by_x
-
-    def _pull_explicit(self, d: Tensor, a: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
-        v = (self._gradient * b2).addcmul_(self._flat_target, a)
-        pulled = self._each.forward(v), self._each.transpose(v)
-        del self._gradient, self._each
-        return pulled
-
-    def _pull_implicit(self, d: Tensor, a: Tensor, b2: Tensor) -> tuple[Tensor, Tensor]:
-        a, b2 = a[:, None], b2[:, None]
-        turned = self._along_kernel.transposed(self._d_gram * b2)
-        back = self._target_operator.transpose(d, self.x.shape)
-        by_d = torch.baddbmm(rows(self._paired, self._trials) * a, self._x_gram * b2, self._d_rows)
-        by_x = torch.baddbmm(rows(back, self._trials) * a, turned, self._x_rows)
-        del self._paired, self._x_rows, self._d_rows, self._x_gram, self._d_gram
-        return images(by_d, d.shape), images(by_x, self.x.shape)
 
 
 class TappedLinear(nn.Module):
@@ -210,36 +186,32 @@ class TappedLinear(nn.Module):
         if self._implicit:
             self._gram_x, self._gram_d = self._x @ self._x.mT, self._d @ self._d.mT
             self._paired = self._x @ self._target.mT
-            inner = _dot(self._d.flatten(1), self._paired.flatten(1))
-            return inner, _dot(self._gram_d.flatten(1), self._gram_x.flatten(1))
+            inner = dot(self._d.flatten(1), self._paired.flatten(1))
+            return inner, dot(self._gram_d.flatten(1), self._gram_x.flatten(1))
         self._gradient = self._d.mT @ self._x
         flat = self._gradient.flatten(1)
-        return _dot(flat, self._target.flatten(1)), _dot(flat, flat)
+        return dot(flat, self._target.flatten(1)), dot(flat, flat)
 
     def gradients(self, d: Tensor) -> list[Tensor]:
         """See `Tapped`."""
         return [d.unflatten(0, (self._trials, -1)).sum(dim=1)] if self.vectors else []
 
-    def pull(
-        self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def pull(self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Tapped`."""
-        by_d = by_x = None
-        if slopes is not None:
-            a, b2 = (slope[:, None] for slope in slopes)
-            if self._implicit:
-                by_d = torch.baddbmm(self._paired * a, self._gram_x * b2, self._d)
-                by_x = torch.baddbmm((self._d * a) @ self._target, self._gram_d * b2, self._x)
-                del self._gram_x, self._gram_d, self._paired
-            else:
-                v = (self._gradient * b2).addcmul_(self._target, a)
-                by_d, by_x = self._x @ v.mT, self._d @ v
-                del self._gradient
-        if cotangents:
-            (v,) = cotangents
-            wide = v[:, None].expand(-1, len(d) // self._trials, -1)
-            by_d = wide if by_d is None else by_d + wide
-        return None if by_d is None else by_d.flatten(0, 1), None if by_x is None else by_x.flatten(0, 1)
+        assert slopes is not None
+        a, b2 = (slope[:, None] for slope in slopes)
+        if self._implicit:
+            by_d = torch.baddbmm(self._paired * a, self._gram_x * b2, self._d)
+            by_x = torch.baddbmm((self._d * a) @ self._target, self._gram_d * b2, self._x)
+            del self._gram_x, self._gram_d, self._paired
+        else:
+            v = (self._gradient * b2).addcmul_(self._target, a)
+            by_d, by_x = self._x @ v.mT, self._d @ v
+            del self._gradient
+        for v in cotangents:  # of the bias
+            by_d = by_d + v[:, None]
+        del self._x, self._d
+        return by_d.flatten(0, 1), by_x.flatten(0, 1)
 
 
 class _Affine(torch.autograd.Function):
@@ -319,9 +291,7 @@ class TappedBatchNorm(nn.Module):
         normalised = torch.addcmul(shift, x, scale)
         return [(d * normalised).sum(dim=(1, 3, 4)), d.sum(dim=(1, 3, 4))]
 
-    def pull(
-        self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def pull(self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """See `Tapped`."""
         scale, shift = cotangents
         if self._trials == 1:
@@ -331,13 +301,6 @@ class TappedBatchNorm(nn.Module):
         scale, shift = scale.view(shape), shift.view(shape)
         x, d = (value.unflatten(0, (self._trials, -1)) for value in (self.x, d))
         return torch.addcmul(shift, x, scale).flatten(0, 1), (d * scale).flatten(0, 1)
-
-
-def _dot(left: Tensor, right: Tensor) -> Tensor:
-    """Inner products per trial of (T, P): (T,)."""
-    if len(left) == 1:
-        return torch.dot(left[0], right[0])[None]
-    return torch.linalg.vecdot(left, right)
 
 
 def _stacked(layers: Sequence[nn.Module], name: str) -> Tensor:
