@@ -1,5 +1,6 @@
 """The parts of a cell that do not depend on an attack: data set, model, federated training and client."""
 
+from math import ceil
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -88,6 +89,13 @@ class FederatedSpec(Frozen):
             return images * self.participants / self.clients * self.local_epochs
         share = images / self.clients
         return self.participants * (share if self.batch_size is None else min(share, self.batch_size))
+
+    def steps(self, images: int) -> int:
+        """About how many mini-batches all clients together compute gradients of in a round, of `images` in all."""
+        per_epoch = 1
+        if self.protocol == "fedavg" and self.batch_size is not None:
+            per_epoch = ceil(images / self.clients / self.batch_size)
+        return self.participants * self.local_epochs * per_epoch
 
 
 def _parse_classes(value: object) -> object:

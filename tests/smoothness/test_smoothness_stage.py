@@ -19,7 +19,7 @@ from gradleak.stages.session import Session
 from gradleak.stages.smoothness import write_smoothness
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
-from gradleak.study.cost import forward_flops, smoothness_cost
+from gradleak.study.cost import Cost, forward_flops, smoothness_cost
 from gradleak.study.expand import load_study
 from gradleak.study.outline import Outline
 from gradleak.study.planning import make_plan
@@ -200,9 +200,9 @@ def test_round_0_has_the_accuracy_of_any_training_with_the_same_test_images(tmp_
 def test_cost_is_that_of_the_draws():
     plain, finite = cell_of(), cell_of(smoothness={"method": "finite", "samples": 1000})
     forward = forward_flops(plain.model, 16)
-    assert smoothness_cost(plain) == 0
-    assert smoothness_cost(finite) == pytest.approx(6000 * forward)
+    assert smoothness_cost(plain, "cpu") == Cost()
+    assert smoothness_cost(finite, "cpu").operations == pytest.approx(6000 * forward)
     single = cell_of(smoothness={"method": "finite", "samples": 1000, "precision": "float32"})
-    assert smoothness_cost(single) == pytest.approx(3000 * forward)
+    assert smoothness_cost(single, "cpu").operations == pytest.approx(3000 * forward)
     early = cell_of(smoothness={"method": "forward", "samples": 1000})  # ends at 1 %, which the first look has
-    assert smoothness_cost(early) == pytest.approx(4 * 128 * forward)
+    assert smoothness_cost(early, "cpu").operations == pytest.approx(4 * 128 * forward)

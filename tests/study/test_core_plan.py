@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import astuple
 
 import pytest
 import torch
@@ -12,7 +13,17 @@ from gradleak.pipeline.jobs import plan_summary
 from gradleak.specs import ModelSpec
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
-from gradleak.study.cost import cost, federated_cost, forward_flops, throughput
+from gradleak.study.cost import (
+    JOB_START_S,
+    Cost,
+    Throughput,
+    batch_cost,
+    cost,
+    federated_cost,
+    forward_cost,
+    forward_flops,
+    recorded_throughput,
+)
 from gradleak.study.expand import load_study, study_path
 from gradleak.study.plan import Plan
 from gradleak.study.planning import make_plan
@@ -36,6 +47,7 @@ def plan_of(tmp_path, experiments, config=None, **content):
     return make_plan(load_study(path), config or Config(device="cpu"))
 
 
+SPEED = recorded_throughput()["cpu"]
 RATES = {"rates": experiment({"axes": [{"client.lr": [0.1, 0.2, 0.3]}]})}
 
 
@@ -67,13 +79,16 @@ def test_families_that_are_listed_apart_are_packed_together(tmp_path):
 def test_batches_are_packed_by_the_minutes_of_a_job(tmp_path):
     plan = plan_of(tmp_path, RATES)
     assert len(plan.batches) == 1
-    cell = next(iter(plan.cells.values()))
-    minutes = cost(cell) / throughput(plan.config) / 60
-    for per_job, sizes in [(1.5, [1] * 9), (2.5, [2, 2, 2, 2, 1]), (4.5, [4, 4, 1]), (0.1, [1] * 9)]:
-        config = Config.parse({"device": "cpu", "jobs": {"minutes": per_job * minutes}}, "here")
+    (family,) = plan.families(next(iter(plan.batches)))
+    minutes = [SPEED.seconds(batch_cost(family[:size], "cpu")) / 60 for size in range(10)]
+    for size in (1, 2, 4):
+        config = Config.parse({"device": "cpu", "jobs": {"minutes": (minutes[size] + minutes[size + 1]) / 2}}, "here")
         packed = plan_of(tmp_path, RATES, config)
-        assert [len(batch.cells) for batch in packed.batches.values()] == sizes
+        assert [len(batch.cells) for batch in packed.batches.values()] == [size] * (9 // size) + [1] * (9 % size)
+        assert next(iter(packed.batches.values())).seconds == round(60 * minutes[size] + JOB_START_S, 1)
         assert packed.cells == plan.cells
+    apart = plan_of(tmp_path, RATES, Config.parse({"device": "cpu", "jobs": {"minutes": minutes[1] / 10}}, "here"))
+    assert [len(batch.cells) for batch in apart.batches.values()] == [1] * 9
 
 
 def test_another_experiment_with_another_model_leaves_the_batches_as_they_are(tmp_path):
@@ -252,9 +267,12 @@ def test_a_training_that_wants_too_many_images_is_refused(tmp_path):
 
 
 def test_a_training_costs_its_passes_over_the_images(tmp_path):
-    def operations(**settings):
+    def of(**settings):
         plan = plan_of(tmp_path, rounds_of(4, **{f"model.training.{key}": value for key, value in settings.items()}))
         return federated_cost(plan.training_cell(next(iter(plan.trainings))), plan.config)
+
+    def operations(**settings):
+        return of(**settings).operations
 
     forward = forward_flops(cell_of().model, 16)
     assert operations() == 4 * forward * (3 * 40 + 500)
@@ -263,6 +281,10 @@ def test_a_training_costs_its_passes_over_the_images(tmp_path):
     fedsgd = {"protocol": "fedsgd", "evaluate": 10}
     assert operations(**fedsgd) == 4 * forward * (3 * 40 + 10)
     assert operations(**fedsgd, batch_size=8) == 4 * forward * (3 * 16 + 10)
+    # Two clients of 20 images each: a step on all of them, or five epochs of three mini-batches; and one evaluation.
+    started = forward_cost(cell_of().model, 16).started
+    assert of(**fedsgd).started == 4 * started * (3 * 2 + 1)
+    assert of(epochs=5, batch_size=8, evaluate=10).started == 4 * started * (3 * 2 * 5 * 3 + 1)
 
 
 def test_an_unknown_data_set_and_a_missing_path_are_refused(tmp_path):
@@ -286,17 +308,51 @@ def cell_of(**changes):
 
 
 def test_cost_is_proportional_to_work():
-    base = cost(cell_of())
+    def of(**changes):
+        return astuple(cost(cell_of(**changes), "cpu"))
+
+    operations, started = of()
     attack = DEFAULTS["attack"]
-    assert cost(cell_of(attack=attack | {"restarts": 3})) == pytest.approx(3 * base)
-    assert cost(cell_of(attack=attack | {"descent": {"iterations": 500}})) == pytest.approx(5 * base)
-    assert cost(cell_of(client={"samples": 4}, victims=[0, 1, 2, 3])) == pytest.approx(2 * base)
-    # Local steps cost the adversary nothing, unless it simulates them: then E passes over the images.
+    assert of(attack=attack | {"restarts": 3}) == pytest.approx((3 * operations, started))
+    assert of(attack=attack | {"descent": {"iterations": 500}}) == pytest.approx((5 * operations, 5 * started))
+    assert of(client={"samples": 4}, victims=[0, 1, 2, 3]) == pytest.approx((2 * operations, started))
+    # Local steps cost the adversary nothing, unless it simulates them: then E passes over the images in U steps.
     clients = [{"samples": 2, "batch_size": 1, "epochs": epochs} for epochs in (1, 3)]
-    assert [cost(cell_of(client=client)) for client in clients] == pytest.approx([base, base])
-    one, three = (cost(cell_of(client=client, attack=attack | {"knowledge": "wst"})) for client in clients)
-    assert three == pytest.approx(3 * one)
-    assert one > base
+    assert [of(client=client) for client in clients] == [(operations, started)] * 2
+    one, three = (of(client=client, attack=attack | {"knowledge": "wst"}) for client in clients)
+    assert three == pytest.approx((3 * one[0], 3 * one[1]))
+    assert one[0] > operations
+    assert one[1] == pytest.approx(2 * started)
+
+
+@pytest.mark.parametrize(("device", "at_once"), [("cpu", 4), ("cuda", 64)])
+def test_the_trials_of_a_pass_share_its_starts(device, at_once):
+    # 64 images each: a CPU takes four trials at once.
+    cells = [cell_of(client={"samples": 64}, victims=list(range(64 * i, 64 * i + 64))) for i in range(70)]
+    single = cost(cells[0], device)
+    for count in (1, 4, 5, 64, 65, 70):
+        passes = -(-count // at_once)
+        found = batch_cost(cells[:count], device)
+        assert astuple(found) == pytest.approx((count * single.operations, passes * single.started))
+    other = cell_of(
+        client={"samples": 64}, victims=list(range(64)), attack=DEFAULTS["attack"] | {"objective": "euclidean"}
+    )
+    apart = batch_cost([cells[0], other, cells[1]], device)
+    assert astuple(apart) == pytest.approx((3 * single.operations, 2 * single.started))
+
+
+def test_seconds_are_those_of_operations_and_starts():
+    speed = Throughput(flops_per_s=4e9, start_s=1e-3, measured=True, what="a test")
+    assert speed.seconds(Cost(8e9, 500) + Cost(4e9, 500) * 2) == pytest.approx(5.5)
+
+
+def test_starts_are_the_layers_and_what_stands_between_them():
+    options = {"channels": 4, "stages": 1, "layers": 1, "pool": False}
+    # Normalisation of the images (two), convolution, ReLU, linear layer.
+    plain = forward_cost(ModelSpec(name="convnet", options=options), 16).started
+    assert plain == 5
+    assert forward_cost(ModelSpec(name="convnet", options=options | {"norm": True}), 16).started == plain + 1
+    assert forward_cost(ModelSpec(name="convnet", options=options), 32).started == plain
 
 
 def test_forward_operations_are_those_of_the_layers():

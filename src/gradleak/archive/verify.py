@@ -27,7 +27,7 @@ from gradleak.stages.session import Session
 from gradleak.stages.update import write_updates
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config, JobConfig
-from gradleak.study.cost import recorded_throughput
+from gradleak.study.cost import batch_cost, recorded_throughput
 from gradleak.study.expand import Experiment, Study
 from gradleak.study.plan import Plan
 from gradleak.study.planning import make_plan
@@ -171,9 +171,11 @@ def draw(
 
 def estimate(archive: Archive, run: Run, device: str) -> float:
     """Seconds that a run takes here: its recorded seconds, scaled by the throughput of the kinds of devices."""
-    rates = recorded_throughput()
-    then = kind_of(archive.environments(run)[0].device)
-    return run.seconds * float(rates[then]["flops_per_s"]) / float(rates[kind_of(device)]["flops_per_s"])
+    then, now = kind_of(archive.environments(run)[0].device), kind_of(device)
+    if then == now:
+        return run.seconds
+    recorded, here = (recorded_throughput()[kind].seconds(batch_cost(run.cells, kind)) for kind in (then, now))
+    return run.seconds * here / recorded
 
 
 def plan_of(cells: list[Cell], config: Config) -> Plan:

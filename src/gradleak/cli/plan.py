@@ -11,7 +11,7 @@ from gradleak.cli.options import PATH, config_option
 @config_option
 @click.option("--study", help="Name of a study in workflow/studies, or path of a study file; default: the config's.")
 @click.option("--out", type=PATH, help="Write plan.json here.")
-@click.option("--calibrate", is_flag=True, help="Time this machine for some seconds and estimate for it.")
+@click.option("--calibrate", is_flag=True, help="Time this machine for half a minute and estimate for it.")
 def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool) -> None:
     """Print cells, trials, jobs and estimated hours of a study; with --out, write its plan.
 
@@ -25,7 +25,7 @@ def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool
 
     from gradleak.archive.reuse import open_archives
     from gradleak.metrics.base import described
-    from gradleak.pipeline.calibration import measured_throughput
+    from gradleak.pipeline.calibration import calibrate as measure
     from gradleak.pipeline.jobs import plan_summary
     from gradleak.rehearsal import rehearse
     from gradleak.study.config import load_config
@@ -37,8 +37,11 @@ def plan(config_path: Path, study: str | None, out: Path | None, calibrate: bool
         config = config.model_copy(update={"study": study})
     made = make_plan(load_study(study_path(config.study)), config, described(), open_archives(config))
     rehearse(made)
-    rate = measured_throughput(config) if calibrate else None
-    Console().print(plan_summary(made, rate))
+    measured = measure(config) if calibrate else None
+    console = Console()
+    console.print(plan_summary(made, measured.throughput if measured else None))
+    if measured is not None:
+        console.print("\n".join(measured.lines()), highlight=False)
     if out is not None:
         made.write(out)
 

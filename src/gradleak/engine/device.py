@@ -128,6 +128,12 @@ def _cpu_facts() -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def most_trials(device: str, samples: int) -> int:
+    """How many trials of N samples run at once on a kind of device that has memory enough: a power of two up to 64."""
+    most = _MAX_TRIALS if device.startswith("cuda") else min(_MAX_TRIALS, max(1, _MAX_IMAGES_CPU // samples))
+    return 1 << (most.bit_length() - 1)
+
+
 def trials_that_fit(
     model: nn.Module,
     image_shape: tuple[int, int, int],
@@ -145,9 +151,7 @@ def trials_that_fit(
     else runs on the machine; on a GPU the free memory, see `trials_by_memory`.
     """
     parameter = next(model.parameters())
-    budget, cap = _budget(parameter.device), _MAX_TRIALS
-    if parameter.device.type == "cpu":
-        cap = min(cap, max(1, _MAX_IMAGES_CPU // samples))
+    budget, cap = _budget(parameter.device), most_trials(parameter.device.type, samples)
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     activations = _activation_bytes(model, image_shape, batch_size or samples)
     # Per trial: target, its packed copies, gradient and cotangent of every weight, per simulated step; a dozen tensors

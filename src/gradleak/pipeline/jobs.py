@@ -1,14 +1,24 @@
 """The jobs of a study as Snakemake runs them: their numbers by rule, their times, and the sums."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from rich.console import Group
 from rich.table import Table
 
 from gradleak.pipeline.stages import RULES, STAGES
-from gradleak.study.cost import JOB_START_S, cost, federated_cost, recorded_throughput, smoothness_cost, throughput
+from gradleak.study.cell import Cell
+from gradleak.study.cost import (
+    JOB_START_S,
+    Cost,
+    Throughput,
+    auxiliary_cost,
+    batch_cost,
+    federated_cost,
+    recorded_throughput,
+    smoothness_cost,
+)
 from gradleak.study.plan import Plan
 
 
@@ -26,23 +36,31 @@ class GpuJob:
         return 10 + math.ceil(2 * self.seconds / 60)
 
 
-def gpu_job(plan: Plan, rule: str, name: str, rate: float | None = None) -> GpuJob:
-    """A job of one of the rules that ask for a GPU; `rate` replaces the recorded operations per second."""
-    operations = _OPERATIONS[RULES[rule].name](plan, name)
-    return GpuJob(rule, name, operations / (rate or throughput(plan.config)) + JOB_START_S)
+def gpu_job(plan: Plan, rule: str, name: str, rate: Throughput | None = None) -> GpuJob:
+    """A job of one of the rules that ask for a GPU; `rate` replaces the recorded throughput."""
+    seconds = (rate or recorded_throughput()[plan.config.estimated_device]).seconds
+    return GpuJob(rule, name, seconds(_COSTS[RULES[rule].name](plan, name)) + JOB_START_S)
 
 
-def gpu_jobs(plan: Plan, rate: float | None = None) -> list[GpuJob]:
+def gpu_jobs(plan: Plan, rate: Throughput | None = None) -> list[GpuJob]:
     """All jobs that ask for a GPU, if there is one."""
     return [gpu_job(plan, stage.rule, name, rate) for stage in STAGES if stage.gpu for name in stage.ids(plan)]
 
 
-# By stage, the operations of the job that computes what has an id in the plan.
-_OPERATIONS: dict[str, Callable[[Plan, str], float]] = {
-    "pretrain": lambda plan, name: plan.auxiliary(name).training_cost(),
+def _attack(plan: Plan, cells: Iterable[Cell]) -> Cost:
+    return batch_cost(cells, plan.config.estimated_device)
+
+
+def _measurement(plan: Plan, cells: Iterable[Cell]) -> Cost:
+    return sum((smoothness_cost(cell, plan.config.estimated_device) for cell in cells), Cost())
+
+
+# By stage, the cost of the job that computes what has an id in the plan.
+_COSTS: dict[str, Callable[[Plan, str], Cost]] = {
+    "pretrain": lambda plan, name: auxiliary_cost(plan.auxiliary(name)),
     "federate": lambda plan, name: federated_cost(plan.training_cell(name), plan.config),
-    "reconstruct": lambda plan, name: sum(map(cost, plan.batch_cells(name))),
-    "smoothness": lambda plan, name: sum(map(smoothness_cost, plan.batch_cells(name))),
+    "reconstruct": lambda plan, name: _attack(plan, plan.batch_cells(name)),
+    "smoothness": lambda plan, name: _measurement(plan, plan.batch_cells(name)),
 }
 
 
@@ -52,24 +70,25 @@ def job_counts(plan: Plan) -> dict[str, int]:
     return {rule: count for rule, count in counts.items() if count}
 
 
-def plan_summary(plan: Plan, rate: float | None = None) -> Group:
-    """What a study will do and cost, for the terminal; `rate` replaces the recorded operations per second."""
-    speed = rate or throughput(plan.config)
-    seconds = {name: (cost(cell) + smoothness_cost(cell)) / speed for name, cell in plan.computed.items()}
+def plan_summary(plan: Plan, rate: Throughput | None = None) -> Group:
+    """What a study will do and cost, for the terminal; `rate` replaces the recorded throughput."""
+    kind = plan.config.estimated_device
+    speed = rate or recorded_throughput()[kind]
     table = Table(title=f"study {plan.study}", box=None, title_justify="left")
     for column in ("experiment", "cells", "images", "hours"):
         table.add_column(column, justify="left" if column == "experiment" else "right")
     for name, experiment in plan.experiments.items():
         ids = dict.fromkeys(entry["cell_id"] for entry in experiment["cells"])
         images = sum(plan.cells[i].client.samples * plan.cells[i].attack.restarts for i in ids)
-        table.add_row(name, str(len(ids)), str(images), f"{sum(seconds.get(i, 0.0) for i in ids) / 3600:.2f}")
+        cells = [plan.computed[i] for i in ids if i in plan.computed]
+        hours = speed.seconds(_attack(plan, cells) + _measurement(plan, cells)) / 3600
+        table.add_row(name, str(len(ids)), str(images), f"{hours:.2f}")
     trials = sum(cell.attack.restarts for cell in plan.computed.values())
     families = len({cell.family for cell in plan.computed.values()})
     measured = plan.smoothness_batches
     hours = sum(job.seconds for job in gpu_jobs(plan, rate)) / 3600
-    kind = plan.config.estimated_device
     measuring = f"{len(measured)} IGSA jobs, " if measured else ""
-    basis = "measured on this machine" if rate else _basis(kind)
+    basis = speed.what if rate else f"{'recorded' if speed.measured else 'ASSUMED'} throughput: {speed.what}"
     begin = "to compute: " if plan.reused else ""
     total = (
         f"{begin}{len(plan.computed)} cells ({trials} trials in {families} families), "
@@ -97,8 +116,3 @@ def _jobs_line(plan: Plan) -> str:
         return f"{sum(chosen.values())} jobs" + (f" ({of_each})" if chosen else "")
 
     return f"on a cluster {listed(True)} with a GPU, {listed(False)} without"
-
-
-def _basis(kind: str) -> str:
-    entry = recorded_throughput()[kind]
-    return f"{'recorded' if entry['measured'] else 'ASSUMED'} throughput: {entry['what']}"

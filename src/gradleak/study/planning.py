@@ -1,6 +1,6 @@
 """Makes the plan of a study: packs cells into batches of similar cost, and checks that all exists."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +10,7 @@ from gradleak.frozen import digest
 from gradleak.study.cell import Cell
 from gradleak.study.checks import check_trainings, check_victims, check_views
 from gradleak.study.config import Config
-from gradleak.study.cost import JOB_START_S, cost, forward_flops, smoothness_cost, throughput
+from gradleak.study.cost import JOB_START_S, Cost, cost, forward_cost, recorded_throughput, smoothness_cost
 from gradleak.study.expand import Study
 from gradleak.study.ids import auxiliary_id, checkpoint_id, source_of, training_id
 from gradleak.study.plan import Batch, Plan, without_weights
@@ -41,7 +41,6 @@ def make_plan(
     groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
     for cell in cells.values():
         groups[cell.dataset.name, cell.model.name, cell.attack.name].append(cell)
-    rate = throughput(config)
     batches: dict[str, Batch] = {}
     for group in groups.values():
         # Families together, so that their cells share a job and run vectorised; those that differ in the weights next
@@ -49,7 +48,7 @@ def make_plan(
         alike = {cell.family: without_weights(cell) for cell in group}
         first = {key: index for index, key in reversed([*enumerate(alike.values())])}
         order = {family: (first[key], index) for index, (family, key) in enumerate(alike.items())}
-        for batch in _pack(sorted(group, key=lambda cell: order[cell.family]), config, rate, 60 * minutes):
+        for batch in _pack(sorted(group, key=lambda cell: order[cell.family]), config, 60 * minutes):
             batches[batch.id] = batch
     checkpoints = {checkpoint_id(cell, config): cell.id for cell in cells.values()}
     trainings = _trainings(cells, checkpoints, config)
@@ -67,26 +66,30 @@ def check_models(study: Study, cells: Mapping[str, Cell]) -> None:
     for name, experiment in study.experiments.items():
         for cell in (cell for cell, _ in experiment.cells if cell.id in cells):
             try:
-                forward_flops(cell.model, cell.dataset.resolution)
+                forward_cost(cell.model, cell.dataset.resolution)
             except UserError as error:
                 raise UserError(f"study '{study.name}': experiments.{name}: {error}") from None
 
 
-def _pack(cells: list[Cell], config: Config, rate: float, limit: float) -> list[Batch]:
+def _pack(cells: list[Cell], config: Config, limit: float) -> list[Batch]:
     """Cells in batches of at most `limit` seconds, but for single cells that take longer."""
+    device = config.estimated_device
+    seconds = recorded_throughput()[device].seconds
     batches: list[Batch] = []
     current: list[Cell] = []
-    seconds = measuring = 0.0
+    attack = measure = Cost()
+    trials = Counter[str]()  # of each family in the current batch
     for cell in cells:
-        this, measure = cost(cell) / rate, smoothness_cost(cell) / rate
+        costs = cost(cell, device, trials[cell.family]), smoothness_cost(cell, device)
         # A batch is one job that attacks and one that measures: neither shall be longer.
-        if current and max(seconds + this, measuring + measure) > limit:
-            batches.append(_batch(current, seconds, config))
-            current, seconds, measuring = [], 0.0, 0.0
+        if current and max(seconds(attack + costs[0]), seconds(measure + costs[1])) > limit:
+            batches.append(_batch(current, seconds(attack), config))
+            current, attack, measure, trials = [], Cost(), Cost(), Counter()
+            costs = cost(cell, device), costs[1]
         current.append(cell)
-        seconds += this
-        measuring += measure
-    return [*batches, _batch(current, seconds, config)]
+        attack, measure = attack + costs[0], measure + costs[1]
+        trials[cell.family] += cell.attack.restarts
+    return [*batches, _batch(current, seconds(attack), config)]
 
 
 def _batch(cells: list[Cell], seconds: float, config: Config) -> Batch:
