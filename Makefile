@@ -7,6 +7,9 @@ CORES ?= all
 # The archive that `make figures` and `make verify` read. What it draws lies in a folder of the archive's name.
 REFERENCE := results/reference
 FIGURES := paper_figures
+# What `make bench-engine` compares with, and where `make bench-gpu` writes.
+BASE := HEAD
+OUT := results/gpu
 export REFERENCE FIGURES CORES
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -25,7 +28,7 @@ export XDG_CACHE_HOME := $(HOME)/.cache
 endif
 
 .DEFAULT_GOAL := study
-.PHONY: study report figures verify test twice check bench bench-rounds bench-igsa unlock lock clean help
+.PHONY: study report figures verify test twice check bench bench-engine bench-gpu bench-rounds bench-igsa unlock lock clean help
 
 study: cores $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
 	$(SNAKEMAKE) $(UNLESS_LOCKED)
@@ -87,6 +90,12 @@ check: $(READY) ## formatting, lint, types, workflow lint
 
 bench: $(READY) ## speed against the peer framework, in an environment of its own
 	python tests/benchmarks/against_breaching.py
+
+bench-engine: $(READY) ## speed of the engine here against that of another commit: make bench-engine BASE=main
+	python tests/benchmarks/engine.py --base '$(BASE)'
+
+bench-gpu: $(READY) ## eight minutes of one GPU: correctness, speed and strength of attacks; JSON files in OUT
+	python tests/benchmarks/gpu.py --out '$(OUT)' --minutes 8
 
 bench-rounds: $(READY) ## speed of attacks on several checkpoints in one pass against a pass for each
 	python tests/benchmarks/rounds.py

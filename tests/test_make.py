@@ -183,6 +183,15 @@ def test_clean_keeps_archives_and_links_and_removes_what_lies_behind_them(place,
     assert (scratch["results"] / "an archive/file").exists()
 
 
+def test_benches_pass_on_what_they_compare_with_and_where_they_write(place):
+    assert place.make("bench-engine", "BASE=abc123").returncode == 0
+    assert place.make("bench-gpu", "OUT=a folder").returncode == 0
+    assert place.calls() == [
+        ["python", "tests/benchmarks/engine.py", "--base", "abc123"],
+        ["python", "tests/benchmarks/gpu.py", "--out", "a folder", "--minutes", "8"],
+    ]
+
+
 @pytest.mark.parametrize("home", ["", "/proc/nosuch"])
 def test_a_home_that_cannot_be_written_has_a_stand_in(place, home):
     place.program("snakemake", '#!/bin/sh\nprintf "%s|%s\\n" "$HOME" "$XDG_CACHE_HOME" > calls\n')

@@ -1,19 +1,24 @@
 """Speed and final quality of gradleak against the peer framework `breaching`, on the same problem.
 
 Both attack ResNet-18 (CIFAR stem, default initialisation, evaluation mode) with the same weights, shared gradient,
-start, objective, total variation, signed Adam and number of iterations, each in a process of its own. Short runs
-alternate, so that whatever else the machine does meets both; the ratios are taken pair by pair. Longer runs from a few
-starts tell the cosine distance that each side arrives at, computed here in float64 for both. The last line of standard
-output is one JSON object; progress goes to standard error.
+start, objective, total variation, signed Adam and number of iterations, each in a process of its own that does one job
+after the other. Short runs alternate, so that whatever else the machine does meets both; the ratios are taken pair by
+pair. Longer runs from a few starts tell the cosine distance that each side arrives at, computed here in float64 for
+both. Where other processes keep the machine busy, before or meanwhile, a WARNING says so. The last line of standard
+output is one JSON object; progress goes to standard error. Takes some four minutes on two idle cores.
 """
 
+import argparse
+import contextlib
 import copy
+import functools
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +38,8 @@ from gradleak.specs import ClientSpec, ModelSpec
 
 THREADS = 2
 PAIRS = 5
-TIMED_ITERATIONS = 30
-WARM_UP = 5
+TIMED_ITERATIONS = 20
+WARM_UP = 2
 QUALITY_ITERATIONS = {1: 100, 4: 60}  # by N, the number of images behind the shared gradient
 QUALITY_STARTS = 2  # signed steps are chaotic: from one start either side may win by a percent or two
 GPU_ITERATIONS = 1000
@@ -43,8 +48,11 @@ LR = 0.1
 TV_WEIGHT = 0.01  # in the peer's units, see `ours_worker.PeerTotalVariation`
 SEED = 0
 SAME_START_TOLERANCE = 1e-4
+BUSY_CORES = 0.25  # kept busy by other processes: from here on a warning
+LOOK_S = 3.0
 
 HERE = Path(__file__).resolve().parent
+#: Runs the job in a folder on one side, `peer` or `ours`.
 Measure = Callable[[str, Settings], dict[str, Any]]
 
 
@@ -92,22 +100,82 @@ def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def measurer(folder: Path, peer_python: Path) -> Measure:
-    """A function that runs the job in a folder on one side, `peer` or `ours`, in a fresh process."""
-    commands = {
-        "peer": [str(peer_python), str(HERE / "peer_worker.py")],
-        "ours": [sys.executable, str(HERE / "ours_worker.py")],
-    }
+class Workers:
+    """A process of each side that does one job after the other."""
 
-    def measure(side: str, settings: Settings) -> dict[str, Any]:
+    def __init__(self, peer_python: Path) -> None:
+        programs = {"peer": (peer_python, "peer_worker.py"), "ours": (sys.executable, "ours_worker.py")}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
+        self._processes = {
+            side: subprocess.Popen(
+                [str(python), str(HERE / script)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=environment,
+            )
+            for side, (python, script) in programs.items()
+        }
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes.values():
+            process.communicate()  # at the end of its input it ends
+
+    def measure(self, folder: Path, side: str, settings: Settings) -> dict[str, Any]:
+        """Run the job in a folder on one side. Raises SystemExit where it fails."""
         write_settings(folder, settings)
-        environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
-        done = subprocess.run([*commands[side], str(folder)], stdout=subprocess.PIPE, text=True, env=environment)
-        if done.returncode:
-            raise SystemExit(f"the worker of side '{side}' failed with status {done.returncode}")
-        return json.loads(done.stdout.splitlines()[-1])
+        process = self._processes[side]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            print(folder, file=process.stdin, flush=True)
+        answer = process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"the worker of side '{side}' failed with status {process.wait()}")
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
-    return measure
+    def cpu_s(self) -> float:
+        """Processor seconds that both have had."""
+        fields = [Path(f"/proc/{p.pid}/stat").read_text().rpartition(")")[2].split() for p in self._processes.values()]
+        return sum(int(ticks) for found in fields for ticks in found[11:13]) / os.sysconf("SC_CLK_TCK")
+
+
+class Others:
+    """How many cores other processes keep busy, from Linux's counters; by the load average where there are none."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._begun = time.perf_counter(), self._seconds()
+
+    def cores(self) -> float:
+        """Mean since the last look; a fresh one begins."""
+        now, seconds = time.perf_counter(), self._seconds()
+        (begun, before), self._begun = self._begun, (now, seconds)
+        if seconds is None or before is None:
+            return round(max(os.getloadavg()[0] - THREADS, 0.0), 2)
+        return round(max(seconds - before, 0.0) / (now - begun), 2)
+
+    def _seconds(self) -> float | None:
+        """Processor seconds of all processes but the workers and this one."""
+        try:
+            user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split()[1:9])
+            every = (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+            return every - self._workers.cpu_s() - time.process_time()
+        except (OSError, ValueError):
+            return None
+
+
+def warned(others: float, when: str) -> str | None:
+    """Say where other processes are in the way; the line, or None where they are not."""
+    if others <= BUSY_CORES:
+        return None
+    line = f"other processes kept {others:g} cores busy {when}: timings are blurred, and ratios with them"
+    log(f"WARNING: {line}")
+    return line
 
 
 def same_problem(measure: Measure, settings: Settings) -> dict[str, str]:
@@ -171,25 +239,39 @@ def gpu_throughput(measure: Measure, settings: Settings) -> dict[str, Any]:
 
 def main() -> None:
     """Measure everything and print the line of JSON."""
+    precision = _precision()
     peer_python = peer_environment.prepare()
     torch.set_num_threads(THREADS)
-    load = round(os.getloadavg()[0], 2)
-    if load > THREADS / 4:
-        log(f"load average {load}: threads that wait for each other on a busy machine blur every timing below")
+    with Workers(peer_python) as workers:
+        print(json.dumps(_compared(workers, precision)))
+
+
+def _precision() -> str:
+    parser = argparse.ArgumentParser(description="Speed and final quality against the peer framework breaching.")
+    parser.add_argument("--precision", choices=["float32", "bf16"], default="float32", help="of our side")
+    precision: str = parser.parse_args().precision
+    return precision
+
+
+def _compared(workers: Workers, precision: str) -> dict[str, Any]:
+    others = Others(workers)
     result: dict[str, Any] = {
-        "load_average": load,
+        "precision": precision,
         "threads": THREADS,
         "pairs": PAIRS,
         "iterations": TIMED_ITERATIONS,
         "starts": QUALITY_STARTS,
     }
+    time.sleep(LOOK_S)
+    before = others.cores()
+    warnings = [warned(before, "at the start")]
     for samples in QUALITY_ITERATIONS:
-        settings = Settings(samples, TIMED_ITERATIONS, WARM_UP, TV_WEIGHT, LR, SEED, THREADS)
+        settings = Settings(samples, TIMED_ITERATIONS, WARM_UP, TV_WEIGHT, LR, SEED, THREADS, precision=precision)
         case = Case(samples)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             case.save(folder, SEED)
-            measure = measurer(folder, peer_python)
+            measure = functools.partial(workers.measure, folder)
             result |= same_problem(measure, settings)
             found = {f"n{samples}_{key}": value for key, value in speed(measure, settings).items()}
             if torch.cuda.is_available():
@@ -199,7 +281,10 @@ def main() -> None:
             result |= found | {f"n{samples}_{key}": value for key, value in reached.items()}
     if torch.cuda.is_available():
         result |= {"gpu": torch.cuda.get_device_name(), "gpu_trials": GPU_TRIALS, "gpu_iterations": GPU_ITERATIONS}
-    print(json.dumps(result))
+    meanwhile = others.cores()
+    warnings.append(warned(meanwhile, "meanwhile"))
+    busy = {"other_cores_before": before, "other_cores_meanwhile": meanwhile}
+    return {"warnings": [line for line in warnings if line], **busy, **result}
 
 
 if __name__ == "__main__":

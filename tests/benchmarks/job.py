@@ -2,9 +2,12 @@
 
 Both workers import this file, each in its own environment, so it needs nothing but PyTorch. A job is a folder with
 `job.json` (the settings) and `tensors.pt` (the problem); the worker adds `images.pt` and prints one line of JSON.
+It does the jobs that its command line names, or else one for each line of standard input: it starts once then.
 """
 
+import contextlib
 import json
+import os
 import statistics
 import sys
 import time
@@ -21,7 +24,7 @@ class Settings:
     """What to run. `warm_up` iterations of a separate attack come first and are not measured.
 
     `trials` is how many copies of the problem are attacked at once (the peer takes one only); `seed` gives the start
-    of the first of them, which is also `Problem.start`.
+    of the first of them, which is also `Problem.start`. `precision` is that of our side; the peer has float32.
     """
 
     samples: int
@@ -33,6 +36,7 @@ class Settings:
     threads: int
     device: str = "cpu"
     trials: int = 1
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,15 @@ def write_settings(folder: Path, settings: Settings) -> None:
 
 
 def work(attack: Attack) -> None:
-    """Be a worker: run the job in the folder that the command line names and print the measurement."""
-    folder = Path(sys.argv[1])
+    """Be a worker: run the job in each folder that is named and print its measurement; nothing else is printed."""
+    answers = sys.stdout
+    for name in sys.argv[1:] or sys.stdin:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            measured = _measured(attack, Path(name.rstrip("\n")))
+        print(json.dumps(measured), file=answers, flush=True)
+
+
+def _measured(attack: Attack, folder: Path) -> dict[str, float | str]:
     settings = Settings(**json.loads((folder / "job.json").read_text(encoding="utf-8")))
     problem = Problem.load(folder)
     if settings.warm_up:
@@ -96,5 +107,5 @@ def work(attack: Attack) -> None:
     images, objective = attack(settings, problem, clock)
     wall = time.perf_counter() - started
     torch.save(images, folder / "images.pt")
-    measured = {"iteration_s": clock.seconds_per_iteration(), "wall_s": wall, "objective": objective}
-    print(json.dumps({**measured, "torch": torch.__version__}))
+    seconds = {"iteration_s": clock.seconds_per_iteration(), "wall_s": wall}
+    return {**seconds, "objective": objective, "torch": torch.__version__}

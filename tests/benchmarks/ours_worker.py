@@ -38,7 +38,7 @@ class PeerTotalVariation(Prior):
 
 def attack(settings: Settings, problem: Problem, clock: Clock) -> tuple[Tensor, float]:
     """See `job.Attack`; the images are those of the first trial."""
-    prepare_device(settings.device, settings.threads, "float32")
+    prepare_device(settings.device, settings.threads, settings.precision)
     side = problem.start.shape[-1]
     mean, std = problem.mean.tolist(), problem.std.tolist()
     model = build_model(ModelSpec(name="resnet18"), problem.num_classes, side, mean, std)

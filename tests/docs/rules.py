@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 from core_cases import gradleak
 from pages import ROOT, Command, pages, words
@@ -190,6 +191,18 @@ def small(more: str) -> Callable[..., None]:
     return script
 
 
+def against_itself(place: Place, path: str, *arguments: str) -> None:
+    """Against another commit, in one short round. A checkout without git has none."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout")
+    small("--base HEAD --rows densenet43-0.125-n1-t2 --rounds 1")(place, path, *arguments)
+
+
+def of_reference(place: Place, path: str, *arguments: str) -> None:
+    """Of a finished study: the results that are there."""
+    assert place.script(path, str(ROOT / "results/reference"))
+
+
 def peer(place: Place, path: str) -> None:
     """Against the peer framework, which has an environment of its own: it can be imported and has an entry."""
     found: dict[str, object] = {}
@@ -244,6 +257,8 @@ RULES: dict[str, Callable[..., None]] = {
     r"python tests/benchmarks/rounds\.py.*": small(
         "--device cpu --models convnet --checkpoints 2 --ways vmap --iterations 1 --pairs 1"
     ),
+    r"python tests/benchmarks/engine\.py.*": against_itself,
+    r"python tests/benchmarks/estimates\.py results/quick": of_reference,
     r"python tests/benchmarks/gpu\.py.*": small("--device cpu --small --steps capture"),
     r"python tests/benchmarks/against_breaching\.py": peer,
     r'eval "\$\(.*\)"': lambda place, text: run(place, Command("eval", text[2:-1])),
