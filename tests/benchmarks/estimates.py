@@ -1,7 +1,8 @@
-"""What a finished study was estimated to take beside what it took: by stage, and by model and attack.
+"""What a study was estimated to take beside what it took: by stage, and by model and attack.
 
-Takes the folder of a study, with its provenance files, or an archive. Estimates are those of this checkout, for the
-device of the plan; jobs' own start is in the stages and not in the models' and attacks' rows. The last line is JSON.
+Takes the folder of a study, with its provenance files, or an archive; what is not done yet is left out. Estimates are
+those of this checkout, for the device of the plan. The start of a job is in the rows of stages and in no other. The
+last line is JSON.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from gradleak.pipeline.stages import STAGES, Stage
 from gradleak.study.cost import batch_cost, recorded_throughput
 from gradleak.study.plan import Plan
 
-#: Seconds of a job, and of each family of an attack job, by stage and id.
-Took = Callable[[Stage, str], tuple[float, dict[str, float]]]
+#: Seconds of a job, and of each family of an attack job, by stage and id; None where it is not done.
+Took = Callable[[Stage, str], tuple[float, dict[str, float]] | None]
 
 
 class Sums(defaultdict[str, list[float]]):
@@ -42,7 +43,7 @@ class Sums(defaultdict[str, list[float]]):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Estimated and measured seconds of a finished study.")
+    parser = argparse.ArgumentParser(description="Estimated and measured seconds of a study's jobs that are done.")
     parser.add_argument("folder", type=Path, help="of the study or archive, such as results/quick")
     folder = parser.parse_args().folder
     plan = Plan.read(folder / "plan.json")
@@ -52,7 +53,10 @@ def main() -> None:
         if not stage.gpu:
             continue
         for name in stage.ids(plan):
-            seconds, families = took(stage, name)
+            record = took(stage, name)
+            if record is None:
+                continue
+            seconds, families = record
             stages.add(stage.name, gpu_job(plan, stage.rule, name).seconds, seconds)
             if stage.name == "reconstruct":
                 for family in plan.families(name):
@@ -65,17 +69,17 @@ def main() -> None:
 
 
 def recorded(folder: Path) -> Took:
-    """What an archive's or a study's records say. Raises SystemExit where a study is not finished."""
+    """What an archive's or a study's records say."""
     if (folder / "provenance.json").exists():
         jobs = Provenance.read(folder / "provenance.json").jobs
         return lambda stage, name: (jobs[stage.name][name].seconds, jobs[stage.name][name].families)
 
-    def of(stage: Stage, name: str) -> tuple[float, dict[str, float]]:
+    def of(stage: Stage, name: str) -> tuple[float, dict[str, float]] | None:
         path = folder / f"{stage.output.format(name)}.provenance.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise SystemExit(f"{path} is missing: the study is not finished") from None
+            return None
         return content["seconds"], content.get("family_seconds", {})
 
     return of
