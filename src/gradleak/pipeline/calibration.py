@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from gradleak.study.config import Config
 from gradleak.study.cost import Cost, Throughput, forward_cost, iteration_starts, operations, recorded_throughput
 
 _SECONDS = 3.0
-_WARM_UP = 3
+_SHORT, _PROBED, _MOST = 2, 5, 2000  # iterations
 _SIDE = 32
 
 # Of what is recorded: each constant is positive, however the times of a busy machine lie.
@@ -119,8 +120,11 @@ def _time(problem: Problem, device: str) -> Timing:
         attack.run(trials, RunContext(device=device))
         return time.perf_counter() - begun
 
-    seconds(_WARM_UP)
-    short = seconds(_WARM_UP)
-    more = max(1, int(_SECONDS * _WARM_UP / short))
-    # What comes before the first iteration cancels.
-    return Timing(problem.name, problem.cost(kind), max(seconds(_WARM_UP + more) - short, 1e-9) / more)
+    seconds(_SHORT)
+    short = seconds(_SHORT)
+
+    def each(iterations: int) -> float:
+        """Seconds of one more iteration: what comes before the first one cancels."""
+        return max(seconds(_SHORT + iterations) - short, 1e-9) / iterations
+
+    return Timing(problem.name, problem.cost(kind), each(min(_MOST, ceil(_SECONDS / each(_PROBED)))))
