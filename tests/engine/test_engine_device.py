@@ -15,6 +15,7 @@ from gradleak.engine.device import (
     precision,
     prepare_device,
     resolve_device,
+    trials_by_memory,
     trials_that_fit,
 )
 from gradleak.errors import UserError
@@ -203,3 +204,40 @@ def test_a_job_whose_model_has_no_torchvision_block_does_not_load_the_compiler()
 
     assert loaded("convnet", "convnet64", "densenet43") == "[]\n"
     assert "torchvision" in loaded("resnet18")
+
+
+class Card:
+    """A CUDA device with so much free memory, of which trials take `fixed` together and `each`."""
+
+    def __init__(self, monkeypatch, free, fixed, each, most=64):
+        self.free, self.fixed, self.each, self.most, self.peak = free, fixed, each, most, 0
+        for name in ("synchronize", "empty_cache", "reset_peak_memory_stats"):
+            monkeypatch.setattr(torch.cuda, name, lambda: None)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 1000)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 1000 + self.peak)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (self.free, 2 * self.free))
+
+    def evaluate(self, trials):
+        if trials > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.peak = self.fixed + trials * self.each
+
+
+@pytest.mark.parametrize(
+    ("free", "fixed", "each", "trials"),
+    [(1000, 100, 70, 8), (1000, 100, 75, 8), (1000, 100, 76, 4), (1000, 900, 10, 1), (10**6, 0, 1, 64)],
+)
+def test_trials_on_a_gpu_are_as_many_as_measured_memory_holds(monkeypatch, free, fixed, each, trials):
+    card = Card(monkeypatch, free, fixed, each)
+    assert trials_by_memory(card.evaluate, 16, most=10) == trials
+
+
+def test_the_estimate_stands_where_two_trials_cannot_be_measured(monkeypatch):
+    assert trials_by_memory(Card(monkeypatch, 1000, 0, 1).evaluate, 16, most=1) == 16
+    assert trials_by_memory(Card(monkeypatch, 1000, 0, 1, most=1).evaluate, 16, most=2) == 16
+
+    def broken(trials):
+        raise RuntimeError("no memory's fault")
+
+    with pytest.raises(RuntimeError, match="no memory's fault"):
+        trials_by_memory(broken, 16, most=2)
