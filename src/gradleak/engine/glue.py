@@ -119,7 +119,8 @@ def _relu(x: Tensor, inplace: bool = False) -> Tensor:
     return F.relu(x, inplace=True) if inplace else _Relu.apply(x)
 
 
-def _cat(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0) -> Tensor:
+def _cat(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0, axis: int | None = None) -> Tensor:
+    dim = dim if axis is None else axis
     if not all(isinstance(part, Tensor) and part.requires_grad and part.dim() > 1 for part in tensors):
         return torch.cat(tensors, dim)
     return _Concatenated.apply(dim, *tensors)
