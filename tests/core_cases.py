@@ -95,6 +95,12 @@ def problem_of(
     return Problem(model, updates, targets, victims, images_of(trials, samples, resolution=resolution, seed=12))
 
 
+def targets_of(update: dict[str, Tensor], labels: Tensor) -> Targets:
+    """Targets of stacked updates, parameter name -> (T, ...), and labels (T, N)."""
+    norm2 = [value.double().flatten(1).square().sum(dim=1) for value in update.values()]
+    return Targets(update, labels, torch.stack(norm2, dim=1))
+
+
 def no_priors(images: Tensor, moments: Callable[[], object]) -> Tensor:
     return torch.zeros(len(images), dtype=images.dtype)
 

@@ -5,11 +5,10 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from core_cases import distance, no_priors, random
+from core_cases import distance, no_priors, random, targets_of
 from torch import nn
 
 from gradleak.audit.model import OwnClassifier, RawClassifier, attackable, path_of
-from gradleak.engine.base import Targets
 from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
 from gradleak.federated.client import local_update
 from gradleak.federated.shared_update import LocalTraining
@@ -188,7 +187,7 @@ def test_trials_together_are_those_one_by_one(kind, epochs):
     labels = torch.tensor([[0, 1], [2, 2]])
     updates = [local_update(model, x, y, client) for x, y in zip(victims, labels, strict=True)]
     stacked = {name: torch.stack([update[name] for update in updates]) for name in updates[0]}
-    targets = Targets(stacked, labels, sum(value.flatten(1).square().sum(dim=1) for value in stacked.values()))
+    targets = targets_of(stacked, labels)
     found = []
     for way, kind_of in (("together", FunctionalMatcher), ("alone", OneByOneMatcher)):
         model.way = way

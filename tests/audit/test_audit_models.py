@@ -5,13 +5,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from core_cases import distance, images_of, labels_of, no_priors
+from core_cases import distance, images_of, labels_of, no_priors, targets_of
 from reference_matcher import ReferenceMatcher
 from safetensors.torch import save_file
 
 from gradleak.audit.model import RawClassifier, attackable, path_of
 from gradleak.audit.opaque import Opaque
-from gradleak.engine.base import Targets
 from gradleak.engine.functional import FunctionalMatcher
 from gradleak.federated.client import local_update, parameters_of
 from gradleak.federated.shared_update import LocalTraining
@@ -51,9 +50,8 @@ def test_torchscript_has_the_derivatives_of_the_model_that_it_was_made_of(net, h
     for model, matcher in ((plain, ReferenceMatcher), (hidden, FunctionalMatcher)):
         updates = [local_update(model, x, y, client) for x, y in zip(images, labels, strict=True)]
         stacked = {name: torch.stack([update[name] for update in updates]) for name in updates[0]}
-        norm2 = sum(value.flatten(1).square().sum(dim=1) for value in stacked.values())
         training = LocalTraining(1, epochs, 0.1)
-        targets = Targets(stacked, labels, norm2)
+        targets = targets_of(stacked, labels)
         found.append((list(stacked), matcher(model, targets, OBJECTIVES["cosine"], training)(candidates, no_priors)))
     (names, right), (own, fast) = found
     assert own == names
