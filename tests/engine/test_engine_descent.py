@@ -18,6 +18,12 @@ from gradleak.resume import StateFile
 from gradleak.stopping import Stopped
 
 
+@pytest.fixture
+def called(monkeypatch):
+    """Every iteration calls the matcher: tables and watches are in Python, which no recording sees."""
+    monkeypatch.setattr("gradleak.engine.descent.captured", lambda step, state, device: step)
+
+
 class Plain:
     """Variables are the candidates; the box is [0, 1]."""
 
@@ -79,6 +85,7 @@ def test_rates_of_the_schedules():
     assert rates["cosine"][8] == pytest.approx(0.1)
 
 
+@pytest.mark.usefixtures("called")
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine"])
 def test_each_iteration_moves_by_its_rate_under_a_constant_gradient(schedule):
     descent, matcher = scripted([[1.0]], iterations=16, lr=0.2, schedule=schedule)
@@ -88,6 +95,7 @@ def test_each_iteration_moves_by_its_rate_under_a_constant_gradient(schedule):
     assert torch.allclose(seen[:-1] - seen[1:], torch.tensor(expected, dtype=torch.float64), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("called")
 @pytest.mark.parametrize("signed", [False, True])
 def test_the_optimiser_is_adam_on_the_gradient_or_its_sign(signed):
     target = images_of(2, 1, resolution=4, seed=1)
@@ -110,6 +118,7 @@ def test_the_optimiser_is_adam_on_the_gradient_or_its_sign(signed):
     assert len(recorded) == 40
 
 
+@pytest.mark.usefixtures("called")
 @pytest.mark.parametrize("box", [True, False])
 def test_box_keeps_every_pixel_between_0_and_1(box):
     space = ImageSpace(model_of("convnet", channels=2, stages=1, layers=1))
@@ -133,6 +142,7 @@ def test_box_keeps_every_pixel_between_0_and_1(box):
         assert (final - target).abs().max() < 0.1
 
 
+@pytest.mark.usefixtures("called")
 def test_the_best_iterate_by_objective_is_returned_per_trial():
     rows = [[5.0, 9.0], [3.0, 8.0], [4.0, 7.0], [6.0, 9.0], [3.5, 8.0]]
     descent, matcher = scripted(rows, iterations=5, lr=0.01)
@@ -143,6 +153,7 @@ def test_the_best_iterate_by_objective_is_returned_per_trial():
     assert outcome.iterations.tolist() == [5, 5]
 
 
+@pytest.mark.usefixtures("called")
 def test_priors_count_towards_the_best_iterate():
     class WithPrior(Scripted):
         def __call__(self, images, priors):
@@ -155,6 +166,7 @@ def test_priors_count_towards_the_best_iterate():
     assert torch.equal(outcome.variables[0], matcher.seen[2][0])
 
 
+@pytest.mark.usefixtures("called")
 def test_patience_stops_a_trial_and_leaves_the_others():
     # Trial 0 improves until its fifth call (4), then never; trial 1 improves always.
     rows = [[float(max(10 - i, 6)), 100.0 - i] for i in range(60)]
@@ -167,6 +179,7 @@ def test_patience_stops_a_trial_and_leaves_the_others():
     assert all(not torch.equal(a[1], b[1]) for a, b in zip(matcher.seen, matcher.seen[1:], strict=False))
 
 
+@pytest.mark.usefixtures("called")
 def test_the_run_ends_early_when_every_trial_has_stopped():
     descent, matcher = scripted([[1.0, 2.0]], iterations=1000, patience=5)
     outcome = descent.run()
@@ -174,6 +187,7 @@ def test_the_run_ends_early_when_every_trial_has_stopped():
     assert len(matcher.seen) < 100
 
 
+@pytest.mark.usefixtures("called")
 def test_an_improvement_below_the_threshold_does_not_count_against_patience():
     rows = [[1.0 - 1e-6 * i] for i in range(40)]
     descent, _ = scripted(rows, iterations=40, patience=5)
@@ -182,6 +196,7 @@ def test_an_improvement_below_the_threshold_does_not_count_against_patience():
     assert outcome.objective.tolist() == [rows[5][0]]
 
 
+@pytest.mark.usefixtures("called")
 def test_a_stopped_trial_stays_stopped_though_its_last_move_was_an_improvement():
     # No gain for three iterations stops trial 0 after its fourth; where its last move led would be better. Trial 1
     # goes on; what trial 0 does must not depend on that, and alone it ends where the loop looks.
@@ -192,6 +207,7 @@ def test_a_stopped_trial_stays_stopped_though_its_last_move_was_an_improvement()
     assert outcome.objective.tolist() == [5.0, 11.0]
 
 
+@pytest.mark.usefixtures("called")
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_an_objective_that_is_not_finite_fails_the_run_and_names_the_trial(value):
     rows = [[1.0, 2.0, 3.0]] * 30

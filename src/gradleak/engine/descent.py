@@ -123,10 +123,12 @@ class Descent:
             self.iteration = store.load(self.tensors)
         if progress is not None:
             progress(self.iteration)
-        step = captured(self._step, self.tensors, self._device)
+        step: Callable[[], None] | None = None
         while self.iteration < self._iterations:
             rates = [config.rate(self.iteration) for config in self._configs]
             self.tensors["rate"].copy_(torch.tensor(rates, dtype=torch.float64))
+            # Recorded with a rate: at rate 0 the variables stay, and a replay that ignores them would not show.
+            step = step or captured(self._step, self.tensors, self._device)
             step()
             self.iteration += 1
             if progress is not None:
