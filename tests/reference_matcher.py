@@ -54,6 +54,8 @@ class ReferenceMatcher:
         )
         shared = {name: value[trial] for name, value in self._targets.update.items()}
         update = self._expectation({name: update[name] for name in shared}, shared)
-        g = torch.cat([update[name].flatten() for name in shared]).double()
-        target = torch.cat([value.flatten() for value in shared.values()]).double()
-        return self._objective(g @ target, g @ g, target @ target)
+        pairs = [(update[name].flatten().double(), value.flatten().double()) for name, value in shared.items()]
+        inner = torch.stack([g @ target for g, target in pairs])
+        norm2 = torch.stack([g @ g for g, _ in pairs])
+        target_norm2 = torch.stack([target @ target for _, target in pairs])
+        return self._objective(inner[None], norm2[None], target_norm2[None])[0]

@@ -95,7 +95,7 @@ def test_a_prior_and_an_objective_of_ones_own_run_by_their_names(extensible, cac
 
     @OBJECTIVES.register("small_euclidean")
     def small_euclidean(inner, norm2, target_norm2):
-        return 0.01 * (norm2 - 2 * inner + target_norm2)
+        return 0.01 * (norm2 - 2 * inner + target_norm2).sum(1)
 
     assert PRIORS.origin("dark") == __name__
     frames = {

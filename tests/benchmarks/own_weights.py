@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vjp, vmap
 
 from gradleak.engine.base import Evaluation, Priors, Targets
-from gradleak.engine.functional import _slopes_of_one
+from gradleak.engine.functional import _cotangent, _paired, _slopes_of_one
 from gradleak.objectives.base import Objective
 
 
@@ -45,8 +45,5 @@ class VmapMatcher:
             return F.cross_entropy(functional_call(self._model, {**given, **buffers}, (x,)), labels)
 
         update, pull_back, *_ = vjp(lambda x: grad(loss)(parameters, x), images)
-        inner = torch.stack([(update[k] * target[k]).sum(dtype=torch.float64) for k in target]).sum()
-        own = torch.stack([update[k].square().sum(dtype=torch.float64) for k in target]).sum()
-        value, by_inner, by_norm2 = _slopes_of_one(self._objective, inner, own, norm2)
-        a, b2 = by_inner.to(images.dtype), (2 * by_norm2).to(images.dtype)
-        return value, pull_back({name: a * target[name] + b2 * update[name] for name in update})[0]
+        value, by_inner, by_norm2 = _slopes_of_one(self._objective, *_paired(update, target), norm2)
+        return value, pull_back(_cotangent(update, target, by_inner, by_norm2))[0]

@@ -3,16 +3,14 @@
 import pytest
 import torch
 from core_cases import distance, images_of, model_of, no_priors, problem_of
+from engine_cases import EXACT, WAYS, Odd, by_parameter, force_strategy, force_way
 from reference_matcher import ReferenceMatcher
 
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Targets
-from gradleak.engine.layers import ConvArgs
-from gradleak.engine.own_layers import OwnConv
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
 
-EXACT = 1e-9
 CHECKPOINTS = 3
 CONVNET = {"channels": 4, "stages": 2, "layers": 1}
 MODELS = {
@@ -84,16 +82,18 @@ def test_equal_weights_of_every_trial_give_what_the_shared_model_gives():
     assert distance(own.gradient, shared.gradient) < EXACT
 
 
-@pytest.mark.parametrize("above", [0, 10**9], ids=["loop", "groups"])
-def test_a_convolution_is_twice_differentiable_whichever_way_it_is_computed(monkeypatch, above):
-    monkeypatch.setattr("gradleak.engine.layers._LOOP_ABOVE", above)
-    torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2).double() for _ in range(3)]
-    own = OwnConv(layers)
-    assert own.args == ConvArgs((2, 2), (1, 1), (1, 1), 2)
-    x = torch.rand(2 * 3, 2, 6, 6, dtype=torch.float64, requires_grad=True)
-    y = own(x)
-    for index in range(6):
-        assert torch.allclose(y[index], layers[index % 3](x[index : index + 1])[0], atol=1e-12)
-    assert torch.autograd.gradcheck(own, x)
-    assert torch.autograd.gradgradcheck(own, x)
+@pytest.mark.parametrize("implicit", [True, False], ids=["implicit", "explicit"])
+@pytest.mark.parametrize("way", WAYS)
+def test_odd_geometries_agree_with_the_reference_in_every_way_and_strategy(monkeypatch, way, implicit):
+    force_way(monkeypatch, way)
+    force_strategy(monkeypatch, implicit)
+    problems = [problem_of(Odd(seed), 1, 2) for seed in range(CHECKPOINTS)]
+    _, targets = together(problems)
+    candidates = images_of(CHECKPOINTS, 2, seed=5)
+    matcher = ActivationMatcher([problem.model for problem in problems], targets, by_parameter)
+    found = matcher(candidates, no_priors)
+    for trial, problem in enumerate(problems):
+        part = slice(trial, trial + 1)
+        expected = ReferenceMatcher(problem.model, problem.targets, by_parameter)(candidates[part], no_priors)
+        assert distance(found.objective[part, None], expected.objective[:, None]) < EXACT
+        assert distance(found.gradient[part], expected.gradient) < EXACT
