@@ -239,6 +239,11 @@ def other_operation(state, calls):
     (torch.add if len(calls) % 2 else torch.mul)(state["x"], 3.0, out=state["x"])
 
 
+def carried(state, calls):
+    calls[-1] = state["x"].sum() + sum(calls[:-1])  # a tensor outside of the state, which the next call reads
+    state["x"].add_(0.1 * calls[-1])
+
+
 def refused(state, calls):
     if len(calls) == 2:
         raise RuntimeError("this runs once\nonly")
@@ -255,6 +260,7 @@ def refused(state, calls):
         (array, "a replay differs from a call"),
         (counter, "a replay differs from a call"),
         (other_operation, "a replay differs from a call"),
+        (carried, "a replay differs from a call"),
         (refused, "this runs once"),
     ],
 )
@@ -283,6 +289,29 @@ def test_what_cannot_be_recorded_is_called_with_one_line_in_the_log(log, kind, r
     # The same reason is not said again.
     captured(make(state_of(x=[1.0, 2.0, 3.0]))[0], state, "cpu")
     assert len(lines(log)) == 1
+
+
+def spectrum(state):
+    wave = torch.fft.fft(state["x"])
+    state["x"].copy_((wave * wave.conj()).real + torch.view_as_real(wave).sum(1))
+
+
+def bits(state):
+    state["x"].add_((state["x"] * 1.5).view(torch.int64).remainder(7))
+
+
+def turned(state):
+    one = (state["x"] * 1.5).expand(3, 3).clone()
+    two = one[:]
+    two.t_()
+    state["x"].add_((one @ two).sum(0))
+
+
+@pytest.mark.parametrize("kind", [spectrum, bits, turned])
+def test_what_is_rarely_done_is_right_recorded_or_called(kind):
+    state, plain = state_of(x=[1.0, 2.0, 3.0]), state_of(x=[1.0, 2.0, 3.0])
+    run = captured(lambda: kind(state), state, "cpu")
+    assert trace(run, state, 3) == trace(lambda: kind(plain), plain, 3)
 
 
 def test_other_errors_of_a_step_are_the_callers(log):
