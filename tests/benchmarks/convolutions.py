@@ -1,4 +1,4 @@
-"""Microseconds of the engine's ways to convolve, by shape: what `resources/convolutions.yaml` rests on.
+"""Microseconds of the engine's ways to convolve, by shape: what `engine/per_trial.py` rests on.
 
 Of a convolution with one weight per trial: its weight's gradient, and its products with a weight for the output and
 for the input, together, by every way. Of one with a constant weight: output and transpose, by PyTorch and by the
@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gradleak.engine import convolutions
-from gradleak.engine.convolutions import Constant, ConvArgs, OneEach, Row, Way, laid_out
+from gradleak.engine.convolutions import Constant, ConvArgs
 from gradleak.engine.device import prepare_device
+from gradleak.engine.layout import laid_out
+from gradleak.engine.per_trial import WAYS, OneEach, Row, Way
 
 ROUNDS = 5
 #: Trials, images, input channels, output channels, pixels a side, kernel, stride.
@@ -57,7 +58,7 @@ def microseconds(call: Callable[[], object], device: str) -> float:
 
 def per_trial(x: Tensor, d: Tensor, shape: torch.Size, args: ConvArgs, trials: int, way: Way) -> None:
     """All three products of a convolution with one weight per trial, by a way."""
-    with mock.patch.object(convolutions, "ways", return_value=[Row(way)]):
+    with mock.patch.dict(WAYS, {kind: [Row(way)] for kind in WAYS}):
         each = OneEach(x, d, shape, args, trials)
         weights = each.gradient()
         each.forward(weights)

@@ -5,8 +5,7 @@ from core_cases import distance
 from reference_matcher import ReferenceMatcher
 from torch import nn
 
-from gradleak.engine import convolutions, gram
-from gradleak.engine.convolutions import Row
+from gradleak.engine import gram, per_trial
 from gradleak.engine.layers import TappedLinear
 
 EXACT = 1e-10
@@ -46,7 +45,7 @@ def by_parameter(inner, norm2, target_norm2):
 
 
 def force_way(monkeypatch, way):
-    monkeypatch.setattr(convolutions, "ways", lambda device: [Row(way, plain=way == "product")])
+    monkeypatch.setitem(per_trial.WAYS, "cpu", [per_trial.Row(way, plain=way == "product")])
 
 
 def force_strategy(monkeypatch, implicit):

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from core_cases import distance, no_priors, problem_of, random
 from engine_cases import WAYS, Odd, assert_same, by_parameter, force_strategy, force_way, reference_of
 
-from gradleak.engine import convolutions
+from gradleak.engine import per_trial
 from gradleak.engine.activation import ActivationMatcher
-from gradleak.engine.convolutions import Constant, ConvArgs, Convolution, OneEach, PerTrial, Row, flat, laid_out, way_of
-from gradleak.engine.convolutions import ways as table_of
+from gradleak.engine.convolutions import Constant, ConvArgs, Convolution
+from gradleak.engine.layout import flat, laid_out
+from gradleak.engine.per_trial import OneEach, PerTrial, Row, way_of
 
 ONE = ((1, 1), (0, 0), (1, 1), 1)
 # Shape of a weight (out, in / groups, k, k), and stride, padding, dilation, groups; images are 8 x 12.
@@ -149,7 +150,7 @@ def test_a_convolution_is_differentiable_twice_with_respect_to_its_input(monkeyp
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_table_of_ways_is_valid(device):
-    rows = table_of(device)
+    rows = per_trial.WAYS[device]
     assert rows
     for row in rows:
         assert row.way in WAYS
@@ -161,7 +162,7 @@ def test_the_table_of_ways_is_valid(device):
 
 def test_the_first_row_of_the_table_that_holds_is_taken(monkeypatch):
     rows = [Row("loop", trials=2), Row("loop", operations=1e6), Row("product", plain=True)]
-    monkeypatch.setattr(convolutions, "ways", lambda device: {"cpu": rows}[device])
+    monkeypatch.setitem(per_trial.WAYS, "cpu", rows)
     plain = ConvArgs(*ONE)
 
     def way(images, trials, positions=16, weight=(8, 4, 1, 1), args=plain):
@@ -172,5 +173,8 @@ def test_the_first_row_of_the_table_that_holds_is_taken(monkeypatch):
     assert way(6, 3, positions=10_000) == "loop"
     assert way(6, 3, positions=7_812) == "product"
     assert way(6, 3, weight=(8, 4, 3, 3)) == "groups"
+    per_trial.WAYS["cpu"].insert(0, Row("loop", weights=288))
+    assert way(6, 3, weight=(8, 4, 3, 3)) == "loop"
+    assert way(6, 3) == "product"
     for other in (plain._replace(stride=(1, 2)), plain._replace(padding=(0, 1)), plain._replace(groups=2)):
         assert way(6, 3, args=other) == "groups"

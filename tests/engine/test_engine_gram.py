@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from core_cases import random
 
-from gradleak.engine.convolutions import ConvArgs, laid_out, rows
+from gradleak.engine.convolutions import ConvArgs
 from gradleak.engine.gram import AlongKernel, Kernel, pays
+from gradleak.engine.layout import laid_out, rows
 
 KERNELS = {
     "1x1": ((1, 1), (1, 1), (0, 0), (1, 1)),

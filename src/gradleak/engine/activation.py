@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradleak.engine.base import Evaluation, Priors, Targets, slopes
-from gradleak.engine.convolutions import laid_out
 from gradleak.engine.glue import CheapGlue
 from gradleak.engine.layers import Tapped, TappedBatchNorm, TappedConv, TappedLinear
+from gradleak.engine.layout import laid_out
 from gradleak.engine.vectors import Vectors
 from gradleak.errors import UserError
 from gradleak.models.base import Classifier

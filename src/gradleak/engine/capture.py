@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradleak.engine.device import is_oom
+from gradleak.errors import first_line
 
 _WARM_UP = 3
 _log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def captured(step: Callable[[], None], state: Mapping[str, Tensor], device: str)
     except RuntimeError as error:
         if is_oom(error):
             raise
-        _say(str(error).strip().splitlines()[0])
+        _say(first_line(error))
         replay = step
     _put(before, state)
     return replay
@@ -86,12 +87,18 @@ class _Recorded:
         self._step()
         wanted = _copies(self._state)
         _put(before, self._state)
-        self._replay()
+        reason = "a replay differs from a call"
+        try:
+            self._replay()
+        except RuntimeError as error:
+            if is_oom(error):
+                raise
+            reason = first_line(error)
         if all(_same(self._state[name], value) for name, value in wanted.items()):
             self._call = self._replay
         else:
             _put(wanted, self._state)
-            self._give_up("a replay differs from a call")
+            self._give_up(reason)
 
     def _give_up(self, reason: str) -> None:
         _say(reason)
@@ -161,10 +168,10 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         inputs = [value for value in _flat((args, tuple(kwargs.values()))) if isinstance(value, Tensor)]
+        outputs = list(_flat(result))
         if _depends_on_values(func, inputs):
             self.obstacle = f"{func} looks at a value on the host"
-        outputs = list(_flat(result))
-        if not all(isinstance(each, Tensor) or each is None for each in outputs):
+        elif not all(isinstance(each, Tensor) or each is None for each in outputs):
             self.obstacle = f"{func} returns no tensor"
         if self.obstacle is not None:
             return result

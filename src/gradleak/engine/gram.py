@@ -14,7 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradleak.engine.convolutions import ConvArgs, PerTrial, dot, images, rows
+from gradleak.engine.convolutions import ConvArgs
+from gradleak.engine.layout import dot, images, rows
+from gradleak.engine.per_trial import PerTrial
 
 #: A batched product takes so many times the time of a convolution of as many operations.
 _PRODUCT = 2.0

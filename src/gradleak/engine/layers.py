@@ -23,17 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradleak.engine import gram
-from gradleak.engine.convolutions import (
-    Constant,
-    ConvArgs,
-    Convolution,
-    OneEach,
-    Operator,
-    PerTrial,
-    dot,
-    flat,
-    laid_out,
-)
+from gradleak.engine.convolutions import Constant, ConvArgs, Convolution, Operator
+from gradleak.engine.layout import dot, flat, laid_out
+from gradleak.engine.per_trial import OneEach, PerTrial
 
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
 
