@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SIDE, CLASSES = 32, 10
-WARM_UP = 2
+WARM_UP = 4  # a step is recorded and compared before it is replayed
 
 
 class Row(NamedTuple):

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 def captured(step: Callable[[], None], state: Mapping[str, Tensor], device: str) -> Callable[[], None]:
     """Return a function that does what `step` does, faster. `state` is all that changes of what it reads and writes.
 
-    On a CPU the first call is recorded, the second one compared with a replay, bit for bit, and the others are
+    On a CPU the second call is recorded, the third one compared with a replay, bit for bit, and later ones are
     replays. A step that cannot be recorded, as of a model that looks at values on the host, is always called, with one
     line in the log.
     """
@@ -61,15 +61,19 @@ def _graph(step: Callable[[], None]) -> Callable[[], None]:
 
 
 class _Recorded:
-    """A step that is recorded, compared and then replayed."""
+    """A step that is called, recorded, compared and then replayed."""
 
     def __init__(self, step: Callable[[], None], state: Mapping[str, Tensor]) -> None:
         self._step, self._state = step, state
-        self._call = self._record
+        self._call = self._first
 
     def __call__(self) -> None:
         """Do the step once."""
         self._call()
+
+    def _first(self) -> None:
+        self._step()  # makes what is made once, such as packed weights
+        self._call = self._record
 
     def _record(self) -> None:
         recorder = _Recorder()
@@ -82,7 +86,7 @@ class _Recorded:
             self._give_up(recorder.obstacle)
 
     def _compare(self) -> None:
-        # The state is another one than at the first call: a value that was kept from it shows.
+        # The state is another one than when it was recorded: a value that was kept from then shows.
         before = _copies(self._state)
         self._step()
         wanted = _copies(self._state)
