@@ -61,7 +61,7 @@ def per_trial(x: Tensor, d: Tensor, shape: torch.Size, args: ConvArgs, trials: i
     with mock.patch.dict(WAYS, {kind: [Row(way)] for kind in WAYS}):
         each = OneEach(x, d, shape, args, trials)
         weights = each.gradient()
-        each.forward(weights)
+        each.forward(weights, None)
         each.transpose(weights)
 
 

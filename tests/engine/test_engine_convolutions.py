@@ -86,7 +86,8 @@ def test_weights_at_hand_and_constant_ones_are_each_trials_own(monkeypatch, way,
     close(operator.transpose(d, x.shape), by_x)
     each = OneEach(x, d, weights.shape[1:], args, trials)
     close(each.gradient(), flat(by_weight))
-    close(each.forward(flat(weights)), by_autograd(x, weights, 0 * bias, d, args)[0])
+    close(each.forward(flat(weights), None), by_autograd(x, weights, 0 * bias, d, args)[0])
+    close(each.forward(flat(weights), bias), by_autograd(x, weights, bias, d, args)[0])
     close(each.transpose(flat(weights)), by_x)
 
 

@@ -7,6 +7,7 @@ weight, and is packed likewise.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -190,16 +191,23 @@ def blocked(weight: Tensor, args: ConvArgs) -> tuple[Tensor, ConvArgs]:
     assert own is not None
     channels, fan, height, width = mirror.shape
     blocks = mirror.new_zeros(channels, _BLOCK, _BLOCK, fan, height + _BLOCK - 1, width + _BLOCK - 1)
-    for down in range(_BLOCK):
-        for across in range(_BLOCK):
-            blocks[:, down, across, :, down : down + height, across : across + width] = mirror
+    # For each pixel of a block, the weight from that pixel on.
+    c, down, across, f, h, w = blocks.stride()
+    shifted = (channels, _BLOCK, _BLOCK, fan, height, width), (c, down + h, across + w, f, h, w)
+    blocks.as_strided(*shifted).copy_(mirror[:, None, None])
     return blocks.flatten(0, 2), own._replace(stride=(_BLOCK, _BLOCK))
+
+
+@cache
+def _blank(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A weight of which only the shape is read."""
+    return torch.empty(1, dtype=dtype, device=device).expand(shape)
 
 
 def weight_gradient(d: Tensor, x: Tensor, shape: torch.Size, args: ConvArgs) -> Tensor:
     """The gradient of a convolution with respect to its weight of `shape`, from backward signals d and inputs x."""
     low, x = _low(d), _low(x)
-    weight = low.new_empty(1).expand(shape)  # only its shape is read
+    weight = _blank(shape, low.dtype, low.device)
     stride, padding, dilation, groups = args
     mask = (False, True, False)
     return _backward(low, x, weight, None, stride, padding, dilation, False, (0, 0), groups, mask)[1].to(d.dtype)

@@ -128,15 +128,16 @@ class TappedConv(nn.Module):
         """See `Tapped`."""
         assert slopes is not None
         a, b2 = slopes
+        bias = cotangents[0] if cotangents else None
         if self._implicit:
             by_d, by_x = self._grams.pull(a, b2)
             del self._grams
+            if bias is not None:
+                by_d = (by_d.unflatten(0, (self._trials, -1)) + bias[:, None, :, None, None]).flatten(0, 1)
         else:
             v = (self._gradient * b2).addcmul_(self._flat_target, a)
-            by_d, by_x = self._each.forward(v), self._each.transpose(v)
+            by_d, by_x = self._each.forward(v, bias), self._each.transpose(v)
             del self._gradient, self._each
-        for v in cotangents:  # of the bias
-            by_d = (by_d.unflatten(0, (self._trials, -1)) + v[:, None, :, None, None]).flatten(0, 1)
         return by_d, by_x
 
 

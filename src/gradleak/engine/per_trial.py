@@ -121,15 +121,20 @@ class OneEach:
         found = [weight_gradient(d, x, self._shape, self._args) for d, x in parts]
         return flat(found[0][None] if len(found) == 1 else torch.stack(found))
 
-    def forward(self, weights: Tensor) -> Tensor:
-        """x convolved with weights (T, P) as of `gradient`: (T * N, out, H', W')."""
+    def forward(self, weights: Tensor, biases: Tensor | None) -> Tensor:
+        """x convolved with weights (T, P) as of `gradient`, plus biases (T, out): (T * N, out, H', W')."""
         if self._way == "product":
-            return images(torch.bmm(self._x, weights.view(self._trials, *self._shape[:2]).mT), self._inputs)
+            kernel = weights.view(self._trials, *self._shape[:2]).mT
+            if biases is None:
+                return images(torch.bmm(self._x, kernel), self._inputs)
+            return images(torch.baddbmm(biases[:, None], self._x, kernel), self._inputs)
         own = unflat(weights, self._shape)
         if self._way == "groups":
-            return apart(convolved(self._x, own.flatten(0, 1), self._args), self._trials)
-        parts = zip(split(self._x, self._trials), own.unbind(), strict=True)
-        return joined([convolved(x, weight, self._args) for x, weight in parts])
+            bias = None if biases is None else biases.flatten()
+            return apart(convolved(self._x, own.flatten(0, 1), self._args, bias), self._trials)
+        each = [None] * self._trials if biases is None else list(biases.unbind())
+        parts = zip(split(self._x, self._trials), own.unbind(), each, strict=True)
+        return joined([convolved(x, weight, self._args, bias) for x, weight, bias in parts])
 
     def transpose(self, weights: Tensor) -> Tensor:
         """d convolved with the transpose: (T * N, C, H, W)."""
