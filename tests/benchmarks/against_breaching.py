@@ -33,7 +33,6 @@ from gradleak.attacks.gia_o import ImageSpace
 from gradleak.data.opening import open_dataset
 from gradleak.federated.client import local_update
 from gradleak.models.base import Classifier, build_model
-from gradleak.objectives.cosine import cosine
 from gradleak.specs import ClientSpec, ModelSpec
 
 THREADS = 2
@@ -92,7 +91,7 @@ class Case:
         found = local_update(self._model, images.double(), self._labels, self._client)
         g = torch.cat([found[name].flatten() for name in self._gradient])
         target = torch.cat([value.flatten() for value in self._gradient.values()]).double()
-        return float(cosine(g @ target, g @ g, target @ target))
+        return float(1 - torch.cosine_similarity(g, target, dim=0))
 
 
 def log(text: str) -> None:
