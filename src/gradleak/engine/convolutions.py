@@ -104,7 +104,7 @@ class Constant:
         """A weight packed for inputs shaped as x, made once."""
         if (kind, x.shape) not in self._packed:
             weight, args = make()
-            packed = _reorder(_low(weight).contiguous().to_mkldnn(), *_order(args), x.shape)
+            packed = _reorder(operand(weight).contiguous().to_mkldnn(), *_order(args), x.shape)
             self._packed[kind, x.shape] = packed, args
         return self._packed[kind, x.shape]
 
@@ -121,13 +121,13 @@ def _reorder(weight: Tensor, padding: Any, stride: Any, dilation: Any, groups: i
 
 
 def _run(x: Tensor, packed: Tensor, bias: Tensor | None, args: ConvArgs) -> Tensor:
-    low = _low(x)
+    low = operand(x)
     bias = None if bias is None else bias.to(low.dtype)
     return torch.ops.mkldnn._convolution_pointwise.default(low, packed, bias, *_order(args), "none", [], "").to(x.dtype)
 
 
-def _low(x: Tensor) -> Tensor:
-    """An operand of a convolution in the precision of the run."""
+def operand(x: Tensor) -> Tensor:
+    """An operand of a convolution in the precision of the run; what has it already stays."""
     return x.to(torch.bfloat16) if precision() == "bf16" and x.dtype == torch.float32 else x
 
 
@@ -151,9 +151,9 @@ def mirrored(weight: Tensor, groups: int) -> Tensor:
 
 def convolved(x: Tensor, weight: Tensor, args: ConvArgs, bias: Tensor | None = None) -> Tensor:
     """Convolve x (B, C, H, W) with a weight (out, in / groups, k, k)."""
-    low, weight = _low(x), _low(weight)
+    low, weight = operand(x), operand(weight)
     bias = None if bias is None else bias.to(low.dtype)
-    if x.device.type == "cpu" and x.dtype == torch.float32 and weight.shape[-1] > 1:
+    if x.device.type == "cpu" and x.dtype != torch.float64 and weight.shape[-1] > 1:
         # PyTorch's own choice falls back to a slower way for small inputs.
         stride, padding, dilation, groups = args
         return torch.mkldnn_convolution(low, weight, bias, padding, stride, dilation, groups).to(x.dtype)
@@ -168,7 +168,7 @@ def input_gradient(d: Tensor, weight: Tensor, shape: torch.Size, args: ConvArgs)
     mirror = _mirrored_args(args, weight.shape)
     if mirror is not None and d.device.type == "cpu" and weight.numel() < _LITTLE:
         return convolved(d, mirrored(weight, args.groups), mirror)
-    low, weight = _low(d), _low(weight)
+    low, weight = operand(d), operand(weight)
     # Only its shape is read; its layout decides that of the gradient.
     x = torch.empty(shape, dtype=low.dtype, device=low.device, memory_format=torch.channels_last)
     stride, padding, dilation, groups = args
@@ -206,7 +206,7 @@ def _blank(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tenso
 
 def weight_gradient(d: Tensor, x: Tensor, shape: torch.Size, args: ConvArgs) -> Tensor:
     """The gradient of a convolution with respect to its weight of `shape`, from backward signals d and inputs x."""
-    low, x = _low(d), _low(x)
+    low, x = operand(d), operand(x)
     weight = _blank(shape, low.dtype, low.device)
     stride, padding, dilation, groups = args
     mask = (False, True, False)

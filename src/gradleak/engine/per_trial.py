@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from gradleak.engine.convolutions import Constant, ConvArgs, convolved, input_gradient, weight_gradient
+from gradleak.engine.convolutions import Constant, ConvArgs, convolved, input_gradient, operand, weight_gradient
 from gradleak.engine.layout import apart, flat, images, joined, merge, merged_shape, rows, split, unflat
 
 Way = Literal["loop", "product", "groups"]
@@ -99,16 +99,16 @@ class OneEach:
     """
 
     def __init__(self, x: Tensor, d: Tensor, shape: torch.Size, args: ConvArgs, trials: int) -> None:
-        self._inputs = x.shape
+        self._inputs, self._dtype = x.shape, x.dtype
         self._shape, self._args, self._trials = shape, args, trials
         self._way = way_of(d, d.shape[2:].numel(), shape, args, trials)
         if self._way == "product":
             self._x, self._d = rows(x, trials), rows(d, trials)
         elif self._way == "groups":
             self._args = args._replace(groups=trials * args.groups)
-            self._x, self._d = merge(x, trials), merge(d, trials)
+            self._x, self._d = merge(operand(x), trials), merge(operand(d), trials)
         else:
-            self._x, self._d = x, d
+            self._x, self._d = operand(x), operand(d)
 
     def gradient(self) -> Tensor:
         """The gradients of the weights as (T, P), channels last."""
@@ -116,10 +116,11 @@ class OneEach:
             return torch.bmm(self._d.mT, self._x).flatten(1)
         if self._way == "groups":
             whole = torch.Size((self._trials * self._shape[0], *self._shape[1:]))
-            return flat(weight_gradient(self._d, self._x, whole, self._args).unflatten(0, (self._trials, -1)))
+            found = weight_gradient(self._d, self._x, whole, self._args).unflatten(0, (self._trials, -1))
+            return flat(found).to(self._dtype)
         parts = zip(split(self._d, self._trials), split(self._x, self._trials), strict=True)
-        found = [weight_gradient(d, x, self._shape, self._args) for d, x in parts]
-        return flat(found[0][None] if len(found) == 1 else torch.stack(found))
+        each = [weight_gradient(d, x, self._shape, self._args) for d, x in parts]
+        return flat(each[0][None] if len(each) == 1 else torch.stack(each)).to(self._dtype)
 
     def forward(self, weights: Tensor, biases: Tensor | None) -> Tensor:
         """x convolved with weights (T, P) as of `gradient`, plus biases (T, out): (T * N, out, H', W')."""
@@ -131,10 +132,10 @@ class OneEach:
         own = unflat(weights, self._shape)
         if self._way == "groups":
             bias = None if biases is None else biases.flatten()
-            return apart(convolved(self._x, own.flatten(0, 1), self._args, bias), self._trials)
+            return apart(convolved(self._x, own.flatten(0, 1), self._args, bias), self._trials).to(self._dtype)
         each = [None] * self._trials if biases is None else list(biases.unbind())
         parts = zip(split(self._x, self._trials), own.unbind(), each, strict=True)
-        return joined([convolved(x, weight, self._args, bias) for x, weight, bias in parts])
+        return joined([convolved(x, weight, self._args, bias) for x, weight, bias in parts]).to(self._dtype)
 
     def transpose(self, weights: Tensor) -> Tensor:
         """d convolved with the transpose: (T * N, C, H, W)."""
@@ -143,10 +144,10 @@ class OneEach:
         own = unflat(weights, self._shape)
         if self._way == "groups":
             whole = merged_shape(self._inputs, self._trials)
-            return apart(input_gradient(self._d, own.flatten(0, 1), whole, self._args), self._trials)
+            return apart(input_gradient(self._d, own.flatten(0, 1), whole, self._args), self._trials).to(self._dtype)
         one = torch.Size((self._inputs[0] // self._trials, *self._inputs[1:]))
         parts = zip(split(self._d, self._trials), own.unbind(), strict=True)
-        return joined([input_gradient(d, weight, one, self._args) for d, weight in parts])
+        return joined([input_gradient(d, weight, one, self._args) for d, weight in parts]).to(self._dtype)
 
 
 def _positions(x: torch.Size, weight: torch.Size, args: ConvArgs) -> int:
