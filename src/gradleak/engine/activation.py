@@ -116,7 +116,8 @@ class ActivationMatcher:
         """<g, g*> and <g, g>, each float64 (T, L) in the order of the update."""
         both = [[pair[i] for pair in matrices] for i in (0, 1)]
         columns = [torch.stack(part, dim=1) for part in both] if matrices else [vectors[0][:, :0]] * 2
-        return [torch.cat(parts, dim=1).double()[:, self._order] for parts in zip(columns, vectors, strict=True)]
+        parts = zip(columns, vectors, strict=True)
+        return [torch.cat([column.double(), vector], dim=1)[:, self._order] for column, vector in parts]
 
     def _moments(self) -> list[tuple[Tensor, Tensor]]:
         found = []

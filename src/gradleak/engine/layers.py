@@ -16,7 +16,7 @@ A model's weights are one for all trials, or T of them. Batches are trial-major,
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -90,7 +90,7 @@ class TappedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (T * N, C, H, W) and remember input and output."""
         if self._sampled is not None:
-            x = x[:, :, :: self._sampled[0], :: self._sampled[1]]
+            x = _Sampled.apply(x, self._sampled)
         self.x = x = laid_out(x)
         self.y = Convolution.apply(x, self._operator, self._bias)
         return self.y
@@ -139,6 +139,34 @@ class TappedConv(nn.Module):
             by_d, by_x = self._each.forward(v, bias), self._each.transpose(v)
             del self._gradient, self._each
         return by_d, by_x
+
+
+class _Sampled(torch.autograd.Function):
+    """Every so many pixels of x (B, C, H, W), for strides (height, width)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, strides: tuple[int, int]) -> Tensor:
+        ctx.shape, ctx.strides = x.shape, strides
+        return x[:, :, :: strides[0], :: strides[1]]
+
+    @staticmethod
+    def backward(ctx: Any, d: Tensor) -> Any:
+        return _Spread.apply(d, ctx.shape, ctx.strides), None
+
+
+class _Spread(torch.autograd.Function):
+    """The transpose of `_Sampled`."""
+
+    @staticmethod
+    def forward(ctx: Any, d: Tensor, shape: torch.Size, strides: tuple[int, int]) -> Tensor:
+        ctx.strides = strides
+        x = torch.empty(shape, dtype=d.dtype, device=d.device, memory_format=torch.channels_last).zero_()
+        x[:, :, :: strides[0], :: strides[1]] = d
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor) -> Any:
+        return cotangent[:, :, :: ctx.strides[0], :: ctx.strides[1]], None, None
 
 
 class TappedLinear(nn.Module):
@@ -211,26 +239,26 @@ class _Affine(torch.autograd.Function):
     """x * scale + shift with constant scale and shift."""
 
     @staticmethod
-    def forward(ctx: object, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        ctx.scale = scale  # type: ignore[attr-defined]
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.scale = scale
         return torch.addcmul(shift, x, scale)
 
     @staticmethod
-    def backward(ctx: object, d: Tensor) -> tuple[Tensor, None, None]:
-        return _Scale.apply(d, ctx.scale), None, None  # type: ignore[attr-defined]
+    def backward(ctx: Any, d: Tensor) -> Any:
+        return _Scale.apply(d, ctx.scale), None, None
 
 
 class _Scale(torch.autograd.Function):
     """x * scale with a constant scale."""
 
     @staticmethod
-    def forward(ctx: object, x: Tensor, scale: Tensor) -> Tensor:
-        ctx.scale = scale  # type: ignore[attr-defined]
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
+        ctx.scale = scale
         return x * scale
 
     @staticmethod
-    def backward(ctx: object, d: Tensor) -> tuple[Tensor, None]:
-        return d * ctx.scale, None  # type: ignore[attr-defined]
+    def backward(ctx: Any, d: Tensor) -> Any:
+        return d * ctx.scale, None
 
 
 class TappedBatchNorm(nn.Module):

@@ -30,18 +30,19 @@ class Vectors:
         self._sizes = [part.shape[1] for part in parts]
         sizes = torch.tensor(self._sizes, dtype=torch.int64)
         self._owner = torch.repeat_interleave(torch.arange(len(parts)), sizes).to(like.device)
-        # Sums the entries of each parameter.
-        self._sum = F.one_hot(self._owner, len(parts)).to(like) if parts else like.new_zeros(0, 0)
+        # Sums the entries of each parameter, in float64 whatever the precision of products.
+        self._sum = F.one_hot(self._owner, len(parts)).double() if parts else like.new_zeros(0, 0).double()
         self._normalised = sum(self._sizes[: len(norms)])
         if norms:
             self._inverse_std = torch.cat([layer.inverse_std for *_, layer in norms], dim=1)
             self._mean = torch.cat([layer.mean for *_, layer in norms], dim=1)
 
     def pair(self, gradients: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
-        """<g, g*> and <g, g> of every vector, each (T, number of vectors)."""
+        """<g, g*> and <g, g> of every vector, each float64 (T, number of vectors)."""
         found = [gradients[i][place] for i, place in self._places]
         self._gradient = torch.cat(found, dim=1) if found else self._target
-        return torch.mm(self._gradient * self._target, self._sum), torch.mm(self._gradient * self._gradient, self._sum)
+        inner, norm2 = self._gradient * self._target, self._gradient * self._gradient
+        return torch.mm(inner.double(), self._sum), torch.mm(norm2.double(), self._sum)
 
     def cotangents(self, a: Tensor, b2: Tensor) -> list[list[Tensor]]:
         """The objective's derivatives a g* + 2 b g with respect to every vector's gradient, by layer.
