@@ -5,11 +5,11 @@ for the input, together, by every way. Of one with a constant weight: output and
 engine (packed, mirrored, in blocks). Processor time on a CPU, the best of several rounds.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from unittest import mock
 
-import click
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -65,6 +65,7 @@ def per_trial(x: Tensor, d: Tensor, shape: torch.Size, args: ConvArgs, trials: i
         each.transpose(weights)
 
 
+@torch.no_grad()
 def compare(shape: tuple[int, ...], device: str) -> dict[str, float]:
     """Microseconds of every way."""
     trials, samples, inside, outside, side, size, stride = shape
@@ -90,17 +91,18 @@ def compare(shape: tuple[int, ...], device: str) -> dict[str, float]:
     return found
 
 
-@click.command(help=__doc__)
-@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
-@click.option("--precision", default="float32", show_default=True, type=click.Choice(["float32", "tf32", "bf16"]))
-def main(device: str, precision: str) -> None:
+def main() -> None:
     """Print a table."""
-    prepare_device(device, 1, precision)
-    torch.set_grad_enabled(False)
-    for shape in SHAPES:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="float32", choices=["float32", "tf32", "bf16"])
+    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many, from the first on")
+    arguments = parser.parse_args()
+    prepare_device(arguments.device, 1, arguments.precision)
+    for shape in SHAPES[: arguments.shapes]:
         trials, samples, inside, outside, side, size, stride = shape
         operations = 2 * samples * inside * outside * (size * side // stride) ** 2
-        found = ", ".join(f"{way} {value:.0f}" for way, value in compare(shape, device).items())
+        found = ", ".join(f"{way} {value:.0f}" for way, value in compare(shape, arguments.device).items())
         print(
             f"T={trials} N={samples} {inside}->{outside} {side}px {size}x{size}/{stride}, "
             f"{operations / 1e6:.1f} million operations per trial: {found}",

@@ -1,10 +1,11 @@
 """What bfloat16 convolutions cost: LPIPS and PSNR of the same attacks in float32 and in bf16, trial by trial.
 
-Each case attacks 16 clients with images of their own, test images 0 on, from the same starts in both precisions. Of
+Each case attacks clients with images of their own, test images 0 on, from the same starts in both precisions. Of
 every metric the mean of each side and the mean of the paired differences with its 95 % interval (Student's t) are
 told. Rows go to standard error as they come; the last line of standard output is one JSON object.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -12,7 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -23,7 +23,6 @@ from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
 from gradleak.study.config import load_config
 
-TRIALS = 16
 RESNET = {"name": "resnet18", "options": {"stem": "cifar"}}
 CONVNET = {"name": "convnet", "options": {"channels": 32, "stages": 2, "layers": 1, "kernel": 5, "norm": True}}
 TUNED = {  # `workflow/tuned/`: settings of the searches for either model
@@ -34,7 +33,7 @@ CASES = {"resnet18-n1": (RESNET, 1), "resnet18-n4": (RESNET, 4), "convnet-n4": (
 METRICS = ("lpips", "psnr")
 
 
-def cells(model: dict[str, Any], samples: int, iterations: int, dataset: str) -> list[Cell]:
+def cells(model: dict[str, Any], samples: int, trials: int, iterations: int, dataset: str) -> list[Cell]:
     """One cell per trial."""
     tuned = TUNED[model["name"]]
     attack = {**tuned, "name": "gia-o", "descent": {**tuned["descent"], "iterations": iterations}}
@@ -46,17 +45,17 @@ def cells(model: dict[str, Any], samples: int, iterations: int, dataset: str) ->
         "attack": attack,
         "seed": 0,
     }
-    victims = [list(range(trial * samples, (trial + 1) * samples)) for trial in range(TRIALS)]
+    victims = [list(range(trial * samples, (trial + 1) * samples)) for trial in range(trials)]
     return [Cell.parse({**content, "victims": images}, "precision") for images in victims]
 
 
-def measure(case: str, precision: str, iterations: int, dataset: str, config: Path) -> pd.DataFrame:
+def measure(case: str, precision: str, trials: int, iterations: int, dataset: str, config: Path) -> pd.DataFrame:
     """The metrics of each trial (mean over its images), one row each."""
     settings = load_config(config).model_copy(update={"device": "cpu", "precision": precision})
     prepare_device("cpu", settings.threads, precision)
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        plan = plan_of(cells(*CASES[case], iterations, dataset), settings)
+        plan = plan_of(cells(*CASES[case], trials, iterations, dataset), settings)
         rows = recompute(plan, Path(folder), Session("cpu"))
     found = rows.groupby("cell_id", sort=True)[list(METRICS)].mean()
     told = ", ".join(f"{metric} {found[metric].mean():.4f}" for metric in METRICS)
@@ -65,16 +64,21 @@ def measure(case: str, precision: str, iterations: int, dataset: str, config: Pa
     return found
 
 
-@click.command(help=__doc__)
-@click.option("--case", "chosen", multiple=True, type=click.Choice(list(CASES)), default=list(CASES))
-@click.option("--iterations", default=300, show_default=True)
-@click.option("--dataset", default="photos10", show_default=True, help="As in `data` of the configuration.")
-@click.option("--config", type=click.Path(path_type=Path, exists=True), default=Path("config.yaml"), show_default=True)
-def main(chosen: tuple[str, ...], iterations: int, dataset: str, config: Path) -> None:
+def main() -> None:
     """Measure all cases and print the line of JSON."""
-    result: dict[str, Any] = {"trials": TRIALS, "iterations": iterations, "dataset": dataset}
-    for case in chosen:
-        full, low = (measure(case, precision, iterations, dataset, config) for precision in ("float32", "bf16"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--case", dest="cases", nargs="+", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--trials", type=int, default=16)
+    parser.add_argument("--iterations", type=int, default=300)
+    parser.add_argument("--dataset", default="photos10", help="as in `data` of the configuration")
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"))
+    arguments = parser.parse_args()
+    trials, iterations, dataset, config = (
+        getattr(arguments, name) for name in ("trials", "iterations", "dataset", "config")
+    )
+    result: dict[str, Any] = {"trials": trials, "iterations": iterations, "dataset": dataset}
+    for case in arguments.cases:
+        full, low = (measure(case, precision, trials, iterations, dataset, config) for precision in ("float32", "bf16"))
         for metric in METRICS:
             differences = np.asarray(low[metric] - full[metric])
             half = stats.sem(differences) * stats.t.ppf(0.975, len(differences) - 1)

@@ -19,6 +19,8 @@ from core_cases import gradleak
 from pages import ROOT, Command, pages, words
 from place import Place, printed
 
+from gradleak.engine.device import check_precision, prepare_device
+from gradleak.errors import UserError
 from gradleak.study.config import Config
 
 CI = (ROOT / ".ci/run").read_text(encoding="utf-8")
@@ -198,6 +200,19 @@ def against_itself(place: Place, path: str, *arguments: str) -> None:
     small("--base HEAD --rows densenet43-0.125-n1-t2 --rounds 1")(place, path, *arguments)
 
 
+def in_bf16(place: Place, path: str, *arguments: str) -> None:
+    """Where the CPU multiplies bfloat16."""
+    try:
+        check_precision("cpu", "bf16")
+    except UserError as error:
+        pytest.skip(str(error))
+    options = "--dataset photos10 --config config.yaml --case convnet-n4 --trials 2 --iterations 2"
+    try:
+        small(options)(place, path, *arguments)
+    finally:
+        prepare_device("cpu", 1, "float32")
+
+
 def of_reference(place: Place, path: str, *arguments: str) -> None:
     """Of a finished study: the results that are there."""
     assert place.script(path, str(ROOT / "results/reference"))
@@ -258,6 +273,8 @@ RULES: dict[str, Callable[..., None]] = {
         "--device cpu --models convnet --checkpoints 2 --ways vmap --iterations 1 --pairs 1"
     ),
     r"python tests/benchmarks/engine\.py.*": against_itself,
+    r"python tests/benchmarks/convolutions\.py": small("--shapes 2"),
+    r"python tests/benchmarks/precision\.py.*": in_bf16,
     r"python tests/benchmarks/estimates\.py results/quick": of_reference,
     r"python tests/benchmarks/gpu\.py.*": small("--device cpu --small --steps capture"),
     r"python tests/benchmarks/against_breaching\.py": peer,
