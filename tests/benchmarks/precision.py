@@ -18,25 +18,24 @@ import pandas as pd
 from scipy import stats
 
 from gradleak.archive.verify import plan_of, recompute
+from gradleak.documents import read_yaml
 from gradleak.engine.device import prepare_device
 from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
 from gradleak.study.config import load_config
 
+ROOT = Path(__file__).resolve().parents[2]
 RESNET = {"name": "resnet18", "options": {"stem": "cifar"}}
 CONVNET = {"name": "convnet", "options": {"channels": 32, "stages": 2, "layers": 1, "kernel": 5, "norm": True}}
-TUNED = {  # `workflow/tuned/`: settings of the searches for either model
-    "resnet18": {"priors": {"tv": 0.00172}, "init": "normal", "descent": {"lr": 0.264}},
-    "convnet": {"priors": {"tv": 0.0763}, "init": "uniform", "descent": {"lr": 0.122}},
-}
+TUNED = {"resnet18": "cifar-gia-o-n4", "convnet": "gia-o-n4"}  # the search for either model
 CASES = {"resnet18-n1": (RESNET, 1), "resnet18-n4": (RESNET, 4), "convnet-n4": (CONVNET, 4)}
 METRICS = ("lpips", "psnr")
 
 
 def cells(model: dict[str, Any], samples: int, trials: int, iterations: int, dataset: str) -> list[Cell]:
-    """One cell per trial."""
-    tuned = TUNED[model["name"]]
-    attack = {**tuned, "name": "gia-o", "descent": {**tuned["descent"], "iterations": iterations}}
+    """One cell per trial, with the settings that the search for its model found."""
+    found = read_yaml(ROOT / "workflow/tuned" / f"{TUNED[model['name']]}.yaml")["attack"]
+    attack = {**found, "descent": {**found["descent"], "iterations": iterations}}
     content = {
         "dataset": {"name": dataset, "resolution": 32},
         "model": model,

@@ -8,7 +8,7 @@ from engine_cases import WAYS, Odd, assert_same, by_parameter, force_strategy, f
 
 from gradleak.engine import per_trial
 from gradleak.engine.activation import ActivationMatcher
-from gradleak.engine.convolutions import Constant, ConvArgs, Convolution
+from gradleak.engine.convolutions import Constant, ConvArgs, convolution
 from gradleak.engine.layout import flat, laid_out
 from gradleak.engine.per_trial import OneEach, PerTrial, Row, way_of
 
@@ -145,8 +145,8 @@ def test_a_convolution_is_differentiable_twice_with_respect_to_its_input(monkeyp
     x, weights, bias, _, args = case(name, 2, 1)
     leaf = x[..., :4, :8].clone().requires_grad_()
     operator = PerTrial(weights, args)
-    assert torch.autograd.gradcheck(lambda x: Convolution.apply(x, operator, bias).sin(), leaf, fast_mode=True)
-    assert torch.autograd.gradgradcheck(lambda x: Convolution.apply(x, operator, bias).sin(), leaf, fast_mode=True)
+    assert torch.autograd.gradcheck(lambda x: convolution(x, operator, bias).sin(), leaf, fast_mode=True)
+    assert torch.autograd.gradgradcheck(lambda x: convolution(x, operator, bias).sin(), leaf, fast_mode=True)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -166,13 +166,13 @@ def test_the_first_row_of_the_table_that_holds_is_taken(monkeypatch):
     monkeypatch.setitem(per_trial.WAYS, "cpu", rows)
     plain = ConvArgs(*ONE)
 
-    def way(images, trials, positions=16, weight=(8, 4, 1, 1), args=plain):
-        return way_of(torch.zeros(images, 4, 4, 4), positions, torch.Size(weight), args, trials)
+    def way(images, trials, side=(4, 4), weight=(8, 4, 1, 1), args=plain):
+        return way_of(torch.Size((images, 4, *side)), torch.Size(weight), args, trials, "cpu")
 
     assert way(4, 2) == "loop"
     assert way(6, 3) == "product"  # 2 * 2 * 16 * 32 operations per trial
-    assert way(6, 3, positions=10_000) == "loop"
-    assert way(6, 3, positions=7_812) == "product"
+    assert way(6, 3, side=(100, 100)) == "loop"
+    assert way(6, 3, side=(62, 126)) == "product"
     assert way(6, 3, weight=(8, 4, 3, 3)) == "groups"
     per_trial.WAYS["cpu"].insert(0, Row("loop", weights=288))
     assert way(6, 3, weight=(8, 4, 3, 3)) == "loop"

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from core_cases import random
 
 from gradleak.engine.convolutions import ConvArgs
-from gradleak.engine.gram import AlongKernel, Kernel, pays
+from gradleak.engine.gram import AlongKernel, pays
 from gradleak.engine.layout import laid_out, rows
 
 KERNELS = {
@@ -24,11 +24,11 @@ KERNELS = {
 @pytest.mark.parametrize(("trials", "samples"), [(1, 1), (1, 3), (2, 2)])
 @pytest.mark.parametrize("name", KERNELS)
 def test_summing_along_the_kernel_is_unfolding_and_its_transpose_is_the_transpose(name, trials, samples):
-    kernel = Kernel(*KERNELS[name])
-    size, stride, padding, dilation = kernel
+    size, stride, padding, dilation = KERNELS[name]
     x = torch.randn(trials * samples, 3, 5, 7, generator=random(0), dtype=torch.float64)
-    y = F.conv2d(x, torch.zeros(4, 3, *size, dtype=torch.float64), None, stride, padding, dilation).shape
-    along = AlongKernel(x.shape, y, kernel, trials, x)
+    weight = torch.zeros(4, 3, *size, dtype=torch.float64)
+    y = F.conv2d(x, weight, None, stride, padding, dilation).shape
+    along = AlongKernel(x, y, weight.shape, ConvArgs(stride, padding, dilation, 1), trials)
     pixels = rows(laid_out(x), trials)
     patches = F.unfold(x, size, dilation, padding, stride).mT.reshape(trials, samples * y[2:].numel(), -1)
     found = along(pixels @ pixels.mT)

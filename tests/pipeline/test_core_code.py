@@ -58,7 +58,7 @@ def test_reconstructing_runs_the_engine_and_the_attack_and_no_figures():
     files = shown(code_files(["gradleak.stages.reconstruct", "gradleak.attacks.gia_o"]))
     engine = {
         *("activation", "base", "capture", "convolutions", "descent", "device", "functional", "glue", "gram", "layers"),
-        *("layout", "per_trial", "vectors"),
+        *("layout", "linear", "per_trial", "vectors"),
     }
     assert {f"engine/{name}.py" for name in engine} <= files
     assert {"attacks/gia_o.py", "attacks/labels.py", "stages/reconstruct.py", "federated/client.py"} <= files

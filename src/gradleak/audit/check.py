@@ -90,8 +90,7 @@ class _Question:
         model.way = "alone"
         updates = [_update(model, x, y) for x, y in zip(victims, labels, strict=True)]
         stacked = {name: torch.stack([update[name] for update in updates]) for name in updates[0]}
-        norm2 = torch.stack([value.flatten(1).double().square().sum(dim=1) for value in stacked.values()], dim=1)
-        return cls(Targets(stacked, labels, norm2), candidates)
+        return cls(Targets.of(stacked, labels), candidates)
 
 
 def _update(model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -56,8 +56,13 @@ class Targets:
         """Stack the updates of T trials on a device."""
         names = list(updates[0].update)
         stacked = {name: torch.stack([u.update[name] for u in updates]).to(device) for name in names}
-        norms2 = [(value * value).flatten(1).sum(dim=1, dtype=torch.float64) for value in stacked.values()]
-        return cls(stacked, torch.stack(list(labels)).to(device), torch.stack(norms2, dim=1))
+        return cls.of(stacked, torch.stack(list(labels)).to(device))
+
+    @classmethod
+    def of(cls, update: dict[str, Tensor], labels: Tensor) -> "Targets":
+        """What is stacked already, with its squared norms."""
+        norms2 = [(value * value).flatten(1).sum(dim=1, dtype=torch.float64) for value in update.values()]
+        return cls(update, labels, torch.stack(norms2, dim=1))
 
 
 def slopes(objective: Objective, inner: Tensor, norm2: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:

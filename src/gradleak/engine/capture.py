@@ -126,25 +126,22 @@ def _same(left: Tensor, right: Tensor) -> bool:
 
 # Faster to call than the operator itself: Python's binding of it, which takes the same arguments.
 _BOUND = {
-    operator: bound
-    for operator, bound in {
-        "add.Tensor": torch.add,
-        "sub.Tensor": torch.sub,
-        "mul.Tensor": torch.mul,
-        "div.Tensor": torch.div,
-        "addcmul.default": torch.addcmul,
-        "addcmul_.default": Tensor.addcmul_,
-        "baddbmm.default": torch.baddbmm,
-        "bmm.default": torch.bmm,
-        "mm.default": torch.mm,
-        "dot.default": torch.dot,
-        "cat.default": torch.cat,
-        "stack.default": torch.stack,
-        "sum.dim_IntList": torch.sum,
-        "clamp_min.default": torch.clamp_min,
-        "mkldnn_convolution.default": torch.mkldnn_convolution,
-        "where.self": torch.where,
-    }.items()
+    "add.Tensor": torch.add,
+    "sub.Tensor": torch.sub,
+    "mul.Tensor": torch.mul,
+    "div.Tensor": torch.div,
+    "addcmul.default": torch.addcmul,
+    "addcmul_.default": Tensor.addcmul_,
+    "baddbmm.default": torch.baddbmm,
+    "bmm.default": torch.bmm,
+    "mm.default": torch.mm,
+    "dot.default": torch.dot,
+    "cat.default": torch.cat,
+    "stack.default": torch.stack,
+    "sum.dim_IntList": torch.sum,
+    "clamp_min.default": torch.clamp_min,
+    "mkldnn_convolution.default": torch.mkldnn_convolution,
+    "where.self": torch.where,
 }
 
 
@@ -243,8 +240,9 @@ class _Recorder(TorchDispatchMode):
         return name
 
     def _function(self, func: Any) -> str:
-        name = str(func).removeprefix("aten.").replace(".", "_")
-        self._scope[name] = _BOUND.get(str(func).removeprefix("aten."), func._op)
+        operator = str(func).removeprefix("aten.")
+        name = operator.replace(".", "_")
+        self._scope[name] = _BOUND.get(operator, func._op)
         return name
 
     def _text(self, value: Any, used: list[str]) -> str:

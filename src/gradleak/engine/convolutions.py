@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gradleak.engine.device import precision
+from gradleak.engine.linear import Map, PiecewiseLinear
 
 _backward = torch.ops.aten.convolution_backward.default
 _FEW_CHANNELS, _BLOCK = 8, 4
@@ -42,36 +43,19 @@ class Operator(Protocol):
         ...
 
 
-class _Transpose(torch.autograd.Function):
-    """The gradient of `Convolution` with respect to its input: linear in the backward signal."""
-
-    @staticmethod
-    def forward(ctx: Any, d: Tensor, operator: Operator, shape: torch.Size) -> Tensor:
-        ctx.operator = operator
-        return operator.transpose(d, shape)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> Any:
-        return ctx.operator.forward(cotangent), None, None
-
-
-class Convolution(torch.autograd.Function):
-    """An operator and a constant bias, differentiable twice with respect to the input.
+def convolution(x: Tensor, operator: Operator, bias: Tensor | None) -> Tensor:
+    """An operator on x (T * N, C, H, W) plus a constant bias, differentiable twice with respect to x alone.
 
     PyTorch's own double backward of a convolution always computes the weight's gradient too. For the small feature
     maps of deep layers that unwanted term costs more than all the rest together.
     """
+    shape = x.shape
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, operator: Operator, bias: Tensor | None) -> Tensor:
-        """The convolution of x (T * N, C, H, W) plus the bias."""
-        ctx.operator, ctx.shape = operator, x.shape
-        return operator.forward(x, bias)
+    def at(x: Tensor) -> tuple[Tensor, Map, Map]:
+        return operator.forward(x, bias), operator.forward, lambda d: operator.transpose(d, shape)
 
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> Any:
-        """The gradient with respect to x alone."""
-        return _Transpose.apply(d, ctx.operator, ctx.shape), None, None
+    found: Tensor = PiecewiseLinear.apply(x, at)
+    return found
 
 
 @dataclass

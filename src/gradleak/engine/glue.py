@@ -5,7 +5,6 @@ of that: what follows computes the same values with a third of the operations.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,32 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-
-class _Masked(torch.autograd.Function):
-    """d where y > 0, else 0: linear in d."""
-
-    @staticmethod
-    def forward(ctx: Any, d: Tensor, y: Tensor) -> Tensor:
-        ctx.save_for_backward(y)
-        return torch.ops.aten.threshold_backward(d, y, 0)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> Any:
-        (y,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(cotangent, y, 0), None
-
-
-class _Relu(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        y = x.clamp_min(0)
-        ctx.save_for_backward(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> Any:
-        (y,) = ctx.saved_tensors
-        return _Masked.apply(d, y.detach())
+from gradleak.engine.linear import Map, PiecewiseLinear
 
 
 class _Split(torch.autograd.Function):
@@ -63,60 +37,18 @@ class _Concatenated(torch.autograd.Function):
         return None, *_Split.apply(d, ctx.sizes, ctx.dim)
 
 
-@dataclass(frozen=True)
-class _Pooling:
-    """What a max pooling chose of x (B, C, H, W): `indices` (B, C, h, w) count H * W. Linear both ways."""
-
-    x: Tensor
-    geometry: tuple[Any, ...]
-    indices: Tensor
-
-    def choose(self, x: Tensor) -> Tensor:
-        """The chosen pixels of another x."""
-        rows, places = (value.permute(0, 2, 3, 1).flatten(1, 2) for value in (x, self.indices))
-        return rows.gather(1, places).view(len(x), *self.indices.shape[2:], -1).permute(0, 3, 1, 2)
-
-    def scatter(self, d: Tensor) -> Tensor:
-        """The transpose of `choose`; of x it reads the shape only."""
-        return torch.ops.aten.max_pool2d_with_indices_backward(d, self.x, *self.geometry, self.indices)
-
-
-class _Chosen(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, pooling: _Pooling) -> Tensor:
-        ctx.pooling = pooling
-        return pooling.choose(x)
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> Any:
-        return _Scattered.apply(d, ctx.pooling), None
-
-
-class _Scattered(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, d: Tensor, pooling: _Pooling) -> Tensor:
-        ctx.pooling = pooling
-        return pooling.scatter(d)
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> Any:
-        return _Chosen.apply(cotangent, ctx.pooling), None
-
-
-class _MaxPool(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, *geometry: Any) -> Tensor:
-        y, indices = torch.ops.aten.max_pool2d_with_indices(x, *geometry)
-        ctx.pooling = _Pooling(x.detach(), geometry, indices)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> Any:
-        return _Scattered.apply(d, ctx.pooling), *[None] * len(ctx.pooling.geometry)
-
-
 def _relu(x: Tensor, inplace: bool = False) -> Tensor:
-    return F.relu(x, inplace=True) if inplace else _Relu.apply(x)
+    return F.relu(x, inplace=True) if inplace else PiecewiseLinear.apply(x, _relu_at)
+
+
+def _relu_at(x: Tensor) -> tuple[Tensor, Map, Map]:
+    y = x.clamp_min(0)
+    kept = y.detach()  # the output itself would hold what holds it
+
+    def mask(d: Tensor) -> Tensor:
+        return torch.ops.aten.threshold_backward(d, kept, 0)
+
+    return y, mask, mask
 
 
 def _cat(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0, axis: int | None = None) -> Tensor:
@@ -126,13 +58,27 @@ def _cat(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0, axis: int | N
     return _Concatenated.apply(dim, *tensors)
 
 
-def _max_pool(
-    x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, **others: Any
-) -> Any:
-    if x.dim() != 4 or others.get("return_indices"):
-        return F.max_pool2d(x, kernel_size, stride, padding, dilation, **others)
-    geometry = [_pair(value) for value in (kernel_size, stride or kernel_size, padding, dilation)]
-    return _MaxPool.apply(x, *geometry, others.get("ceil_mode", False))
+def _max_pool(x: Tensor, kernel_size: Any, **others: Any) -> Tensor:
+    if x.dim() != 4:
+        return F.max_pool2d(x, kernel_size, **others)
+    sizes = kernel_size, others["stride"] or kernel_size, others["padding"], others["dilation"]
+    geometry = *(_pair(size) for size in sizes), others["ceil_mode"]
+
+    def at(x: Tensor) -> tuple[Tensor, Map, Map]:
+        y, indices = torch.ops.aten.max_pool2d_with_indices(x, *geometry)
+        like = x.detach()  # of which the shape is read
+
+        def choose(x: Tensor) -> Tensor:
+            rows, places = (value.permute(0, 2, 3, 1).flatten(1, 2) for value in (x, indices))
+            return rows.gather(1, places).view(len(x), *indices.shape[2:], -1).permute(0, 3, 1, 2)
+
+        def scatter(d: Tensor) -> Tensor:
+            return torch.ops.aten.max_pool2d_with_indices_backward(d, like, *geometry, indices)
+
+        return y, choose, scatter
+
+    found: Tensor = PiecewiseLinear.apply(x, at)
+    return found
 
 
 def _pair(value: Any) -> list[int]:

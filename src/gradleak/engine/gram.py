@@ -9,8 +9,6 @@ multiplications as the kernel has cells less than the patches would. <g, g*> is 
 with respect to d and x of a function of both numbers need no gradient either.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -20,15 +18,6 @@ from gradleak.engine.per_trial import PerTrial
 
 #: A batched product takes so many times the time of a convolution of as many operations.
 _PRODUCT = 2.0
-
-
-class Kernel(NamedTuple):
-    """Size, stride, padding and dilation of a convolution, each (height, width)."""
-
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: tuple[int, ...]
-    dilation: tuple[int, ...]
 
 
 def pays(x: torch.Size, y: torch.Size, weight: torch.Size, args: ConvArgs, trials: int) -> bool:
@@ -68,10 +57,12 @@ class Implicit:
 class AlongKernel:
     """Sums a Gram matrix of pixels along a kernel, and the transpose of that: products with a matrix for each side."""
 
-    def __init__(self, x: torch.Size, y: torch.Size, kernel: Kernel, trials: int, like: Tensor) -> None:
-        self._trials, self._samples = trials, x[0] // trials
-        self._x, self._y = x[2:], y[2:]
-        self._matrices = [_shifts(x[2 + i], y[2 + i], *(each[i] for each in kernel)).to(like) for i in (0, 1)]
+    def __init__(self, x: Tensor, y: torch.Size, weight: torch.Size, args: ConvArgs, trials: int) -> None:
+        """`x` are inputs, `y` the shape of outputs, `weight` that of the weight."""
+        self._trials, self._samples = trials, len(x) // trials
+        self._x, self._y = x.shape[2:], y[2:]
+        sides = zip(self._x, self._y, weight[2:], args.stride, args.padding, args.dilation, strict=True)
+        self._matrices = [_shifts(*side).to(x) for side in sides]
 
     def __call__(self, gram: Tensor) -> Tensor:
         """The Gram matrix of patches (T, N H' W', N H' W') from that of pixels, (T, N H W, N H W)."""

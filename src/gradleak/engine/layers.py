@@ -16,15 +16,16 @@ A model's weights are one for all trials, or T of them. Batches are trial-major,
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradleak.engine import gram
-from gradleak.engine.convolutions import Constant, ConvArgs, Convolution, Operator
+from gradleak.engine.convolutions import Constant, ConvArgs, Operator, convolution
 from gradleak.engine.layout import dot, flat, laid_out
+from gradleak.engine.linear import Linear, PiecewiseLinear
 from gradleak.engine.per_trial import OneEach, PerTrial
 
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
@@ -76,9 +77,10 @@ class TappedConv(nn.Module):
         self.matrix, self.vectors = "weight", () if first.bias is None else ("bias",)
         self._args = ConvArgs(first.stride, first.padding, first.dilation, first.groups)
         # A kernel of one cell with a stride looks at some pixels only.
-        self._sampled: tuple[int, ...] | None = None
+        self._sampled: tuple[int, int] | None = None
         if first.weight[0, 0].numel() == 1 and max(first.stride) > 1 and max(first.padding) == 0:
-            self._sampled, self._args = first.stride, self._args._replace(stride=(1, 1))
+            down, across = first.stride
+            self._sampled, self._args = (down, across), self._args._replace(stride=(1, 1))
         self._shape, self._trials = first.weight.shape, trials
         own = len(layers) > 1
         weight = _stacked(layers, "weight") if own else first.weight.detach()
@@ -90,9 +92,9 @@ class TappedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (T * N, C, H, W) and remember input and output."""
         if self._sampled is not None:
-            x = _Sampled.apply(x, self._sampled)
+            x = _every(x, *self._sampled)
         self.x = x = laid_out(x)
-        self.y = Convolution.apply(x, self._operator, self._bias)
+        self.y = convolution(x, self._operator, self._bias)
         return self.y
 
     def aim(self, target: Tensor) -> None:
@@ -116,8 +118,7 @@ class TappedConv(nn.Module):
     def _along_kernel(self) -> gram.AlongKernel:
         key = self.x.shape
         if self._sums is None or self._sums[0] != key:
-            kernel = gram.Kernel(self._shape[2:], self._args.stride, self._args.padding, self._args.dilation)
-            self._sums = key, gram.AlongKernel(key, self.y.shape, kernel, self._trials, self.x)
+            self._sums = key, gram.AlongKernel(self.x, self.y.shape, self._shape, self._args, self._trials)
         return self._sums[1]
 
     def gradients(self, d: Tensor) -> list[Tensor]:
@@ -139,34 +140,6 @@ class TappedConv(nn.Module):
             by_d, by_x = self._each.forward(v, bias), self._each.transpose(v)
             del self._gradient, self._each
         return by_d, by_x
-
-
-class _Sampled(torch.autograd.Function):
-    """Every so many pixels of x (B, C, H, W), for strides (height, width)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, strides: tuple[int, int]) -> Tensor:
-        ctx.shape, ctx.strides = x.shape, strides
-        return x[:, :, :: strides[0], :: strides[1]]
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> Any:
-        return _Spread.apply(d, ctx.shape, ctx.strides), None
-
-
-class _Spread(torch.autograd.Function):
-    """The transpose of `_Sampled`."""
-
-    @staticmethod
-    def forward(ctx: Any, d: Tensor, shape: torch.Size, strides: tuple[int, int]) -> Tensor:
-        ctx.strides = strides
-        x = torch.empty(shape, dtype=d.dtype, device=d.device, memory_format=torch.channels_last).zero_()
-        x[:, :, :: strides[0], :: strides[1]] = d
-        return x
-
-    @staticmethod
-    def backward(ctx: Any, cotangent: Tensor) -> Any:
-        return cotangent[:, :, :: ctx.strides[0], :: ctx.strides[1]], None, None
 
 
 class TappedLinear(nn.Module):
@@ -235,32 +208,6 @@ class TappedLinear(nn.Module):
         return by_d.flatten(0, 1), by_x.flatten(0, 1)
 
 
-class _Affine(torch.autograd.Function):
-    """x * scale + shift with constant scale and shift."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        ctx.scale = scale
-        return torch.addcmul(shift, x, scale)
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> Any:
-        return _Scale.apply(d, ctx.scale), None, None
-
-
-class _Scale(torch.autograd.Function):
-    """x * scale with a constant scale."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
-        ctx.scale = scale
-        return x * scale
-
-    @staticmethod
-    def backward(ctx: Any, d: Tensor) -> Any:
-        return d * ctx.scale, None
-
-
 class TappedBatchNorm(nn.Module):
     """Batch normalisation with running statistics, one for all trials or one of each, as the affine maps they are."""
 
@@ -288,7 +235,7 @@ class TappedBatchNorm(nn.Module):
         self.x = x
         if self._own:
             x = x.unflatten(0, (self._trials, -1))
-        y = _Affine.apply(x, self._scale, self._shift)
+        y = _affine(x, self._scale, self._shift)
         self.y = y.flatten(0, 1) if self._own else y
         return self.y
 
@@ -322,6 +269,29 @@ class TappedBatchNorm(nn.Module):
         scale, shift = scale.view(shape), shift.view(shape)
         x, d = (value.unflatten(0, (self._trials, -1)) for value in (self.x, d))
         return torch.addcmul(shift, x, scale).flatten(0, 1), (d * scale).flatten(0, 1)
+
+
+def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """x * scale + shift with constant scale and shift."""
+
+    def scaled(x: Tensor) -> Tensor:
+        return x * scale
+
+    found: Tensor = PiecewiseLinear.apply(x, lambda x: (torch.addcmul(shift, x, scale), scaled, scaled))
+    return found
+
+
+def _every(x: Tensor, down: int, across: int) -> Tensor:
+    """Every so many pixels of x (B, C, H, W)."""
+    shape = x.shape
+
+    def spread(d: Tensor) -> Tensor:
+        wide = torch.empty(shape, dtype=d.dtype, device=d.device, memory_format=torch.channels_last).zero_()
+        wide[:, :, ::down, ::across] = d
+        return wide
+
+    found: Tensor = Linear.apply(x, lambda x: x[:, :, ::down, ::across], spread)
+    return found
 
 
 def _stacked(layers: Sequence[nn.Module], name: str) -> Tensor:

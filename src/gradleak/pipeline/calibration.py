@@ -88,7 +88,7 @@ def calibrate(config: Config) -> Calibration:
     device = resolve_device(config.device)
     prepare_device(device, config.threads, config.precision)
     timings = [_time(problem, device) for problem in PROBLEMS]
-    return Calibration(fitted(timings, recorded_throughput()[_kind(device)]), timings)
+    return Calibration(fitted(timings, recorded_throughput()[torch.device(device).type]), timings)
 
 
 def fitted(timings: Sequence[Timing], recorded: Throughput) -> Throughput:
@@ -100,12 +100,8 @@ def fitted(timings: Sequence[Timing], recorded: Throughput) -> Throughput:
     return Throughput(recorded.flops_per_s / arithmetic, recorded.start_s * start, True, "measured on this machine")
 
 
-def _kind(device: str) -> str:
-    return "cuda" if device.startswith("cuda") else "cpu"
-
-
 def _time(problem: Problem, device: str) -> Timing:
-    kind, samples = _kind(device), problem.samples
+    kind, samples = torch.device(device).type, problem.samples
     model = build_model(problem.model, 10, _SIDE, (0.5,) * 3, (0.25,) * 3)
     images = torch.rand(samples, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(samples)
