@@ -273,7 +273,7 @@ RULES: dict[str, Callable[..., None]] = {
         "--device cpu --models convnet --checkpoints 2 --ways vmap --iterations 1 --pairs 1"
     ),
     r"python tests/benchmarks/engine\.py.*": against_itself,
-    r"python tests/benchmarks/convolutions\.py": small("--shapes 2"),
+    r"python tests/benchmarks/convolutions\.py.*": small("--shapes 2 --precision float32"),
     r"python tests/benchmarks/precision\.py.*": in_bf16,
     r"python tests/benchmarks/estimates\.py results/quick": of_reference,
     r"python tests/benchmarks/gpu\.py.*": small("--device cpu --small --steps capture"),
