@@ -47,6 +47,15 @@ def unattacked(results: pd.DataFrame, experiment: Experiment) -> dict[str, str]:
     return dict(zip(found["cell_id"], found["unattacked"], strict=True))
 
 
+def diverged(results: pd.DataFrame, experiment: Experiment) -> list[str]:
+    """The attacked cells of an experiment whose client diverged in its local steps (column `client_diverged`)."""
+    if "client_diverged" not in results:
+        return []
+    marked = set(results["cell_id"][results["client_diverged"].eq(True)])
+    skipped = unattacked(results, experiment)
+    return [str(cell) for cell in dict.fromkeys(experiment.cells["cell_id"]) if cell in marked and cell not in skipped]
+
+
 def attacked(results: pd.DataFrame, experiment: ExperimentT) -> ExperimentT:
     """The experiment without the cells that were not attacked: no number may be of them.
 
