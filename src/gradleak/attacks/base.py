@@ -28,16 +28,20 @@ AttackT = TypeVar("AttackT", bound="Attack", covariant=True)
 
 @dataclass(frozen=True)
 class Trial(Generic[AttackT]):
-    """One shared update to attack, how, and the seed that every random draw derives from."""
+    """One shared update to attack, how, and the seed that every random draw derives from.
+
+    point: where between the model that the server sent (0) and the one that it received (1) the attack starts from.
+    """
 
     attack: AttackT
     update: "SharedUpdate"
     seed: int
+    point: float = 0.0
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What an attack returns for T trials of R restarts each.
+    """What an attack returns for T trials of R starts each (`Attack.starts`).
 
     images: float (T, R, N, 3, H, W) in [0, 1]; objective: float64 (T, R), the value by which a restart is chosen;
     iterations: int (T, R), iterations run before each restart stopped. unattacked: trial -> why there was nothing to
@@ -93,6 +97,16 @@ class Attack(Frozen, ABC):
     def total_iterations(self) -> int:
         """Iterations of one restart over all its stages, for the estimate of costs and for progress."""
 
+    @property
+    def points(self) -> tuple[float, ...]:
+        """Where between the model sent (0) and the one received (1) gradients are matched: start i at point i mod P."""
+        return (0.0,)
+
+    @property
+    def starts(self) -> int:
+        """R, how many reconstructions of every update are made; the objective chooses among them."""
+        return self.restarts * len(self.points)
+
     @abstractmethod
     def run(self, trials: Sequence[Trial[Self]], context: RunContext) -> Reconstruction:
         """Attack T shared updates of one global model.
@@ -112,7 +126,7 @@ class Attack(Frozen, ABC):
     def joins(self, model: "nn.Module", images: int, device: str) -> bool:
         """Whether one run for several checkpoints of the model's architecture is faster than a run for each.
 
-        `images` is the largest number of images optimised for one checkpoint: its trials times restarts times N.
+        `images` is the largest number of images optimised for one checkpoint: its trials times starts times N.
         """
         return False
 

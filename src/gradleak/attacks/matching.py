@@ -8,20 +8,23 @@ from dataclasses import dataclass, replace
 from typing import Generic, Self, TypeVar
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from gradleak.attacks.base import Attack, Reconstruction, RunContext, Trial
 from gradleak.attacks.labels import infer_labels, spread_over_batches
 from gradleak.attacks.meter import Meter
+from gradleak.attacks.surrogate import Surrogate, at_point
 from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
-from gradleak.engine.base import Matcher, Targets
+from gradleak.engine.base import Matcher, Priors, Targets
 from gradleak.engine.descent import Descent, DescentConfig, Outcome, SearchSpace
 from gradleak.engine.device import halve_on_oom, precision, trials_by_memory, trials_that_fit
 from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
 from gradleak.errors import UserError
+from gradleak.federated.client import batch_statistics_of
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
+from gradleak.frozen import wrong
 from gradleak.models.base import Classifier
 from gradleak.models.structure import parameters_in
 from gradleak.objectives.base import OBJECTIVES
@@ -51,7 +54,8 @@ class MatchingAttack(Attack):
     `objective` names Eq. 1's Dist, `priors` the weight of each prior (alpha R). `view` lists the blocks (`nin1`),
     modules or parameters of the model that are matched (Table 3); None is the whole update. With `adaptive` the
     adversary knows the client's post-processing and matches what a candidate's update is expected to look like after it
-    (`post_processing.chain.expectation`); without, it takes what it received for a plain update.
+    (`post_processing.chain.expectation`); without, it takes what it received for a plain update. With `surrogate`
+    candidates' gradients are taken at a model between the one sent and the one received, without at the one sent.
     """
 
     objective: str = "cosine"
@@ -59,6 +63,13 @@ class MatchingAttack(Attack):
     # Left out of the content where there is none: ids of attacks on whole updates do not depend on it.
     view: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=lambda value: value is None)
     adaptive: bool = Field(False, exclude_if=lambda value: not value)
+    surrogate: Surrogate | None = Field(None, exclude_if=lambda value: value is None)
+
+    @model_validator(mode="after")
+    def _one_way_of_steps(self) -> Self:
+        if self.surrogate is not None and self.knowledge == "wst":
+            raise wrong("surrogate", "stands for the client's steps, and knowledge 'wst' simulates them; choose one")
+        return self
 
     @field_validator("objective")
     @classmethod
@@ -79,6 +90,11 @@ class MatchingAttack(Attack):
     def level(self) -> int:
         """Level 0 for matching alone, 1 with p_TV, 3 if it uses what the client does, 4 with p_BN."""
         return max(prior_level(self.priors), 3 if self.knowledge == "wst" or self.adaptive else 0)
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """See `Attack.points`."""
+        return super().points if self.surrogate is None else self.surrogate.alpha
 
     @abstractmethod
     def attack_pass(self, problem: "Problem[Self]") -> Found:
@@ -108,6 +124,10 @@ class MatchingAttack(Attack):
             and activation.supports(model, None if self.view is None else parameters_in(model, self.view))
         )
 
+    def _shares_passes(self, model: nn.Module, images: int, device: str) -> bool:
+        """Whether trials with models of their own, `images` each, are faster in one pass than one after another."""
+        return device.startswith("cuda") or self.joins(model, images, device)
+
     @property
     def descends(self) -> bool:
         """Whether the attack needs the objective's derivative with respect to the images."""
@@ -123,8 +143,7 @@ class MatchingAttack(Attack):
 
     def run(self, trials: Sequence[Trial[Self]], context: RunContext) -> Reconstruction:
         """See `Attack.run`."""
-        restarts = range(self.restarts)
-        expanded = [replace(trial, seed=trial.seed + restart) for trial in trials for restart in restarts]
+        expanded = [start for trial in trials for start in _starts(trial)]
         first = trials[0].update
         for trial in trials:
             trial.update.model.to(context.device)
@@ -145,17 +164,14 @@ class MatchingAttack(Attack):
         batch_size = training.batch_size if training else first.samples
         extra = self.variables(context)
         fitting = trials_that_fit(model, first.image_shape, first.samples, steps, extra, batch_size)
+        if any(start.point for start in expanded) and not self._shares_passes(model, first.samples, context.device):
+            fitting = 1
         if context.device.startswith("cuda"):
             fitting = trials_by_memory(lambda count: _evaluated(expanded[:count], context), fitting, len(expanded))
         parts = halve_on_oom(attack, min(len(expanded), fitting))
-        images = torch.cat([part.images for part in parts])
         meter.end()
-        shape = (len(trials), self.restarts)
-        return Reconstruction(
-            images.view(*shape, *images.shape[1:]),
-            torch.cat([part.objective for part in parts]).view(shape),
-            torch.cat([part.iterations for part in parts]).view(shape),
-        )
+        found = Found(*(torch.cat([getattr(part, name) for part in parts]) for name in Found.__dataclass_fields__))
+        return _by_trial(found, trials)
 
 
 MatchingT = TypeVar("MatchingT", bound=MatchingAttack, covariant=True)
@@ -171,14 +187,16 @@ class Problem(Generic[MatchingT]):
     def __init__(self, trials: Sequence[Trial[MatchingT]], model: Classifier, context: RunContext, label: str) -> None:
         self.trials, self.model, self.context = trials, model, context
         self._label = label
+        points = [at_point(trial.update, trial.point).model for trial in trials]
         seen = [_seen(trial, model) for trial in trials]
         self.targets = Targets.stack(seen, _labels(trials), context.device)
         self.labels = self.targets.labels
         updates = [_on_device(trial.update, context.device) for trial in trials]
-        self.priors = WeightedPriors([trial.attack.priors for trial in trials], updates)
-        self._models = _checkpoints(trials)
-        models = model if len(self._models) == 1 else [trial.update.model for trial in trials]
-        self.evaluate = matcher(models, self.targets, trials[0])
+        self.priors: Priors = WeightedPriors([trial.attack.priors for trial in trials], updates)
+        if any(trial.point for trial in trials):
+            self.priors = _at_models_sent(self.priors, [trial.update.model for trial in trials])
+        self._models = _distinct(points)
+        self.evaluate = matcher(points[0] if len(self._models) == 1 else points, self.targets, trials[0])
         self.image_shape = (trials[0].update.samples, *trials[0].update.image_shape)
 
     def tensor(self, *values: Tensor) -> Tensor:
@@ -230,19 +248,32 @@ def _is_flat(problem: Problem) -> bool:
     return True
 
 
+def _at_models_sent(priors: Priors, models: Sequence[nn.Module]) -> Priors:
+    """Priors whose moments are those of the models that clients received, one per trial: so are uploaded statistics."""
+    if len({id(model) for model in models}) == 1:
+        return lambda images, _: priors(images, lambda: batch_statistics_of(models[0], images))
+
+    def moments(images: Tensor) -> list[tuple[Tensor, Tensor]]:
+        single = [batch_statistics_of(model, own[None]) for model, own in zip(models, images, strict=True)]
+        layers = zip(*single, strict=True)
+        return [(torch.cat([m for m, _ in layer]), torch.cat([v for _, v in layer])) for layer in layers]
+
+    return lambda images, _: priors(images, lambda: moments(images))
+
+
 def _no_priors(images: Tensor, moments: object) -> Tensor:
     return torch.zeros(len(images), dtype=images.dtype, device=images.device)
 
 
 def matcher(model: nn.Module | Sequence[nn.Module], targets: Targets, trial: Trial[MatchingAttack]) -> Matcher:
-    """Return the fast matcher where it can be used, else the general one; only the fast one takes a model per trial."""
+    """Return the fast matcher where it can be used, else the general one. `model`: of all trials, or one of each."""
     objective = OBJECTIVES[trial.attack.objective]
     training, chain = simulated_training(trial), known_chain(trial)
     plain = training is None and not biased(chain)
-    if plain and activation.supports(model if isinstance(model, nn.Module) else model[0], targets.update):
+    first = model if isinstance(model, nn.Module) else model[0]
+    if plain and activation.supports(first, targets.update):
         return ActivationMatcher(model, targets, objective)
-    assert isinstance(model, nn.Module), "only where `MatchingAttack.joins` allows it"
-    general = OneByOneMatcher if isinstance(model, Classifier) and model.way == "alone" else FunctionalMatcher
+    general = OneByOneMatcher if isinstance(first, Classifier) and first.way == "alone" else FunctionalMatcher
     return general(model, targets, objective, training, expectation(chain))
 
 
@@ -270,9 +301,30 @@ def _classifier(trial: Trial) -> Classifier:
     return trial.update.model
 
 
-def _checkpoints(trials: Sequence[Trial]) -> list[nn.Module]:
-    """The global models of the trials, each once; one where all weights are equal."""
-    models = list({id(trial.update.model): trial.update.model for trial in trials}.values())
+def _starts(trial: Trial[MatchingT]) -> list[Trial[MatchingT]]:
+    """The starts that an update is attacked from: every restart at every point, or once where there is one point."""
+    points = trial.attack.points if trial.update.difference is not None else (0.0,)
+    restarts = range(trial.attack.restarts)
+    return [replace(trial, seed=trial.seed + restart, point=point) for restart in restarts for point in points]
+
+
+def _by_trial(found: Found, trials: Sequence[Trial[MatchingAttack]]) -> Reconstruction:
+    """What was found from `_starts` of the trials, R to each: a start that stands for several points is repeated."""
+    rows: list[int] = []
+    for trial in trials:
+        made = len(_starts(trial))
+        first = max(rows, default=-1) + 1
+        rows += [first + start * made // trial.attack.starts for start in range(trial.attack.starts)]
+    shape = (len(trials), trials[0].attack.starts)
+    images = found.images[rows]
+    return Reconstruction(
+        images.view(*shape, *images.shape[1:]), found.objective[rows].view(shape), found.iterations[rows].view(shape)
+    )
+
+
+def _distinct(models: Sequence[nn.Module]) -> list[nn.Module]:
+    """The models of the trials, each once; one where all weights are equal."""
+    models = list({id(model): model for model in models}.values())
     first = models[0].state_dict()
     other = [model.state_dict() for model in models[1:]]
     if all(torch.equal(value, first[name]) for state in other for name, value in state.items()):
@@ -321,7 +373,7 @@ def _identity(trials: Sequence[Trial], modules: Sequence[nn.Module]) -> str:
     for trial in trials:
         update = trial.update
         known = f"{update.training} {update.post_processing}"
-        digest.update(f"{trial.attack.model_dump_json()} {trial.seed} {known}".encode())
+        digest.update(f"{trial.attack.model_dump_json()} {trial.seed} {trial.point} {known}".encode())
         statistics = [value for pair in update.batch_statistics or [] for value in pair]
         labels = [] if update.labels is None else [update.labels]
         for value in [*update.update.values(), *labels, *statistics]:

@@ -6,31 +6,36 @@ The candidate's update is computed once with its vector-Jacobian product. The ob
 the update has a closed form (see `objectives.base`), so autograd never sees the objective.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from gradleak.engine.base import Evaluation, Expectation, Priors, Targets, slopes, unprocessed
-from gradleak.federated.client import batch_statistics_of, parameters_of, summed_gradients
+from gradleak.federated.client import Parameters, batch_statistics_of, parameters_of, summed_gradients
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import Objective
 
 
 class FunctionalMatcher:
-    """Matches updates of U local steps (`wst`), post-processed ones, or gradients of models without a fast path."""
+    """Matches updates of U local steps (`wst`), post-processed ones, or gradients of models without a fast path.
+
+    `model` may also be a sequence, one model per trial, which differ in their parameters only.
+    """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Sequence[nn.Module],
         targets: Targets,
         objective: Objective,
         training: LocalTraining | None = None,
         expectation: Expectation = unprocessed,
     ) -> None:
-        self._model = model
-        self._parameters = parameters_of(model)
+        models = [model] if isinstance(model, nn.Module) else list(model)
+        self._model = models[0]
+        self._parameters = [parameters_of(own) for own in models]
+        self._stacked = _stacked(self._parameters) if len(models) > 1 else {}
         self._targets = targets
         self._objective = objective
         self._training = training
@@ -50,26 +55,31 @@ class FunctionalMatcher:
         if len(images) == 1:  # vmap over one trial costs time and buys nothing
             value, gradient = self._one_trial(images[0], *self._target(0))
             return value[None], gradient[None]
-        mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(self._one_trial)
-        return mapped(images, self._targets.labels, self._targets.update, self._targets.norm2)
+        own = len(self._parameters) > 1
+        parameters = self._stacked if own else self._parameters[0]
+        mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(self._one_trial, in_dims=(0, 0, 0, 0, 0 if own else None))
+        return mapped(images, self._targets.labels, self._targets.update, self._targets.norm2, parameters)
 
-    def _target(self, trial: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Labels (N,), shared update and its squared norm of one trial."""
+    def _target(self, trial: int) -> tuple[Tensor, dict[str, Tensor], Tensor, Parameters]:
+        """Labels (N,), shared update with its squared norm, and the model's parameters, of one trial."""
         update = {name: value[trial] for name, value in self._targets.update.items()}
-        return self._targets.labels[trial], update, self._targets.norm2[trial]
+        parameters = self._parameters[trial if len(self._parameters) > 1 else 0]
+        return self._targets.labels[trial], update, self._targets.norm2[trial], parameters
 
-    def _update_of(self, images: Tensor, labels: Tensor, target: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _update_of(
+        self, images: Tensor, labels: Tensor, target: dict[str, Tensor], parameters: Parameters
+    ) -> dict[str, Tensor]:
         """What the candidates (N, 3, H, W) of one trial are expected to have shared."""
         training = self._training or LocalTraining(batch_size=len(images), epochs=1, lr=1.0)
         update = summed_gradients(
-            self._model, self._parameters, images, labels, training.batch_size, training.epochs, training.lr
+            self._model, parameters, images, labels, training.batch_size, training.epochs, training.lr
         )
         return self._expectation({name: update[name] for name in target}, target)
 
     def _one_trial(
-        self, images: Tensor, labels: Tensor, target: dict[str, Tensor], norm2: Tensor
+        self, images: Tensor, labels: Tensor, target: dict[str, Tensor], norm2: Tensor, parameters: Parameters
     ) -> tuple[Tensor, Tensor]:
-        update, pull_back, *_ = vjp(lambda x: self._update_of(x, labels, target), images)
+        update, pull_back, *_ = vjp(lambda x: self._update_of(x, labels, target, parameters), images)
         inner, own = _paired(update, target)
         value, by_inner, by_norm2 = _slopes_of_one(self._objective, inner, own, norm2)
         return value, pull_back(_cotangent(update, target, by_inner, by_norm2))[0]
@@ -83,11 +93,11 @@ class OneByOneMatcher(FunctionalMatcher):
         return torch.stack([value for value, _ in rows]), torch.stack([gradient for _, gradient in rows])
 
     def _one_trial(
-        self, images: Tensor, labels: Tensor, target: dict[str, Tensor], norm2: Tensor
+        self, images: Tensor, labels: Tensor, target: dict[str, Tensor], norm2: Tensor, parameters: Parameters
     ) -> tuple[Tensor, Tensor]:
         leaf = images.detach().requires_grad_()
         with torch.enable_grad():
-            update = self._update_of(leaf, labels, target)
+            update = self._update_of(leaf, labels, target, parameters)
         inner, own = _paired(update, target)
         value, by_inner, by_norm2 = slopes(self._objective, inner[None], own[None], norm2[None])
         detached = {name: each.detach() for name, each in update.items()}
@@ -96,6 +106,10 @@ class OneByOneMatcher(FunctionalMatcher):
         outputs, cotangents = [update[name] for name in used], [cotangent[name] for name in used]
         gradient = torch.autograd.grad(outputs, leaf, cotangents, materialize_grads=True)[0] if used else leaf * 0
         return value[0], gradient.detach()
+
+
+def _stacked(parameters: Sequence[Parameters]) -> Parameters:
+    return {name: torch.stack([own[name] for own in parameters]) for name in parameters[0]}
 
 
 def _paired(update: dict[str, Tensor], target: dict[str, Tensor]) -> tuple[Tensor, Tensor]:

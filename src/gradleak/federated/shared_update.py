@@ -1,9 +1,10 @@
 """What the server sees of one client: the only thing that an attack receives.
 
-Convention, here and nowhere else: a shared update has the sign and scale of a *summed gradient*. FedSGD shares the
-gradient of the mean loss over the N samples; FedAvg's update is (W_0 - W_U) / eta, which equals the sum of the U
-local gradients. The paper writes (W_U - W_0) / eta (Sec. 4.1), the same up to sign. Other frameworks share the
-plain difference W_U - W_0, which differs by -eta.
+Convention, here and nowhere else. FedSGD shares the gradient of the mean loss over the N samples. FedAvg shares the
+model W_U, of which the server takes W_U - W_0: `difference`, which it has whatever it knows of the client (level 0).
+`update` is what attacks match, in the sign and scale of a *summed gradient*: FedSGD's gradient, or
+(W_0 - W_U) / eta = -difference / eta, which for plain SGD equals the sum of the U local gradients. The paper gives
+(W_U - W_0) / eta to every adversary (Sec. 4.1), the same up to sign. The direction does not depend on eta.
 """
 
 import math
@@ -39,8 +40,9 @@ class SharedUpdate:
     """One client's update as the server receives it, with what the granted knowledge level adds.
 
     update: parameter name -> tensor of the parameter's shape, in the convention above, after the client's
-    post-processing. model: the global model of `round` (batch normalisation in the client's mode). samples: N.
-    image_shape: (3, H, W), or (1, H, W) for a model of grey images.
+    post-processing. difference: W_U - W_0 by the same names, or None where one gradient is shared. model: the global
+    model of `round` (batch normalisation in the client's mode). samples: N. image_shape: (3, H, W), or (1, H, W) for a
+    model of grey images.
     labels: int64 (N,), in the order of the client's mini-batches, or None where the adversary has to infer them.
     steps: U, how many gradients the update sums. As eta it belongs to the convention above, so every adversary has it;
     it follows from the training details where they are given. None: not told.
@@ -60,6 +62,7 @@ class SharedUpdate:
     batch_statistics: BatchStatistics | None = None
     post_processing: tuple[Defense, ...] | None = None
     steps: int | None = None
+    difference: Mapping[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         """Derive U where it is not given."""
@@ -76,6 +79,10 @@ class SharedUpdate:
             return "the update is not finite"
         norm = math.sqrt(sum(float(value.double().square().sum()) for value in self.update.values()))
         return "the update is zero" if norm < _ZERO else None
+
+    def with_model(self, model: nn.Module) -> "SharedUpdate":
+        """The same update, seen by an adversary who works with another model."""
+        return replace(self, model=model)
 
     def restricted(self, level: int) -> "SharedUpdate":
         """The same update without what a knowledge level below 3 or 4 does not grant (Sec. 2.2)."""

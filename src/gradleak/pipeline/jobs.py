@@ -79,11 +79,11 @@ def plan_summary(plan: Plan, rate: Throughput | None = None) -> Group:
         table.add_column(column, justify="left" if column == "experiment" else "right")
     for name, experiment in plan.experiments.items():
         ids = dict.fromkeys(entry["cell_id"] for entry in experiment["cells"])
-        images = sum(plan.cells[i].client.samples * plan.cells[i].attack.restarts for i in ids)
+        images = sum(plan.cells[i].client.samples * plan.cells[i].attack.starts for i in ids)
         cells = [plan.computed[i] for i in ids if i in plan.computed]
         hours = speed.seconds(_attack(plan, cells) + _measurement(plan, cells)) / 3600
         table.add_row(name, str(len(ids)), str(images), f"{hours:.2f}")
-    trials = sum(cell.attack.restarts for cell in plan.computed.values())
+    trials = sum(cell.attack.starts for cell in plan.computed.values())
     families = len({cell.family for cell in plan.computed.values()})
     measured = plan.smoothness_batches
     hours = sum(job.seconds for job in gpu_jobs(plan, rate)) / 3600

@@ -88,7 +88,7 @@ def runs(plan: Plan, batch: str, model_of: Callable[[Cell], nn.Module], device: 
     """The families of a batch, grouped into runs: trials of one architecture may be attacked together."""
     for families in plan.joinable(batch):
         cell = families[0][0]
-        images = max(len(family) for family in families) * cell.attack.restarts * cell.client.samples
+        images = max(len(family) for family in families) * cell.attack.starts * cell.client.samples
         if len(families) > 1 and cell.attack.joins(model_of(cell), images, device):
             yield families
         else:
@@ -111,7 +111,7 @@ def attack_family(family: list[Cell], shared: list[SharedUpdate], context: RunCo
         context.progress(attack.total_iterations)
     if not unattacked:
         return found
-    shape = len(trials), attack.restarts
+    shape = len(trials), attack.starts
     images = torch.full((*shape, update.samples, *update.image_shape), 0.5)
     objective = torch.full(shape, torch.nan, dtype=torch.float64)
     iterations = torch.zeros(shape, dtype=torch.int64)

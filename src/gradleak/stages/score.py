@@ -20,6 +20,7 @@ from gradleak.models.facts import model_facts
 from gradleak.parquet import write_parquet
 from gradleak.post_processing.privacy import DELTA, local_epsilon
 from gradleak.stages.common import dataset_of
+from gradleak.stages.ground_truth import truth_columns
 from gradleak.study.cell import Cell
 from gradleak.study.plan import Plan
 
@@ -43,8 +44,8 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
                     results = read(f"{cell.id}/images"), read(f"{cell.id}/objective"), read(f"{cell.id}/iterations")
                     unattacked = next(iter(_under(names, f"{cell.id}/unattacked/")), None)
                     cell_rows, cell_pictures = score_cell(cell, truth, labels, *results, scorer, unattacked)
-                    sent = update_facts(cell, int(read(f"{cell.id}/update_bits")), names)
-                    rows += [{**row, **facts, **sent} for row in cell_rows]
+                    sent = update_facts(cell, stream, names)
+                    rows += [{**row, **facts, **sent[row["restart"] % len(sent)]} for row in cell_rows]
                     pictures += cell_pictures
     except (OSError, SafetensorError) as error:
         raise UserError(f"{reconstructions}: cannot be read ({error}); run `gradleak reconstruct`") from None
@@ -53,20 +54,23 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
     write_provenance(out, started, batch=batch, settings=plan.config.numerics)
 
 
-def update_facts(cell: Cell, bits: int, names: Collection[str]) -> dict[str, float | int | str]:
-    """Columns of what was shared: `update_bytes` on the wire and its local-DP `epsilon` at `epsilon_delta`.
+def update_facts(cell: Cell, tensors: Any, names: Collection[str]) -> list[dict[str, Any]]:
+    """Columns of what was shared, for each point of the attack: those of `truth_columns`, `update_bytes` on the wire
+    and its local-DP `epsilon` at `epsilon_delta`.
 
-    NaN where the post-processing gives no epsilon (see `local_epsilon`). `names`: of the tensors of `pack_update`;
-    where a client's gradient of some parameters is zero, `update_zeros` are these parameters.
+    NaN where the post-processing gives no epsilon (see `local_epsilon`). `tensors`, `names`: an open file with those of
+    `pack_update`. Where a client's gradient of some parameters is zero, `update_zeros` are these parameters.
     """
+    bits = int(tensors.get_tensor(f"{cell.id}/update_bits"))
     epsilon = local_epsilon(cell.post_processing)
     zeros = ", ".join(_under(names, f"{cell.id}/zero/"))
-    return {
+    columns = {
         "update_bytes": -(-bits // 8),
         "epsilon": math.nan if epsilon is None else epsilon,
         "epsilon_delta": math.nan if epsilon is None else DELTA,
         **({"update_zeros": zeros} if zeros else {}),
     }
+    return [columns | found for found in truth_columns(cell, tensors, names)]
 
 
 def _under(names: Collection[str], prefix: str) -> list[str]:

@@ -51,11 +51,10 @@ def run_cell(cell: Cell, config: Config, out: Path, session: Session) -> str:
     found = attack_family([cell], [shared], context)
     results = found.images[0], found.objective[0], found.iterations[0]
     rows, pictures = score_cell(cell, images, labels, *results, scorer, found.unattacked.get(0))
-    frame = pd.DataFrame(rows)
     igsa = {} if cell.smoothness is None else smoothness_columns(cell, model, images, labels, session.device)
     facts = model_facts(cell.model, dataset.num_classes, cell.dataset.resolution, cell.attack.matched())
-    sent = update_facts(cell, int(content[f"{cell.id}/update_bits"]), content)
-    frame = frame.assign(**facts, **sent, **igsa)
+    sent = update_facts(cell, content, content)
+    frame = pd.DataFrame([{**row, **facts, **sent[row["restart"] % len(sent)], **igsa} for row in rows])
     write_parquet(pd.DataFrame(pictures), out / "images.parquet")
     write_parquet(frame, out / "result.parquet")
     chosen = frame[frame["chosen"]]

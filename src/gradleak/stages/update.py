@@ -17,6 +17,7 @@ from gradleak.frozen import digest
 from gradleak.models.base import Classifier
 from gradleak.post_processing.chain import apply_chain
 from gradleak.stages.common import dataset_of, global_model
+from gradleak.stages.ground_truth import measure_truth
 from gradleak.study.cell import Cell
 from gradleak.study.plan import Plan
 from gradleak.tensors import write_tensors
@@ -47,7 +48,8 @@ def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -
     """What one client shares, as named tensors under the cell's id, and `update_bits`, which its update takes.
 
     Post-processing draws from a generator seeded by the cell. An update that is not finite is shared as it is.
-    Under `zero/` is a name for each parameter whose gradient is zero, unless the whole update that is shared is.
+    Under `zero/` is a name for each parameter whose gradient is zero, unless the whole update that is shared is, and
+    under `truth/` what the analysis, and no attack, is told of the true images.
     """
     update = local_update(model, images, labels, cell.client)
     # Not the seed of the attack, whose first draws are its start: noise must not be known to it.
@@ -63,7 +65,8 @@ def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -
     for index, (mean, variance) in enumerate(batch_statistics(model, images)):
         content[f"{cell.id}/mean/{index}"] = mean
         content[f"{cell.id}/variance/{index}"] = variance
-    return content
+    shared = unpack_update(cell, InMemory(content), set(content), model)
+    return content | measure_truth(cell, shared, images, labels, update)
 
 
 def read_updates(path: Path, cells: list[Cell], model: Classifier) -> list[SharedUpdate]:
@@ -77,12 +80,13 @@ def read_updates(path: Path, cells: list[Cell], model: Classifier) -> list[Share
 
 
 def read_facts(path: Path, cells: list[Cell]) -> dict[str, Tensor]:
-    """Of each cell `<cell id>/update_bits`, an int64 scalar of what travelled, and the names under `zero/`."""
+    """Of each cell `<cell id>/update_bits`, an int64 scalar of what travelled, and all under `zero/` and `truth/`."""
     try:
         with safe_open(path, framework="pt") as stream:
             names = [f"{cell.id}/update_bits" for cell in cells]
             ids = {cell.id for cell in cells}
-            names += [name for name in stream.keys() if name.partition("/zero/")[0] in ids]  # noqa: SIM118
+            known = [name.split("/") for name in stream.keys()]  # noqa: SIM118
+            names += ["/".join(parts) for parts in known if parts[0] in ids and parts[1] in ("zero", "truth")]
             return {name: stream.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run `gradleak update`") from None
@@ -101,9 +105,10 @@ def unpack_update(cell: Cell, tensors: Any, names: set[str], model: Classifier) 
         for index in range(layers)
     ]
     spec = cell.client
+    update = {name: update[name] for name in order}
     shape = (cell.model.channels, cell.dataset.resolution, cell.dataset.resolution)
     full = SharedUpdate(
-        update={name: update[name] for name in order},
+        update=update,
         model=model,
         round=cell.model.round,
         samples=spec.samples,
@@ -113,6 +118,7 @@ def unpack_update(cell: Cell, tensors: Any, names: set[str], model: Classifier) 
         training=LocalTraining(spec.minibatch, spec.epochs, spec.lr),
         batch_statistics=statistics or None,
         post_processing=cell.post_processing,
+        difference={name: -spec.lr * value for name, value in update.items()} if spec.updates > 1 else None,
     )
     return full.restricted(cell.knowledge_level)
 

@@ -100,12 +100,12 @@ def cost(cell: Cell, device: str, before: int = 0) -> Cost:
     """
     attack, client = cell.attack, cell.client
     forward = forward_cost(cell.model, cell.dataset.resolution)
-    trials = Cost(operations(forward.operations, client.samples) * attack.restarts)
+    trials = Cost(operations(forward.operations, client.samples) * attack.starts)
     passes = Cost(started=iteration_starts(forward.started))
     if attack.knowledge == "wst":
         trials, passes = trials * (_SIMULATION * client.epochs), passes * client.updates
     at_once = most_trials(device, client.samples)
-    begun = ceil((before + attack.restarts) / at_once) - ceil(before / at_once)
+    begun = ceil((before + attack.starts) / at_once) - ceil(before / at_once)
     return (trials + passes * begun) * (attack.total_iterations * attack.cost_factor())
 
 
@@ -114,7 +114,7 @@ def batch_cost(cells: Iterable[Cell], device: str) -> Cost:
     total, trials = Cost(), Counter[str]()
     for cell in cells:
         total += cost(cell, device, trials[cell.family])
-        trials[cell.family] += cell.attack.restarts
+        trials[cell.family] += cell.attack.starts
     return total
 
 

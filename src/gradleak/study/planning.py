@@ -88,7 +88,7 @@ def _pack(cells: list[Cell], config: Config, limit: float) -> list[Batch]:
             costs = cost(cell, device), costs[1]
         current.append(cell)
         attack, measure = attack + costs[0], measure + costs[1]
-        trials[cell.family] += cell.attack.restarts
+        trials[cell.family] += cell.attack.starts
     return [*batches, _batch(current, seconds(attack), config)]
 
 
