@@ -165,7 +165,7 @@ def test_a_lower_knowledge_level_sees_fewer_fields(level, training, statistics):
     assert (seen.training is not None) == bool(training)
     assert (seen.batch_statistics is not None) == bool(statistics)
     assert seen.post_processing == (() if level >= 3 else None)
-    for name in ("update", "model", "round", "samples", "image_shape", "num_classes", "labels"):
+    for name in ("update", "difference", "model", "round", "samples", "image_shape", "num_classes", "labels"):
         assert getattr(seen, name) is getattr(full, name)
     assert full.training is not None
 
@@ -185,6 +185,7 @@ def test_a_shared_update_has_no_field_for_images_and_cannot_be_changed():
         "batch_statistics",
         "post_processing",
         "steps",
+        "difference",
     ]
     update = SharedUpdate({}, torch.nn.Identity(), 0, 1, (3, 8, 8), 10)
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -25,7 +25,7 @@ from gradleak.stages.data import record_dataset
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import update_facts, write_scores
 from gradleak.stages.session import Session, silent
-from gradleak.stages.update import pack_update, read_updates, write_updates
+from gradleak.stages.update import InMemory, pack_update, read_updates, write_updates
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
 from gradleak.study.expand import load_study
@@ -250,6 +250,8 @@ def test_an_updates_file_holds_what_the_client_shares_and_no_image(done):
         "mean/0",
         "variance/0",
         "update_bits",
+        "truth/losses",
+        "truth/cosines",
     }
     assert set(content) == {f"{cell.id}/{part}" for cell in done.cells for part in parts}
     assert not any(value.shape[-3:] == (3, 16, 16) for value in content.values())
@@ -402,6 +404,7 @@ def test_parameters_without_gradient_are_named(tmp_path, cache):
     model = build_model(cell.model, 10, 16, (0.5,) * 3, (0.25,) * 3)
     *body, weight, bias = [name for name, _ in model.named_parameters()]
     model.get_parameter(weight).data.zero_()  # nothing before the head has a gradient
-    content = pack_update(cell, model, torch.rand(3, 3, 16, 16), torch.tensor([0, 1, 2]))
-    assert update_facts(cell, 8, content)["update_zeros"] == ", ".join(sorted(body))
+    content = InMemory(pack_update(cell, model, torch.rand(3, 3, 16, 16), torch.tensor([0, 1, 2])))
+    (facts,) = update_facts(cell, content, content)
+    assert facts["update_zeros"] == ", ".join(sorted(body))
     assert not content[f"{cell.id}/update/{bias}"].eq(0).all()
