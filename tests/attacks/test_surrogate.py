@@ -1,10 +1,12 @@
 """The surrogate point: the gradient of a model on the way from W_0 to W_U, which needs no knowledge of the client."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
 import torch
 from attack_cases import TINY, attack, share
+from auxiliary_cases import Killed
 from core_cases import CLASSES, images_of, labels_of, model_of
 from pydantic import ValidationError
 from reference_matcher import ReferenceMatcher
@@ -118,6 +120,10 @@ def test_of_a_single_gradient_it_changes_nothing(photos):
     for name in ("images", "objective", "iterations"):
         assert torch.equal(getattr(surrogate, name)[:, ::2], getattr(plain, name))
         assert torch.equal(getattr(surrogate, name)[:, 1::2], getattr(plain, name))
+    assert surrogate.points.tolist() == [[0.0] * 4]
+    learned = attack(GIA_O(descent=SHORT, restarts=2, surrogate={"alpha": "learned"}), [update], RunContext())
+    assert torch.equal(learned.images, plain.images)
+    assert learned.points.tolist() == [[0.0] * 2]
 
 
 def moved(photos, victims):
@@ -133,10 +139,51 @@ def test_every_restart_is_made_at_every_point_and_the_objective_chooses(photos):
     assert (given.starts, given.level) == (6, 0)
     found = attack(given, updates, RunContext())
     assert found.objective.shape == (2, 6)
+    assert found.points.tolist() == [[0.0, 0.5, 1.0] * 2] * 2
     for index, alpha in enumerate(given.points):
         alone = attack(GIA_O(descent=SHORT, restarts=2, surrogate={"alpha": alpha}), updates, RunContext())
         assert torch.allclose(found.objective[:, index::3], alone.objective, rtol=1e-4)
     assert len(set(found.objective.flatten().tolist())) == 12
+
+
+def test_a_learned_point_goes_where_the_candidates_fit_best():
+    shared, *_ = stepped()
+    truth = images_of(3, seed=0)[None]
+    given = GIA_O(surrogate={"alpha": "learned"})
+    problem = Problem([Trial(given, shared, 1, point) for point in given.first_points], shared.model, RunContext(), "")
+    at = {}
+    for point in given.points:
+        fixed = Problem([Trial(GIA_O(), shared, 1, point)], shared.model, RunContext(), "")
+        at[point] = float(fixed.evaluate(truth, fixed.priors).objective)
+    best = min(at, key=lambda point: at[point])
+    seen = [problem.points[0]]
+    for _ in range(10):
+        problem.evaluate.move(truth)
+        seen += problem.points
+    assert seen[0] == 0.5
+    assert all(at[later] <= at[earlier] for earlier, later in itertools.pairwise(seen))
+    assert seen[-1] == seen[-2] == best
+
+
+def test_a_killed_attack_with_a_learned_point_goes_on_where_it_was(photos, tmp_path):
+    updates = [moved(photos, [1, 2]), moved(photos, [8, 4])]
+    given = GIA_O(descent={"iterations": 64, "lr": 0.05}, surrogate={"alpha": "learned"})
+    whole = attack(given, updates, RunContext())
+    assert any(point != 0.5 for point in whole.points.flatten().tolist())
+    ran = 0
+
+    def count(iterations):
+        nonlocal ran
+        ran += iterations
+        if ran > 45:
+            raise Killed
+
+    context = RunContext(state=tmp_path, save_every_s=0, progress=count)
+    with pytest.raises(Killed):
+        attack(given, updates, context)
+    found = attack(given, updates, RunContext(state=tmp_path))
+    for name in ("images", "objective", "iterations", "points"):
+        assert torch.equal(getattr(found, name), getattr(whole, name))
 
 
 def test_large_models_are_attacked_one_after_another(photos, monkeypatch):
@@ -176,7 +223,8 @@ def test_labels_are_inferred_at_the_model_that_was_sent(photos):
         ({"surrogate": {"alpha": 1.5}}, "must be from 0"),
         ({"surrogate": {"alpha": -0.1}}, "must be from 0"),
         ({"surrogate": {"alpha": [0.5, 0.5]}}, "twice"),
-        ({"surrogate": {"alpha": []}}, "at least 1"),
+        ({"surrogate": {"alpha": []}}, "must be 1 to 100"),
+        ({"surrogate": {"alpha": "half"}}, "alpha"),
         ({"surrogate": {"alpha": float("nan")}}, "finite"),
         ({"surrogate": {"beta": 1}}, "beta"),
         ({"surrogate": {"alpha": 0.5}, "knowledge": "wst"}, "choose one"),

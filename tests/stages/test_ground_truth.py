@@ -33,6 +33,8 @@ def found(cell):
     labels = labels_of(2)
     content = InMemory(pack_update(cell, model, images, labels))
     shared = unpack_update(cell, content, set(content), model)
+    if shared.difference is not None:  # as an attack says where its starts ended
+        content[f"{cell.id}/points"] = torch.tensor(cell.attack.points, dtype=torch.float64)
     return model, images, labels, shared, truth_columns(cell, content, content)
 
 

@@ -405,6 +405,6 @@ def test_parameters_without_gradient_are_named(tmp_path, cache):
     *body, weight, bias = [name for name, _ in model.named_parameters()]
     model.get_parameter(weight).data.zero_()  # nothing before the head has a gradient
     content = InMemory(pack_update(cell, model, torch.rand(3, 3, 16, 16), torch.tensor([0, 1, 2])))
-    (facts,) = update_facts(cell, content, content)
+    facts, *_ = update_facts(cell, content, content)
     assert facts["update_zeros"] == ", ".join(sorted(body))
     assert not content[f"{cell.id}/update/{bias}"].eq(0).all()

@@ -30,7 +30,7 @@ AttackT = TypeVar("AttackT", bound="Attack", covariant=True)
 class Trial(Generic[AttackT]):
     """One shared update to attack, how, and the seed that every random draw derives from.
 
-    point: where between the model that the server sent (0) and the one that it received (1) the attack starts from.
+    point: where between the model that the server sent (0) and the one that it received (1) the gradient is matched.
     """
 
     attack: AttackT
@@ -44,13 +44,15 @@ class Reconstruction:
     """What an attack returns for T trials of R starts each (`Attack.starts`).
 
     images: float (T, R, N, 3, H, W) in [0, 1]; objective: float64 (T, R), the value by which a restart is chosen;
-    iterations: int (T, R), iterations run before each restart stopped. unattacked: trial -> why there was nothing to
+    iterations: int (T, R), iterations run before each restart stopped. points: float64 (T, R), where each start matched
+    gradients in the end (`Trial.point`); None: all at 0. unattacked: trial -> why there was nothing to
     attack. Such a trial has grey images, objective NaN and no iterations.
     """
 
     images: "torch.Tensor"
     objective: "torch.Tensor"
     iterations: "torch.Tensor"
+    points: "torch.Tensor | None" = None
     unattacked: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -99,13 +101,13 @@ class Attack(Frozen, ABC):
 
     @property
     def points(self) -> tuple[float, ...]:
-        """Where between the model sent (0) and the one received (1) gradients are matched: start i at point i mod P."""
+        """Where between the model sent (0) and the one received (1) starts of this attack may match gradients."""
         return (0.0,)
 
     @property
     def starts(self) -> int:
         """R, how many reconstructions of every update are made; the objective chooses among them."""
-        return self.restarts * len(self.points)
+        return self.restarts
 
     @abstractmethod
     def run(self, trials: Sequence[Trial[Self]], context: RunContext) -> Reconstruction:

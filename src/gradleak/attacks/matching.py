@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gradleak.attacks.base import Attack, Reconstruction, RunContext, Trial
 from gradleak.attacks.labels import infer_labels, spread_over_batches
 from gradleak.attacks.meter import Meter
-from gradleak.attacks.surrogate import Surrogate, at_point
+from gradleak.attacks.surrogate import LearnedPoint, Surrogate, at_point
 from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Matcher, Priors, Targets
@@ -94,7 +94,17 @@ class MatchingAttack(Attack):
     @property
     def points(self) -> tuple[float, ...]:
         """See `Attack.points`."""
-        return super().points if self.surrogate is None else self.surrogate.alpha
+        return super().points if self.surrogate is None else self.surrogate.points
+
+    @property
+    def first_points(self) -> tuple[float, ...]:
+        """The points from which starts begin: every restart at each."""
+        return super().points if self.surrogate is None else self.surrogate.first
+
+    @property
+    def starts(self) -> int:
+        """See `Attack.starts`."""
+        return self.restarts * len(self.first_points)
 
     @abstractmethod
     def attack_pass(self, problem: "Problem[Self]") -> Found:
@@ -151,12 +161,13 @@ class MatchingAttack(Attack):
 
         meter = Meter(self.total_iterations, context.progress)
 
-        def attack(size: int) -> list[Found]:
+        def attack(size: int) -> list[tuple[Found, list[float]]]:
             passes = [expanded[start : start + size] for start in range(0, len(expanded), size)]
             found = []
             for i, part in enumerate(passes):
                 counted = replace(context, progress=meter.of(i, len(passes)))
-                found.append(self.attack_pass(Problem(part, _classifier(part[0]), counted, f"{i}-{size}")))
+                problem = Problem(part, _classifier(part[0]), counted, f"{i}-{size}")
+                found.append((self.attack_pass(problem), problem.points))
             return found
 
         training = simulated_training(trials[0])
@@ -169,9 +180,15 @@ class MatchingAttack(Attack):
         if context.device.startswith("cuda"):
             fitting = trials_by_memory(lambda count: _evaluated(expanded[:count], context), fitting, len(expanded))
         parts = halve_on_oom(attack, min(len(expanded), fitting))
+        images = torch.cat([part.images for part, _ in parts])
         meter.end()
-        found = Found(*(torch.cat([getattr(part, name) for part in parts]) for name in Found.__dataclass_fields__))
-        return _by_trial(found, trials)
+        shape = (len(trials), self.starts)
+        return Reconstruction(
+            images.view(*shape, *images.shape[1:]),
+            torch.cat([part.objective for part, _ in parts]).view(shape),
+            torch.cat([part.iterations for part, _ in parts]).view(shape),
+            torch.tensor([point for _, points in parts for point in points], dtype=torch.float64).view(shape),
+        )
 
 
 MatchingT = TypeVar("MatchingT", bound=MatchingAttack, covariant=True)
@@ -187,7 +204,6 @@ class Problem(Generic[MatchingT]):
     def __init__(self, trials: Sequence[Trial[MatchingT]], model: Classifier, context: RunContext, label: str) -> None:
         self.trials, self.model, self.context = trials, model, context
         self._label = label
-        points = [at_point(trial.update, trial.point).model for trial in trials]
         seen = [_seen(trial, model) for trial in trials]
         self.targets = Targets.stack(seen, _labels(trials), context.device)
         self.labels = self.targets.labels
@@ -195,9 +211,25 @@ class Problem(Generic[MatchingT]):
         self.priors: Priors = WeightedPriors([trial.attack.priors for trial in trials], updates)
         if any(trial.point for trial in trials):
             self.priors = _at_models_sent(self.priors, [trial.update.model for trial in trials])
-        self._models = _distinct(points)
-        self.evaluate = matcher(points[0] if len(self._models) == 1 else points, self.targets, trials[0])
+        self._models = _distinct([trial.update.model for trial in trials])
+        first = [trial.point for trial in trials]
+        surrogate = trials[0].attack.surrogate
+        learned = surrogate is not None and surrogate.alpha == "learned" and any(first)
+        self.evaluate = LearnedPoint(self._matcher, first, context.device) if learned else self._matcher(first)
         self.image_shape = (trials[0].update.samples, *trials[0].update.image_shape)
+
+    def _matcher(self, points: Sequence[float]) -> Matcher:
+        """The matcher of the trials, each at its point."""
+        placed = zip(self.trials, points, strict=True)
+        models = [at_point(trial.update, point).model for trial, point in placed]
+        return matcher(models[0] if len(_distinct(models)) == 1 else models, self.targets, self.trials[0])
+
+    @property
+    def points(self) -> list[float]:
+        """Where the trials match gradients, in the end if they move."""
+        if isinstance(self.evaluate, LearnedPoint):
+            return self.evaluate.state["point"].tolist()
+        return [trial.point for trial in self.trials]
 
     def tensor(self, *values: Tensor) -> Tensor:
         """Stack one tensor per trial in the precision and on the device of the model."""
@@ -302,24 +334,11 @@ def _classifier(trial: Trial) -> Classifier:
 
 
 def _starts(trial: Trial[MatchingT]) -> list[Trial[MatchingT]]:
-    """The starts that an update is attacked from: every restart at every point, or once where there is one point."""
-    points = trial.attack.points if trial.update.difference is not None else (0.0,)
-    restarts = range(trial.attack.restarts)
+    """The starts that an update is attacked from, every restart at every point: at 0 where one gradient is shared."""
+    restarts, points = range(trial.attack.restarts), trial.attack.first_points
+    if trial.update.difference is None:
+        points = (0.0,) * len(points)
     return [replace(trial, seed=trial.seed + restart, point=point) for restart in restarts for point in points]
-
-
-def _by_trial(found: Found, trials: Sequence[Trial[MatchingAttack]]) -> Reconstruction:
-    """What was found from `_starts` of the trials, R to each: a start that stands for several points is repeated."""
-    rows: list[int] = []
-    for trial in trials:
-        made = len(_starts(trial))
-        first = max(rows, default=-1) + 1
-        rows += [first + start * made // trial.attack.starts for start in range(trial.attack.starts)]
-    shape = (len(trials), trials[0].attack.starts)
-    images = found.images[rows]
-    return Reconstruction(
-        images.view(*shape, *images.shape[1:]), found.objective[rows].view(shape), found.iterations[rows].view(shape)
-    )
 
 
 def _distinct(models: Sequence[nn.Module]) -> list[nn.Module]:

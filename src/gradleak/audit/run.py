@@ -188,11 +188,13 @@ def _attacked(
         results = found.images[trial], found.objective[trial], found.iterations[trial]
         unattacked = found.unattacked.get(trial)
         scored, pairs = score_cell(client.cell, client.images, client.labels, *results, scorer, unattacked)
-        sent = update_facts(client.cell, content, content)
+        points = {} if found.points is None else {f"{client.cell.id}/points": found.points[trial]}
+        known = InMemory(content | points)
+        sent = update_facts(client.cell, known, known)
         beside: dict[str, Any] = {"trial": trial, **facts}
         if run.attack.config.labels == "inferred" and unattacked is None:
             beside["labels_right"] = share_right(infer_labels(updates[trial]), client.labels)
-        rows += [{**row, **sent[row["restart"] % len(sent)], **beside} for row in scored]
+        rows += [{**row, **sent[row["restart"]], **beside} for row in scored]
         pictures += [{**pair, "trial": trial} for pair in pairs]
     return pd.DataFrame(rows).drop(columns=_NOT_THE_USERS), pd.DataFrame(pictures)
 

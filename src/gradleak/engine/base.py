@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -37,6 +37,25 @@ class Matcher(Protocol):
 
     def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
         """Objective, priors and gradient of every trial. Trials do not influence each other."""
+        ...
+
+
+@runtime_checkable
+class MovingMatcher(Matcher, Protocol):
+    """A matcher that changes between iterations: a descent keeps its `state`, tensors by name, with its own."""
+
+    state: dict[str, Tensor]
+
+    def every(self, iterations: int) -> int:
+        """How many of a descent's iterations lie between two moves."""
+        ...
+
+    def prepare(self) -> None:
+        """Become what `state` says, after it was loaded."""
+        ...
+
+    def move(self, images: Tensor) -> None:
+        """Change, given the candidates (T, N, 3, H, W)."""
         ...
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from gradleak.engine.base import Matcher, Priors
+from gradleak.engine.base import Matcher, MovingMatcher, Priors
 from gradleak.engine.capture import captured
 from gradleak.errors import UserError
 from gradleak.frozen import Frozen
@@ -113,6 +113,9 @@ class Descent:
             "failed": torch.zeros(trials, dtype=torch.bool, device=start.device),
             "rate": torch.zeros(trials, **options),
         }
+        self._moving = matcher if isinstance(matcher, MovingMatcher) else None
+        if self._moving is not None:
+            self.tensors |= self._moving.state
 
     def run(self, store: StateFile | None = None, progress: Callable[[int], None] | None = None) -> Outcome:
         """Iterate to the end, from the stored state if there is one.
@@ -121,6 +124,8 @@ class Descent:
         """
         if store is not None:
             self.iteration = store.load(self.tensors)
+            if self._moving is not None:
+                self._moving.prepare()
         if progress is not None:
             progress(self.iteration)
         step: Callable[[], None] | None = None
@@ -131,6 +136,9 @@ class Descent:
             step = step or captured(self._step, self.tensors, self._device)
             step()
             self.iteration += 1
+            if self._moving is not None and self.iteration % self._moving.every(self._iterations) == 0:
+                self._moving.move(self._space.decode(self.tensors["variables"]).detach())
+                step = None  # what was recorded is of the matcher as it was
             if progress is not None:
                 progress(1)
             if store is not None:

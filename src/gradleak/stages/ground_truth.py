@@ -21,7 +21,7 @@ def measure_truth(
 
     images (N, 3, H, W) and labels (N,) are the client's, `update` is its own before post-processing, `shared` what the
     server sees of it. `losses` (2,): mean cross-entropy of these images before and after the local steps. `cosines`
-    (P,): one per point of the attack, see `cosine`.
+    (P,): one per point at which the attack may match, see `cosine`.
     """
     start = parameters_of(shared.model)
     end = {name: value - cell.client.lr * update[name] for name, value in start.items()}
@@ -58,22 +58,22 @@ def cosine(cell: Cell, shared: SharedUpdate, images: Tensor, labels: Tensor, poi
 
 
 def truth_columns(cell: Cell, tensors: Any, names: Collection[str]) -> list[dict[str, Any]]:
-    """What `measure_truth` found, as columns of results, for each point of the attack: start i has those of i mod P.
+    """What `measure_truth` found, as columns of results, for each start of the attack.
 
-    tensors: an open safetensors file or anything with `get_tensor`; names: of what it holds. A client that took several
-    steps has diverged if its loss is not finite then, or above its start. `surrogate_alpha` is there where an attack
-    has a surrogate point: 0 for a single gradient, which is always matched at the model that the server sent.
+    tensors: an open safetensors file or anything with `get_tensor`; names: of what it holds. Where each start matched
+    gradients is under `points`; without, all did at the model that the server sent. A client that took several steps
+    has diverged if its loss is not finite then, or above its start.
     """
-    if f"{cell.id}/truth/losses" not in names:
-        return [{} for _ in cell.attack.points]
+    points = [0.0] * cell.attack.starts
+    if f"{cell.id}/points" in names:
+        points = tensors.get_tensor(f"{cell.id}/points").tolist()
     before, after = tensors.get_tensor(f"{cell.id}/truth/losses").tolist()
     columns: dict[str, Any] = {"client_loss_before": before, "client_loss_after": after}
     if cell.client.updates > 1 and not after <= before:
         columns["client_diverged"] = True
-    several = cell.attack.points != (0.0,)
-    alphas = cell.attack.points if cell.client.updates > 1 else [0.0] * len(cell.attack.points)
     cosines = tensors.get_tensor(f"{cell.id}/truth/cosines").tolist()
-    return [
-        {**columns, "update_cosine": found, **({"surrogate_alpha": alpha} if several else {})}
-        for alpha, found in zip(alphas, cosines, strict=True)
-    ]
+    known = dict(zip(cell.attack.points, cosines, strict=True))
+    known.setdefault(0.0, cosines[0])  # of one gradient, all points are one
+    rows = [columns | {"update_cosine": known[point]} for point in points]
+    several = len(cell.attack.points) > 1 or cell.attack.points[0] > 0
+    return [row | {"surrogate_alpha": point} for row, point in zip(rows, points, strict=True)] if several else rows

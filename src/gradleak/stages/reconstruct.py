@@ -68,6 +68,8 @@ def write_reconstructions(
             content[f"{cell.id}/images"] = found.images[index]
             content[f"{cell.id}/objective"] = found.objective[index]
             content[f"{cell.id}/iterations"] = found.iterations[index]
+            if found.points is not None:
+                content[f"{cell.id}/points"] = found.points[index]
             if index in found.unattacked:
                 content[f"{cell.id}/unattacked/{found.unattacked[index]}"] = torch.tensor(True)
         reasons += found.unattacked.values()
@@ -114,10 +116,12 @@ def attack_family(family: list[Cell], shared: list[SharedUpdate], context: RunCo
     shape = len(trials), attack.starts
     images = torch.full((*shape, update.samples, *update.image_shape), 0.5)
     objective = torch.full(shape, torch.nan, dtype=torch.float64)
-    iterations = torch.zeros(shape, dtype=torch.int64)
+    iterations, points = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.float64)
     if attacked:
         images[attacked], objective[attacked], iterations[attacked] = found.images, found.objective, found.iterations
-    return Reconstruction(images, objective, iterations, unattacked)
+        if found.points is not None:
+            points[attacked] = found.points
+    return Reconstruction(images, objective, iterations, points, unattacked)
 
 
 def _label(families: list[list[Cell]]) -> str:

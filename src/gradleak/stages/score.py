@@ -45,7 +45,7 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
                     unattacked = next(iter(_under(names, f"{cell.id}/unattacked/")), None)
                     cell_rows, cell_pictures = score_cell(cell, truth, labels, *results, scorer, unattacked)
                     sent = update_facts(cell, stream, names)
-                    rows += [{**row, **facts, **sent[row["restart"] % len(sent)]} for row in cell_rows]
+                    rows += [{**row, **facts, **sent[row["restart"]]} for row in cell_rows]
                     pictures += cell_pictures
     except (OSError, SafetensorError) as error:
         raise UserError(f"{reconstructions}: cannot be read ({error}); run `gradleak reconstruct`") from None
@@ -55,11 +55,12 @@ def write_scores(plan: Plan, batch: str, reconstructions: Path, out: Path, image
 
 
 def update_facts(cell: Cell, tensors: Any, names: Collection[str]) -> list[dict[str, Any]]:
-    """Columns of what was shared, for each point of the attack: those of `truth_columns`, `update_bytes` on the wire
+    """Columns of what was shared, for each start of the attack: those of `truth_columns`, `update_bytes` on the wire
     and its local-DP `epsilon` at `epsilon_delta`.
 
-    NaN where the post-processing gives no epsilon (see `local_epsilon`). `tensors`, `names`: an open file with those of
-    `pack_update`. Where a client's gradient of some parameters is zero, `update_zeros` are these parameters.
+    NaN where the post-processing gives no epsilon (see `local_epsilon`). `tensors`, `names`: an open file with those
+    of `pack_update` and, under `points`, where starts matched gradients. Where a client's gradient of some parameters
+    is zero, `update_zeros` are these parameters.
     """
     bits = int(tensors.get_tensor(f"{cell.id}/update_bits"))
     epsilon = local_epsilon(cell.post_processing)

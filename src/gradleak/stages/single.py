@@ -53,8 +53,10 @@ def run_cell(cell: Cell, config: Config, out: Path, session: Session) -> str:
     rows, pictures = score_cell(cell, images, labels, *results, scorer, found.unattacked.get(0))
     igsa = {} if cell.smoothness is None else smoothness_columns(cell, model, images, labels, session.device)
     facts = model_facts(cell.model, dataset.num_classes, cell.dataset.resolution, cell.attack.matched())
+    if found.points is not None:
+        content[f"{cell.id}/points"] = found.points[0]
     sent = update_facts(cell, content, content)
-    frame = pd.DataFrame([{**row, **facts, **sent[row["restart"] % len(sent)], **igsa} for row in rows])
+    frame = pd.DataFrame([{**row, **facts, **sent[row["restart"]], **igsa} for row in rows])
     write_parquet(pd.DataFrame(pictures), out / "images.parquet")
     write_parquet(frame, out / "result.parquet")
     chosen = frame[frame["chosen"]]
