@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from gradleak.analysis.logit import logits, product
 from gradleak.theory import lemma41
-from gradleak.theory.logit import logits, product
 from gradleak.theory.network import ROUTES, Network, aligned, orthogonal_network, random_network, with_logit
 
 

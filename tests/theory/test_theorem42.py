@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from gradleak.analysis.logit import LEAST, product
 from gradleak.theory import theorem42
-from gradleak.theory.logit import LEAST, product
 from gradleak.theory.theorem42 import everywhere
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gradleak.theory import lemma41, theorem42, theorem43
-from gradleak.theory.logit import settled
+from gradleak.theory.rounding import settled
 
 PAGE = (Path(__file__).parents[2] / "docs" / "theory.md").read_text(encoding="utf-8")
 

@@ -12,8 +12,8 @@ from gradleak.cli.outputs import theory
 from gradleak.errors import UserError
 from gradleak.presentations import style
 from gradleak.theory import figure3, lemma41, theorem42, theorem43
-from gradleak.theory.logit import settled
 from gradleak.theory.outputs import FILES
+from gradleak.theory.rounding import settled
 
 
 @pytest.mark.slow

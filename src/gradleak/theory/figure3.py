@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from gradleak.analysis.logit import LEAST, TURN, logits, product, sensitivity
 from gradleak.presentations import style
 from gradleak.theory.convolution import photographs
-from gradleak.theory.logit import LEAST, TURN, logits, product, sensitivity
 from gradleak.theory.network import inverses, random_network, with_logit
 from gradleak.theory.theorem42 import rate_unit, relative_errors, updates
 

@@ -7,9 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from gradleak.analysis.logit import LEAST, logits
 from gradleak.presentations import style
-from gradleak.theory.logit import LEAST, ROUNDING, logits
 from gradleak.theory.network import ROUTES, Network, aligned, orthogonal_network, random_network
+from gradleak.theory.rounding import ROUNDING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,7 +14,7 @@ def render() -> dict[str, bytes]:
     """Run all experiments; the content of every file of `FILES`, keyed by name."""
     # Imported late: which files there are is asked without torch.
     from gradleak.theory import figure3, lemma41, theorem42, theorem43
-    from gradleak.theory.logit import settled
+    from gradleak.theory.rounding import settled
 
     example, inverted = figure3.example(), settled(lemma41.measure())
     followed, limits = settled(theorem42.measure()), theorem42.limits()

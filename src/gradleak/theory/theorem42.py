@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from gradleak.analysis.logit import LEAST, logits, product, sensitivity
 from gradleak.presentations import style
-from gradleak.theory.logit import LEAST, logits, product, sensitivity
 from gradleak.theory.network import Network, aligned, inverses, orthogonal_network, printed, random_network, with_logit
 
 if TYPE_CHECKING:

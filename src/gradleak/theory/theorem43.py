@@ -7,11 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from gradleak.analysis.logit import logits
 from gradleak.presentations import style
 from gradleak.theory.convolution import photographs, random_map
-from gradleak.theory.logit import ROUNDING, logits
 from gradleak.theory.mask import find_mask, relative_difference
 from gradleak.theory.network import random_network, with_logit
+from gradleak.theory.rounding import ROUNDING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

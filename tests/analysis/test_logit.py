@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gradleak.theory.logit import LEAST, TURN, logits, product, sensitivity, slope
+from gradleak.analysis.logit import LEAST, TURN, logits, product, sensitivity, slope
 
 
 def test_values_by_hand() -> None:
