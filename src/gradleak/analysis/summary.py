@@ -16,6 +16,9 @@ from gradleak.metrics.rates import batch_reconstruction_rate, worst_sample_recon
 
 ExperimentT = TypeVar("ExperimentT", bound=Experiment)
 
+#: Column of cells: whether the client diverged; of entries: in how many trials it did.
+DIVERGED = "diverged"
+
 #: Metrics computed from all restarts of a cell.
 RATES = {"brr": batch_reconstruction_rate, "wsrr": worst_sample_reconstruction_rate}
 
@@ -100,7 +103,7 @@ def summarise(cells: pd.DataFrame, keys: list[str], values: list[str]) -> pd.Dat
     """One row per entry (combination of keys, in order of first appearance) and metric.
 
     Columns: the keys, `metric`, `value` (mean over trials), `std` (sample standard deviation, NaN for one
-    trial), `low`, `high` (least and greatest trial), `trials`.
+    trial), `low`, `high` (least and greatest trial), `trials` and, where the cells have that column, `DIVERGED`.
     """
     grouped = cells.groupby(keys, sort=False) if keys else [((), cells)]
     records = []
@@ -116,6 +119,7 @@ def summarise(cells: pd.DataFrame, keys: list[str], values: list[str]) -> pd.Dat
                     "low": float(trials.min()),
                     "high": float(trials.max()),
                     "trials": len(trials),
+                    **({DIVERGED: int(group[DIVERGED].sum())} if DIVERGED in group else {}),
                 }
             )
     return pd.DataFrame(records)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.summary import cell_table, ordered, summarise
-from gradleak.presentations import markup, style
+from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation, as_text
 
 if TYPE_CHECKING:
@@ -51,12 +51,14 @@ class Bars(Presentation):
 
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All four files; raises UserError for an unknown column or a cell without results."""
-        cells = cell_table(data.results, experiment, self.keys, [self.y])
+        cells = divergence.marked(cell_table(data.results, experiment, self.keys, [self.y]), data.results, experiment)
         means = summarise(cells, self.keys, [self.y])
         with style.theme():
             files = style.image_files(self.draw(cells, means), "_bars")
         files["_bars.csv"] = markup.points_csv(self.keys, ["value", "std", "low", "high"], means).encode()
-        files["_bars.txt"] = markup.caption(experiment.title, self._sentences(means), data.study).encode()
+        files["_bars.txt"] = markup.caption(
+            experiment.title, [*self._sentences(means), divergence.counted(data.results, experiment)], data.study
+        ).encode()
         return files
 
     def draw(self, cells: pd.DataFrame, means: pd.DataFrame) -> "Figure":

@@ -15,7 +15,7 @@ from gradleak.analysis.summary import UNIT, image_table
 from gradleak.analysis.text import csv_text, fixed
 from gradleak.errors import UserError
 from gradleak.frozen import Frozen
-from gradleak.presentations import markup
+from gradleak.presentations import divergence, markup
 from gradleak.presentations.base import PRESENTATIONS, Presentation, as_text
 
 LOWER, UPPER = "lower half", "upper half"
@@ -146,7 +146,7 @@ class ContrastTable(Presentation):
         found = self.contrasts(experiment, data)
         return {
             "_contrast.csv": self._csv(found).encode(),
-            "_contrast.tex": self._latex(experiment, data.study, found).encode(),
+            "_contrast.tex": self._latex(experiment, data, found).encode(),
         }
 
     def contrasts(self, experiment: Experiment, data: StudyData) -> list[Contrast]:
@@ -240,7 +240,7 @@ class ContrastTable(Presentation):
             rows.append([*sides, *n, *map(fixed, numbers), *tested, *paper])
         return csv_text([heading, *rows])
 
-    def _latex(self, experiment: Experiment, study: str, found: list[Contrast]) -> str:
+    def _latex(self, experiment: Experiment, data: StudyData, found: list[Contrast]) -> str:
         """The table as a LaTeX environment."""
         names_metric = not self.metrics and (len(self.values) > 1 or not self.rows)
         titles = [*map(self.heading, self.rows), *(["Metric"] if names_metric else []), self._compared()]
@@ -256,8 +256,8 @@ class ContrastTable(Presentation):
             above = labels
             texts = [*([""] * same), *labels[same:], self._pair(entry), *self._numbers(entry)]
             body.append(markup.line([markup.escape(text) for text in texts]))
-        name = f"{study}-{self.stem(experiment.name)}_contrast"
-        caption = self._caption(experiment.title, study, found)
+        name = f"{data.study}-{self.stem(experiment.name)}_contrast"
+        caption = self._caption(experiment, data, found)
         return markup.frame(body, heading, len(titles), len(numbers), caption, name, self.wide)
 
     def _compared(self) -> str:
@@ -295,7 +295,7 @@ class ContrastTable(Presentation):
             entry.published_sign or "--",
         ]
 
-    def _caption(self, title: str, study: str, found: list[Contrast]) -> str:
+    def _caption(self, experiment: Experiment, data: StudyData, found: list[Contrast]) -> str:
         if self.metrics:
             unit = "Two metrics of the same images"
         elif self.pair_by:
@@ -313,8 +313,9 @@ class ContrastTable(Presentation):
             f"{unit}{names}; means over images, baseline $\\to$ against.",
             "Interval of the difference: percentile bootstrap; higher or lower: it excludes 0.",
             f"$p$: two-sided {tests}{many}.",
+            divergence.counted(data.results, experiment),
         ]
-        return markup.caption_latex(title, sentences, study)
+        return markup.caption_latex(experiment.title, sentences, data.study)
 
 
 def _signed(text: str) -> str:

@@ -9,7 +9,7 @@ from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.statistics import LEAST_POINTS, Correlation, rank_correlation
 from gradleak.analysis.summary import cell_table
 from gradleak.analysis.text import csv_text, fixed, interval, minus
-from gradleak.presentations import markup
+from gradleak.presentations import divergence, markup
 from gradleak.presentations.base import PRESENTATIONS, Presentation
 
 #: The correlations of a table: the values of its `rows`, and what was found.
@@ -58,7 +58,7 @@ class CorrelationTable(Presentation):
         found = self._correlations(experiment, data)
         return {
             "_correlation.csv": self._csv(found).encode(),
-            "_correlation.tex": self._latex(experiment, data.study, found).encode(),
+            "_correlation.tex": self._latex(experiment, data, found).encode(),
         }
 
     def _correlations(self, experiment: Experiment, data: StudyData) -> Found:
@@ -80,7 +80,7 @@ class CorrelationTable(Presentation):
             rows.append([*row, self.x, self.y, self.over, result.n, *numbers, p, result.sign])
         return csv_text([heading, *rows])
 
-    def _latex(self, experiment: Experiment, study: str, found: Found) -> str:
+    def _latex(self, experiment: Experiment, data: StudyData, found: Found) -> str:
         labels = [self.heading(row) for row in self.rows] or [""]
         titles = ["$n$", "$\\rho$", "95 % interval", "$p$", "Correlation"]
         heading = [markup.line([markup.escape(title) for title in [*labels, *titles]])]
@@ -98,7 +98,8 @@ class CorrelationTable(Presentation):
             " $n$ points, each a mean over trials.",
             "95 % interval: Fisher's transformation; $p$: two-sided permutation test; undecided: $p$ from 0.05 up, or"
             f" fewer than {LEAST_POINTS} points. All take the points as independent.",
+            divergence.counted(data.results, experiment),
         ]
-        caption = markup.caption_latex(experiment.title, sentences, study)
-        name = f"{study}-{self.stem(experiment.name)}_correlation"
+        caption = markup.caption_latex(experiment.title, sentences, data.study)
+        name = f"{data.study}-{self.stem(experiment.name)}_correlation"
         return markup.frame(body, heading, len(labels), len(titles), caption, name, self.wide)

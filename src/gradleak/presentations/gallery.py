@@ -8,9 +8,9 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from gradleak.analysis.experiment import Experiment, StudyData
-from gradleak.analysis.summary import cell_table, ordered
+from gradleak.analysis.summary import DIVERGED, cell_table, ordered
 from gradleak.errors import UserError
-from gradleak.presentations import markup, style
+from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation
 from gradleak.presentations.gallery_layout import draw_panels
 from gradleak.presentations.gallery_lines import CAPTION, VICTIM, Panel, Place, shared, to_lines
@@ -86,10 +86,12 @@ class Gallery(Presentation):
         reused = (
             f" {absent} of {len(experiment.cells)} cells come from an archive and have no pictures." if absent else ""
         )
+        marks = divergence.explained(divergence.DAGGER, pairs.get(DIVERGED, ()))
+        marks = f"{marks} " if marks else ""
         caption = (
             f"{markup.sentence(experiment.title)} Victims {where} their reconstructions, LPIPS below these. Victims "
             "are chosen by their place, not by how well they were reconstructed: the first of the first batch among "
-            f"those that the most columns share. All images come from study {data.study}.{reused}\n"
+            f"those that the most columns share. {marks}All images come from study {data.study}.{reused}\n"
         )
         return files | {"_gallery.txt": caption.encode()}
 
@@ -97,16 +99,17 @@ class Gallery(Presentation):
         """The pairs to show: up to `victims` for each combination of rows and column.
 
         Columns: the `keys`, `VICTIM` (0, 1, ... within the combination), `image`, `truth_png`, `reconstruction_png`,
-        `lpips`, `CAPTION` (text, may be empty). Of the images that occur in the most columns of a row group the first
-        ones are taken, by trial in the plan's order and position in the batch; a column that lacks one of them shows
-        its own first images instead. Of several trials with the same image the first counts. Cells from archives, which
-        hold no images, are passed over. Raises UserError naming another cell without images, or with one that is not a
-        PNG, and where all cells come from archives.
+        `lpips`, `CAPTION` (text, may be empty), and `DIVERGED` where the client of some cell did. Of the images that
+        occur in the most columns of a row group the first ones are taken, by trial in the plan's order and position in
+        the batch; a column that lacks one of them shows its own first images instead. Of several trials with the same
+        image the first counts. Cells from archives, which hold no images, are passed over. Raises UserError naming
+        another cell without images, or with one that is not a PNG, and where all cells come from archives.
         """
         where = f"experiment '{experiment.name}'"
         if data.images is None:
             raise UserError(f"{where}: a gallery needs images.parquet (--images)")
         cells = cell_table(data.results, experiment, self.columns_read, [])
+        cells = divergence.marked(cells, data.results, experiment)
         cells = cells[~cells["cell_id"].isin(data.reused)]
         if cells.empty:
             raise UserError(f"{where}: a gallery needs pictures, and all cells come from archives, which hold none")
@@ -134,6 +137,7 @@ class Gallery(Presentation):
             for column in ("truth_png", "reconstruction_png"):
                 _check_png(pair[column], f"{where}: {column} of cell {pair['cell_id']}")
         keep = dict.fromkeys([*self.keys, VICTIM, "image", "truth_png", "reconstruction_png", "lpips", CAPTION])
+        keep |= {DIVERGED: None} if DIVERGED in pool else {}
         return pd.DataFrame(chosen)[list(keep)].reset_index(drop=True)
 
     def victim_place(self, pairs: pd.DataFrame) -> Place:

@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from gradleak.analysis.summary import DIVERGED
+from gradleak.presentations.divergence import DAGGER
+
 #: Where victims stand: once to the left of all columns, in a line above, or in each column beside its reconstruction.
 Place = Literal["aside", "above", "beside"]
 
@@ -123,7 +126,7 @@ def _reconstructions(entries: Entries) -> dict[object, bytes]:
 
 
 def _scores(entries: Entries) -> dict[object, str]:
-    return {key: f"{entry['lpips']:.4f}" for key, entry in entries.items()}
+    return {key: f"{entry['lpips']:.4f}{DAGGER * bool(entry.get(DIVERGED))}" for key, entry in entries.items()}
 
 
 def _captions(entries: Entries) -> dict[object, str]:

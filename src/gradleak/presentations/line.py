@@ -7,8 +7,8 @@ import pandas as pd
 from pydantic import Field
 
 from gradleak.analysis.experiment import Experiment, StudyData
-from gradleak.analysis.summary import cell_table, ordered, summarise
-from gradleak.presentations import markup, style
+from gradleak.analysis.summary import DIVERGED, cell_table, ordered, summarise
+from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ class Line(Presentation):
 
     spread: `trials` (points and a band from least to greatest trial), `interval` (95% interval of the mean)
     or `none`. leak_line: value of y below which reconstructions are recognisable. log_x: base of a
-    logarithmic x axis. An x that is not numeric is spaced evenly in the order of the plan.
+    logarithmic x axis. An x that is not numeric is spaced evenly in the order of the plan. A marker is hollow where a
+    client diverged.
 
     Writes `<name>.pdf`, `<name>.png`, `<name>.csv` (the drawn numbers) and `<name>.txt` (caption).
     """
@@ -58,7 +59,7 @@ class Line(Presentation):
 
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """All four files; raises UserError for an unknown column or a cell without results."""
-        cells = cell_table(data.results, experiment, self.keys, [self.y])
+        cells = divergence.marked(cell_table(data.results, experiment, self.keys, [self.y]), data.results, experiment)
         points = self.points(cells)
         with style.theme():
             files = style.image_files(self.draw(cells, points))
@@ -135,6 +136,18 @@ class Line(Presentation):
             label=name,
             zorder=3,
         )
+        if DIVERGED in points:
+            hollow = points[points[DIVERGED] > 0]
+            axes.plot(
+                hollow["at"],
+                hollow["value"],
+                color=colour,
+                marker=style.MARKERS[i % len(style.MARKERS)],
+                linestyle="",
+                markerfacecolor="white",
+                markeredgewidth=0.9,
+                zorder=3.1,
+            )
 
     def _draw_axes(
         self,
@@ -170,6 +183,7 @@ class Line(Presentation):
         return [
             f"Lines: mean of {markup.trials_text(points)} per point.",
             SPREADS[self.spread] if several else "",
+            divergence.explained("Hollow markers", points.get(DIVERGED, ()), int(points["trials"].max())),
             markup.leak_text(self.quantity(self.y).name, self.leak_line),
         ]
 

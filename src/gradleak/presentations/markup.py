@@ -29,7 +29,7 @@ _NAMES = """alpha beta gamma delta epsilon varepsilon zeta eta theta kappa lambd
 chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega uparrow downarrow leftarrow rightarrow to pm mp times
 cdot div leq geq le ge neq ne approx sim equiv propto infty ell nabla partial sum prod sqrt frac log ln exp min max
 mathrm mathbf mathit mathcal mathbb hat bar tilde vec in notin subset cup cap forall exists ldots cdots circ prime star
-left right langle rangle Vert vert quad qquad"""
+dagger left right langle rangle Vert vert quad qquad"""
 _COMMANDS = frozenset(_NAMES.split())
 
 _MARKUP = re.compile(r"\\[a-zA-Z]+(?:\[[^]]*\]|\{gray\}|\{\})?|\\,|[{}$\\]")
@@ -52,8 +52,10 @@ def markdown_table(heading: Sequence[str], rows: Iterable[Sequence[str]], right:
 
 
 def points_csv(keys: Sequence[str], numbers: Sequence[str], points: pd.DataFrame) -> str:
-    """The drawn numbers as CSV: keys, `metric`, the numbers, `trials`; points as from `analysis.summary.summarise`."""
-    heading = [*keys, "metric", *numbers, "trials"]
+    """The drawn numbers as CSV: keys, `metric`, the numbers, `trials`, and `diverged` where some are; points as from
+    `analysis.summary.summarise`.
+    """
+    heading = [*keys, "metric", *numbers, "trials", *(["diverged"] if "diverged" in points else [])]
     rows = [[fixed(row[key]) if key in numbers else row[key] for key in heading] for row in points.to_dict("records")]
     return csv_text([heading, *rows])
 

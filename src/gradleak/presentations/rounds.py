@@ -9,7 +9,7 @@ from pydantic import Field
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.summary import cell_table
 from gradleak.analysis.text import csv_text
-from gradleak.presentations import markup, style
+from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ class Rounds(Presentation):
         with style.theme():
             files = style.image_files(self.draw(points))
         files[".csv"] = self._csv(points).encode()
-        files[".txt"] = markup.caption(experiment.title, self._sentences(), data.study).encode()
+        files[".txt"] = markup.caption(
+            experiment.title, [*self._sentences(), divergence.counted(data.results, experiment)], data.study
+        ).encode()
         return files
 
     def windows(self, cells: pd.DataFrame) -> pd.DataFrame:

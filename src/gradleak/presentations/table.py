@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.published import COLUMN, Published, published, published_labels, published_names
-from gradleak.analysis.summary import cell_table, ordered, summarise
+from gradleak.analysis.summary import DIVERGED, cell_table, ordered, summarise
 from gradleak.analysis.text import csv_text, fixed
-from gradleak.presentations import markup
+from gradleak.presentations import divergence, markup
 from gradleak.presentations.base import PRESENTATIONS, Presentation
 
 
@@ -21,8 +21,9 @@ from gradleak.presentations.base import PRESENTATIONS, Presentation
 class Entry:
     """One entry of a table: the values of its `rows` and `columns`, the metric, and the mean over trials.
 
-    value, std: NaN where there is none. published: the paper's value, NaN where it has none; published_as: what the
-    paper calls the entry's labels, where the study calls them otherwise.
+    value, std: NaN where there is none. diverged: in how many trials the client diverged. published: the paper's
+    value, NaN where it has none; published_as: what the paper calls the entry's labels, where the study calls them
+    otherwise.
     """
 
     row: tuple[object, ...]
@@ -31,6 +32,7 @@ class Entry:
     value: float = math.nan
     std: float = math.nan
     trials: int = 0
+    diverged: int = 0
     published: float = math.nan
     published_as: str = ""
 
@@ -49,6 +51,9 @@ class Table(Presentation):
     `published_as: {dataset: paper}`, cells labelled `dataset: photos10, paper: CIFAR10` stand in a row `photos10`
     beside the paper's values for CIFAR10, and say so. `column` stands for the headings over the published values; rows
     without a counterpart in the paper get a name that the paper does not have, such as `paper: none`.
+
+    Where a client diverged, a dagger stands behind the number, and the CSV file has a column `diverged`: in how many
+    trials.
 
     Writes `<name>.csv` (one line per entry and metric) and `<name>.tex`.
     """
@@ -122,6 +127,7 @@ class Table(Presentation):
         paper = Published(self.published, self.columns, self.published_as) if self.published else None
         extra = paper.beside(self.keys) if paper else []
         cells = cell_table(data.results, experiment, [*self.keys, *extra], list(self.values))
+        cells = divergence.marked(cells, data.results, experiment)
         means = summarise(cells, self.keys, list(self.values)).to_dict("records")
         found = {(*(mean[key] for key in self.keys), mean["metric"]): mean for mean in means}
         apart = paper.apart(cells, self.keys, where) if paper else {}
@@ -131,7 +137,8 @@ class Table(Presentation):
         for row, metric, column in itertools.product(rows, self.values, ordered(cells[self.columns])):
             entry = Entry(row, column, metric)
             if mean := found.get((*row, column, metric)):
-                entry = replace(entry, value=mean["value"], std=mean["std"], trials=mean["trials"])
+                numbers = {name: mean[name] for name in ("value", "std", "trials", DIVERGED) if name in mean}
+                entry = replace(entry, **numbers)
             if paper:
                 own = apart.get((*row, column)) or _shared(apart, row)
                 labels = dict(zip(self.rows, row, strict=True))
@@ -152,6 +159,7 @@ class Table(Presentation):
 
     def _csv(self, entries: list[Entry]) -> str:
         named = ["published_as"] if self.published_as else []
+        marks = any(entry.diverged for entry in entries)
         numbers = ["value", "std", "trials", "published", "difference"]
         rows = [
             [
@@ -159,10 +167,11 @@ class Table(Presentation):
                 *(fixed(entry.value), fixed(entry.std), entry.trials),
                 *(fixed(entry.published), fixed(entry.value - entry.published)),
                 *([entry.published_as] if named else []),
+                *([entry.diverged] if marks else []),
             ]
             for entry in entries
         ]
-        return csv_text([[*self.rows, "column", "metric", *numbers, *named], *rows])
+        return csv_text([[*self.rows, "column", "metric", *numbers, *named, *([DIVERGED] if marks else [])], *rows])
 
     def _latex(self, experiment: Experiment, study: str, entries: list[Entry]) -> str:
         """The table as a LaTeX environment: published values in small grey type under those of the study."""
@@ -208,6 +217,7 @@ class Table(Presentation):
         text = shape.text(entry.value)
         if self.bold(entry.metric, entry.value):
             text = rf"\textbf{{{text}}}"
+        text += divergence.DAGGER * bool(entry.diverged)
         if self.show_std and not math.isnan(entry.std):
             text += rf"\,{{\scriptsize$\pm${shape.text(entry.std).removeprefix('0')}}}"
         return text
@@ -230,6 +240,7 @@ class Table(Presentation):
             if bound is not None:
                 shape = self.quantity(self.bold_value or self.values[0])
                 sentences.append(f"Bold: {shape.name} {word} {bound:g}.")
+        sentences.append(divergence.explained(divergence.DAGGER, (entry.diverged for entry in entries), counts[-1]))
         grey = any(not math.isnan(entry.published) for entry in entries)
         but = ", except those in small grey type, which the paper published" if grey else ""
         return markup.caption_latex(title, sentences, study, but)

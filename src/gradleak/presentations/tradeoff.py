@@ -11,7 +11,7 @@ from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.summary import cell_table, unknown_column
 from gradleak.analysis.tradeoff import best_of_each, pareto, tradeoff_points
 from gradleak.metrics.rates import TAU_LPIPS
-from gradleak.presentations import markup, style
+from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ class Tradeoff(Presentation):
         name = f"{data.study}-{self.stem(experiment.name)}_tradeoff"
         files["_tradeoff.csv"] = self._csv(points).encode()
         files["_tradeoff.tex"] = self._latex(points, experiment.title, name).encode()
-        files["_tradeoff.txt"] = markup.caption(experiment.title, self._sentences(points), data.study).encode()
+        files["_tradeoff.txt"] = markup.caption(
+            experiment.title, [*self._sentences(points), divergence.counted(data.results, experiment)], data.study
+        ).encode()
         return files
 
     def _cells(self, experiment: Experiment, data: StudyData) -> pd.DataFrame:

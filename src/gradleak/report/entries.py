@@ -7,6 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from gradleak.analysis.scale import scale
+from gradleak.presentations import divergence
 from gradleak.presentations.base import Presentation
 from gradleak.presentations.read import ShownExperiment
 from gradleak.presentations.table import Table
@@ -16,7 +17,7 @@ from gradleak.report.sections import PaperSection, section_of
 from gradleak.report.tables import NOTHING, HtmlTable, html, line_by_line, plain
 
 _KINDS = {"line": "plot", "rounds": "plot over rounds", "gallery": "reconstructions", "bars": "bars"}
-_KINDS |= {"tradeoff": "trade-off", "correlation": "rank correlation"}
+_KINDS |= {"tradeoff": "trade-off", "correlation": "rank correlation", "curve": "one curve"}
 
 _CAPTIONS = {
     "contrast": "A line compares images: the difference is the mean of what stands under against, less that of the"
@@ -84,7 +85,7 @@ def experiment_entry(
         if presentation.needs_images and not images and not (folder / files[0]).exists():
             left_out.append(Path(files[0]).stem)
             continue
-        items += _items(presentation, experiment, folder)
+        items += _items(presentation, experiment, folder, results)
         shown += [folder / name for name in files if not name.endswith((".pdf", ".tex"))]
     return Entry(
         anchor=f"experiment-{experiment.name}",
@@ -107,7 +108,7 @@ def figure_item(stem: str, folder: Path, alt: str, made_by: str, kind: str, file
     return Item(kind, caption, files, picture=shown, numbers=numbers)
 
 
-def _items(presentation: Presentation, experiment: ShownExperiment, folder: Path) -> list[Item]:
+def _items(presentation: Presentation, experiment: ShownExperiment, folder: Path, results: pd.DataFrame) -> list[Item]:
     """A figure for every PNG that a presentation writes, a table for every CSV file without one."""
     kind = _KINDS.get(presentation.kind, presentation.kind)
     made_by = f"gradleak {presentation.stage}"
@@ -121,15 +122,19 @@ def _items(presentation: Presentation, experiment: ShownExperiment, folder: Path
             alt = f"{experiment.paper}, {kind}: {plain(experiment.title)}"
             items.append(figure_item(stem, folder, alt, made_by, kind, own))
         elif ".csv" in found:
-            items.append(_table(presentation, folder / f"{stem}.csv", kind, made_by, own))
+            said = divergence.counted(results, experiment)
+            items.append(_table(presentation, folder / f"{stem}.csv", kind, made_by, own, said))
     return items
 
 
-def _table(presentation: Presentation, path: Path, kind: str, made_by: str, files: tuple[str, ...]) -> Item:
+def _table(
+    presentation: Presentation, path: Path, kind: str, made_by: str, files: tuple[str, ...], diverged: str
+) -> Item:
     if isinstance(presentation, Table):
         rows = read_csv(path, made_by, pivot.needed(presentation), numbers=pivot.NUMBERS)
         table, caption = pivot.rows_by_columns(presentation, rows), pivot.caption(presentation, rows)
     else:
         rows = read_csv(path, made_by)
         table, caption = line_by_line(rows, presentation), _CAPTIONS.get(presentation.kind, "")
+        caption = f"{caption} {diverged}".strip()
     return Item(kind, html(caption), files, table=table)

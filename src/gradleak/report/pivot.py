@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pandas as pd
 from markupsafe import Markup
 
-from gradleak.analysis.summary import ordered
-from gradleak.presentations import markup
+from gradleak.analysis.summary import DIVERGED, ordered
+from gradleak.presentations import divergence, markup
 from gradleak.presentations.base import Quantity
 from gradleak.presentations.table import Table
 from gradleak.report.read import is_number, number_of
@@ -57,6 +57,8 @@ def caption(table: Table, rows: Sequence[dict[str, str]]) -> str:
     for bound, word in ((table.bold_above, "above"), (table.bold_below, "below")):
         if bound is not None:
             parts.append(f"Bold: {table.quantity(table.bold_value or table.values[0]).name} {word} {bound:g}.")
+    if mark := divergence.explained(divergence.DAGGER, map(_diverged, rows), trials[-1]):
+        parts.append(mark)
     if any(row["published"] for row in rows):
         parts.append("Small: what the paper published.")
     return " ".join(parts)
@@ -69,6 +71,11 @@ def _typed(text: str) -> int | float | str:
     return int(number) if number.is_integer() else number
 
 
+def _diverged(row: dict[str, str]) -> bool:
+    """Whether the client diverged in some trial of a row."""
+    return number_of(row.get(DIVERGED, "")) > 0
+
+
 def _ours(table: Table, metric: str, row: dict[str, str] | None, shape: Quantity, group: str) -> Field:
     if row is None or math.isnan(number_of(row["value"])):
         return Field(html("–"), style=f"number {group}")
@@ -76,6 +83,7 @@ def _ours(table: Table, metric: str, row: dict[str, str] | None, shape: Quantity
     text = html(shape.text(value))
     if table.bold(metric, value):
         text = Markup("<strong>{}</strong>").format(text)
+    text += html(divergence.DAGGER * _diverged(row))
     if table.show_std and not math.isnan(std):
         text += Markup(' <small class="std">±{}</small>').format(shape.text(std))
     return Field(text, style=f"number {group}")

@@ -19,6 +19,7 @@ _SYMBOLS = {
     "uparrow": "↑", "downarrow": "↓", "leftarrow": "←", "rightarrow": "→", "pm": "±", "times": "×", "cdot": "·",
     "infty": "∞", "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "lambda": "λ",
     "mu": "μ", "nabla": "∇", "rho": "ρ", "sigma": "σ", "tau": "τ", "theta": "θ", "le": "≤", "ge": "≥", "ell": "ℓ",
+    "dagger": "†",
 }  # fmt: skip
 
 _COMMAND = re.compile(r"\\([a-zA-Z]+)(?:\{\})?")
