@@ -15,7 +15,10 @@ from gradleak.presentations.read import ShownExperiment, parse_experiment
 from gradleak.study.plan import Plan
 
 # Of `results.parquet`, the columns that stages measure: any number will do.
-_MEASURED = ("objective", "iterations", "model_parameters", "model_skips", "params_ratio", "update_bytes")
+_MEASURED = (
+    *("objective", "iterations", "model_parameters", "model_skips", "params_ratio", "update_bytes", "update_cosine"),
+    *("client_loss_before", "client_loss_after"),
+)
 _IGSA = ("igsa", "igsa_standard_error", "igsa_low", "igsa_high", "igsa_samples")
 
 
@@ -62,10 +65,12 @@ def _factors(plan: Plan, names: Iterable[str]) -> Iterator[dict[str, Any]]:
     measured = dict.fromkeys([*columns(), *plan.columns, *_MEASURED], 0.5)
     for name in names:
         cell = plan.cells[name]
+        factors = cell.factors()
         epsilon = local_epsilon(cell.post_processing)
         yield {
-            **cell.factors(),
+            **factors,
             **measured,
+            **({"surrogate_alpha": 0.5} if factors.get("attack_surrogate_alpha") else {}),
             **({"model_accuracy": 0.5} if name in measuring else {}),
             **(dict.fromkeys(_IGSA, 0.5) if cell.smoothness is not None else {}),
             **{"epsilon": epsilon, "epsilon_delta": None if epsilon is None else DELTA},

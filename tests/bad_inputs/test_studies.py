@@ -43,6 +43,16 @@ ROWS = [
         "study 'small': experiments.fig1.show[0]: experiment 'fig1': unknown column 'igsa'; ...",
     ),
     (
+        "columns: client_steps",
+        "columns: client_steps, values: [client_loss_before, client_loss_after, client_loss]",
+        "study 'small': experiments.fig1.show[0]: experiment 'fig1': unknown column 'client_loss'; ...",
+    ),
+    (
+        "{kind: table, rows: [kind], columns: client_steps}",
+        "{kind: curve, colour: kind, marker: client_steps, y: surrogate_alpha}",
+        "study 'small': experiments.fig1.show[0]: experiment 'fig1': unknown column 'surrogate_alpha'; ...",
+    ),
+    (
         "{kind: table, rows: [kind], columns: client_steps}",
         "{kind: contrast, between: {label: kind, baseline: x, against: y}}",
         "study 'small': experiments.fig1.show[0]: experiment 'fig1': no image has kind 'y'; they have: x",

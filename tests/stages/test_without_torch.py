@@ -45,6 +45,7 @@ SHOW = [
     {"kind": "rounds", "panel": "attack", "window": 1},
     {"kind": "tradeoff", "panels": "attack"},
     {"kind": "correlation", "over": "model_round", "rows": ["attack"], "x": "igsa", "y": "lpips"},
+    {"kind": "curve", "x": "igsa", "colour": "attack", "beside": "theorem42"},
     {"kind": "contrast", "between": {"label": "attack", "baseline": "A", "against": "B"}},
 ]
 

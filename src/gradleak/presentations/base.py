@@ -54,6 +54,9 @@ QUANTITIES = {
     "brr": Quantity("BRR (%)", 2, percent=True),
     "wsrr": Quantity("WSRR (%)", 2, percent=True),
     "igsa": Quantity("IGSA", 3),
+    "update_cosine": Quantity("Cosine of update and gradient"),
+    "client_loss_before": Quantity("Client's loss before its steps"),
+    "client_loss_after": Quantity("Client's loss after its steps"),
     "model_accuracy": Quantity("Test accuracy (%)", 1, percent=True),
 }
 

@@ -99,7 +99,7 @@ class Line(Presentation):
             self._draw_hue(axes, i, "" if hue is None else self.named(str(self.hue), hue), own, one, place)
         self._draw_axes(axes, ticks, place, numeric, points)
         if self.leak_line is not None:
-            _draw_leak_line(axes, self.leak_line)
+            style.leak_line(axes, self.leak_line)
         top = 1.0
         if self.hue:
             spacing = {"handlelength": 2.2, "columnspacing": 1.2, "handletextpad": 0.5}
@@ -163,7 +163,7 @@ class Line(Presentation):
             axes.set_xscale("log", base=self.log_x)
         shown = [(place[tick], self.shown(tick)) for tick in ticks]
         if numeric:
-            shown = _spaced(axes, shown)
+            shown = style.spaced(axes, shown)
             axes.set_xticks([at for at, _ in shown], [text for _, text in shown])
         else:
             _name_ticks(axes, shown, 0.8 * style.WIDTHS[self.width] / len(ticks) - 0.04)
@@ -196,29 +196,3 @@ def _name_ticks(axes: "Axes", ticks: list[tuple[float, str]], room: float) -> No
     else:
         texts = [text for _, text in ticks]
         axes.set_xticks([at for at, _ in ticks], texts, rotation=40, ha="right", rotation_mode="anchor")
-
-
-def _spaced(axes: "Axes", ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
-    """The ticks (place, text) whose labels have room, first and last before all others; widths are in points."""
-    width = 72 * axes.get_window_extent().width / axes.figure.dpi
-    kept: dict[float, tuple[float, str]] = {}
-    for at, text in [ticks[-1], *ticks[:-1]]:
-        centre = width * axes.transAxes.inverted().transform(axes.transData.transform((at, 0.0)))[0]
-        if all(abs(centre - other) > 2.1 * (len(text) + len(near)) + 3 for other, (_, near) in kept.items()):
-            kept[centre] = (at, text)
-    return [kept[centre] for centre in sorted(kept)]
-
-
-def _draw_leak_line(axes: "Axes", value: float) -> None:
-    axes.axhline(value, color=style.LIMIT, linestyle="--", linewidth=0.9, zorder=2.2)
-    axes.annotate(
-        f"recognisable\nbelow {value:g}",
-        (1, value),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, 0),
-        textcoords="offset points",
-        color=style.LIMIT,
-        fontsize=6.5,
-        va="center",
-        linespacing=1.0,
-    )

@@ -126,18 +126,54 @@ def open_axes(axes: "Axes") -> None:
         axes.spines[side].set_visible(False)
 
 
-def legend_above(figure: "Figure", handles: "Sequence[Artist]", columns: int, **spacing: float) -> float:
+def spaced(axes: "Axes", ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """The ticks (place, text) whose labels have room, first and last before all others; widths are in points."""
+    width = 72 * axes.get_window_extent().width / axes.figure.dpi
+    kept: dict[float, tuple[float, str]] = {}
+    for at, text in [ticks[-1], *ticks[:-1]]:
+        centre = width * axes.transAxes.inverted().transform(axes.transData.transform((at, 0.0)))[0]
+        if all(abs(centre - other) > 2.1 * (len(text) + len(near)) + 3 for other, (_, near) in kept.items()):
+            kept[centre] = (at, text)
+    return [kept[centre] for centre in sorted(kept)]
+
+
+def leak_line(axes: "Axes", value: float) -> None:
+    """Draw the value of y below which reconstructions are recognisable, and say so to the right of the axes."""
+    axes.axhline(value, color=LIMIT, linestyle="--", linewidth=0.9, zorder=2.2)
+    axes.annotate(
+        f"recognisable\nbelow {value:g}",
+        (1, value),
+        xycoords=("axes fraction", "data"),
+        xytext=(3, 0),
+        textcoords="offset points",
+        color=LIMIT,
+        fontsize=6.5,
+        va="center",
+        linespacing=1.0,
+    )
+
+
+def legend_above(
+    figure: "Figure", handles: "Sequence[Artist]", columns: int, top: float = 1.0, **spacing: float
+) -> float:
     """Draw a legend above all axes, of at most so many columns, and of fewer where it would be wider than the figure.
 
-    spacing: of matplotlib's legend, in multiples of the font size. Returns the height left below it (1 is all).
+    top: the height that a legend above it left. spacing: of matplotlib's legend, in multiples of the font size. Returns
+    the height left below it (1 is all).
     """
     while True:
         legend = figure.legend(
-            handles=handles, loc="upper center", ncols=columns, frameon=False, borderaxespad=0.1, **spacing
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0, 0, 1, top),
+            ncols=columns,
+            frameon=False,
+            borderaxespad=0.1,
+            **spacing,
         )
         box = legend.get_window_extent().transformed(figure.transFigure.inverted())
         if box.width <= 1 or columns == 1:
-            return float(1 - box.height)
+            return float(top - box.height)
         legend.remove()
         columns -= 1
 

@@ -20,6 +20,10 @@ _KINDS = {"line": "plot", "rounds": "plot over rounds", "gallery": "reconstructi
 _KINDS |= {"tradeoff": "trade-off", "correlation": "rank correlation", "curve": "one curve"}
 
 _CAPTIONS = {
+    "curve": "A line is about all entries, or those of one colour: Spearman's rank correlation ρ of y with x, its 95 %"
+    " interval (low, high); the standard deviation of y around its mean (sd), around the one monotone curve through all"
+    " entries (residual) and around a curve of its own, which is never farther (own residual); the mean of y less the"
+    " one curve (offset).",
     "contrast": "A line compares images: the difference is the mean of what stands under against, less that of the"
     " baseline, with its 95 % interval (low, high) by bootstrap; p is two-sided. It has a sign where the interval"
     " excludes 0.",

@@ -22,7 +22,10 @@ def test_kinds() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"kind": "pie"}, "here: unknown kind 'pie'; known: bars, contrast, correlation, gallery, line, rounds, table"),
+        (
+            {"kind": "pie"},
+            "here: unknown kind 'pie'; known: bars, contrast, correlation, curve, gallery, line, rounds, table",
+        ),
         ({"rows": []}, "here: needs a 'kind'"),
         ("table", "here: needs a 'kind'"),
         (TABLE | {"colour": 1}, "here: colour: unknown key; known: kind, headings, names, quantities, suffix, rows"),
