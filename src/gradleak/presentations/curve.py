@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -10,11 +11,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.monotone import held, monotone_fit, rises
-from gradleak.analysis.summary import DIVERGED, cell_table, ordered
+from gradleak.analysis.summary import DIVERGED, attacked, cell_table, ordered
 from gradleak.analysis.text import csv_text, fixed, minus
 from gradleak.errors import UserError
 from gradleak.presentations import divergence, markup, style, theorem42
-from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.base import PRESENTATIONS, Presentation, as_text
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -36,12 +37,17 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _texts(value: object) -> object:
+    return [as_text(item) for item in value] if isinstance(value, list | tuple) else [as_text(value)]
+
+
 @PRESENTATIONS.register("curve")
 class Curve(Presentation):
     """Points: `y` over `x`. A large one is an entry, the mean over its trials; small ones are single trials.
 
     An entry is what has the same values of `colour` (one label or column, or several that give the colour together), of
-    `marker`, and of `entries`, which tell entries apart and are not shown. A point is hollow where a client diverged. A
+    `marker`, and of `entries`, which tell entries apart and are not shown. where: labels or columns, and the values of
+    the cells that are drawn; by default all. A point is hollow where a client diverged. A
     grey line is the monotone curve that is closest to all entries. angle: x is a cosine, and its axis is even in
     the angle, so that values near 1 stand apart. leak_line: value of y below which reconstructions are recognisable.
     beside: `theorem42`, a panel to the right (see `presentations.theorem42`).
@@ -58,6 +64,7 @@ class Curve(Presentation):
     colour: Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
     marker: str | None = None
     entries: tuple[str, ...] = ()
+    where: Mapping[str, Annotated[tuple[str, ...], BeforeValidator(_texts)]] = {}
     angle: bool = False
     leak_line: float | None = None
     beside: Literal["theorem42"] | None = None
@@ -101,6 +108,12 @@ class Curve(Presentation):
         angles, and for more colours or markers than can be told apart.
         """
         where = f"experiment '{experiment.name}'"
+        chosen = cell_table(data.results, experiment, list(self.where), [])
+        for key, values in self.where.items():
+            chosen = chosen[chosen[key].map(as_text).isin(values)]
+        if chosen.empty:
+            raise UserError(f"{where}: curve has no cells with {dict(self.where)}")
+        experiment = replace(experiment, cells=attacked(data.results, experiment).cells.loc[chosen.index])
         cells = cell_table(data.results, experiment, self.keys, [self.x, self.y])
         cells = divergence.marked(cells, data.results, experiment)
         cells[COLOUR] = pd.Series([*zip(*(cells[key] for key in self.colour), strict=True)], cells.index)

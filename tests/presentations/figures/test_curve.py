@@ -241,3 +241,22 @@ def test_what_cannot_be_drawn_is_said_before_and_when_it_is(
 def test_keys_that_do_not_fit(make_experiment: Make, keys: dict, said: str) -> None:
     with pytest.raises(UserError, match=said):
         make_experiment(CURVE | keys)
+
+
+def test_where_chooses_the_cells_that_are_drawn(data, make_experiment):
+    experiment = make_experiment({**CURVE, "where": {"model": "ConvNet", "client_steps": [1, 2]}})
+    curve = experiment.show[0]
+    points = curve.points(curve.cells(experiment, data))
+    assert set(points["model"]) == {"ConvNet"}
+    assert set(points["client_steps"]) == {1, 2}
+    whole = make_experiment(CURVE).show[0]
+    every = whole.points(whole.cells(experiment, data))
+    assert len(points) == 6
+    assert len(every) == 42
+
+
+@pytest.mark.parametrize(("where", "said"), [({"model": "VGG"}, "no cells"), ({"colour": 1}, "unknown column")])
+def test_where_that_chooses_nothing_is_an_error(data, make_experiment, where, said):
+    experiment = make_experiment({**CURVE, "where": where})
+    with pytest.raises(UserError, match=said):
+        experiment.show[0].check(experiment, data)
