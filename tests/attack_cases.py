@@ -31,7 +31,7 @@ def share_images(photos, images, labels, resolution=SIZE, **client):
         (3, resolution, resolution),
         CLASSES,
         labels,
-        LocalTraining(spec.minibatch, spec.epochs, spec.lr),
+        LocalTraining.of(spec),
         batch_statistics(model, images),
     )
 

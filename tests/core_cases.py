@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradleak.cli import main
 from gradleak.engine.base import Targets
-from gradleak.federated.client import batch_statistics, local_update
+from gradleak.federated.client import batch_statistics, drawn_order, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import Classifier, batch_norm_layers, build_model, set_bn_mode
 from gradleak.specs import ClientSpec, ModelSpec
@@ -79,14 +79,14 @@ def problem_of(
     victims, labels = images_of(trials, samples, resolution=resolution, seed=10), labels_of(trials, samples, seed=11)
     updates = [
         SharedUpdate(
-            update=local_update(model, victims[t], labels[t], client),
+            update=local_update(model, victims[t], labels[t], client, drawn_order(client, random(t))),
             model=model,
             round=0,
             samples=samples,
             image_shape=(3, resolution, resolution),
             num_classes=CLASSES,
             labels=labels[t],
-            training=LocalTraining(client.minibatch, client.epochs, client.lr),
+            training=LocalTraining.of(client),
             batch_statistics=batch_statistics(model, victims[t]) or None,
         )
         for t in range(trials)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gradleak.engine.base import Evaluation, Expectation, Priors, Targets, unprocessed
-from gradleak.federated.client import batch_statistics_of, parameters_of, summed_gradients
+from gradleak.federated.client import batch_statistics_of, parameters_of, summed_steps
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import Objective
 
@@ -43,15 +43,7 @@ class ReferenceMatcher:
     def _distance(self, images: Tensor, trial: int) -> Tensor:
         training = self._training or LocalTraining(batch_size=len(images), epochs=1, lr=1.0)
         parameters = {name: value.requires_grad_() for name, value in parameters_of(self._model).items()}
-        update = summed_gradients(
-            self._model,
-            parameters,
-            images,
-            self._targets.labels[trial],
-            training.batch_size,
-            training.epochs,
-            training.lr,
-        )
+        update = summed_steps(self._model, parameters, images, self._targets.labels[trial], training)
         shared = {name: value[trial] for name, value in self._targets.update.items()}
         update = self._expectation({name: update[name] for name in shared}, shared)
         pairs = [(update[name].flatten().double(), value.flatten().double()) for name, value in shared.items()]

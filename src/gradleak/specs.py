@@ -8,18 +8,28 @@ from pydantic import BeforeValidator, Field, model_validator
 from gradleak.frozen import Frozen, Scalar
 from gradleak.post_processing.chain import Chain, columns
 
+# Left out of the content at their defaults: ids of clients of plain SGD do not depend on them.
+Optimizer = Annotated[Literal["sgd", "adam"], Field(exclude_if=lambda value: value == "sgd")]
+WeightDecay = Annotated[float, Field(ge=0, exclude_if=lambda value: not value)]
+
+
+def _check_optimizer(optimizer: str, momentum: float) -> None:
+    if optimizer == "adam" and momentum:
+        raise ValueError(f"momentum is {momentum}, but optimizer is 'adam', which has its own; must be 0")
+
 
 class FederatedSpec(Frozen):
     """A federated training over rounds. The defaults are those of Figure 7 (Appx. B.II).
 
     `sampled` clients (None: all) of `clients` take part in a round. The training images are split among all of them
     `iid` or by `dirichlet` proportions of every class, with concentration `alpha` (default 0.5). In a round of `fedavg`
-    a client runs `epochs` (default 10) of SGD with mini-batches of `batch_size` images (None: all it has); of `fedsgd`,
-    one step on one such mini-batch. `lr` is the rate of a step, `momentum` that of the client's SGD, which starts anew
-    each round. `rounds` bounds the rounds that cells may attack. Of the data set's train images, `images` (None: all)
-    are used, and `evaluate` (None: all) of its test images for the accuracy. `precision` `mixed` computes in bfloat16
-    where that is safe. Weights stay float32. With `victim_images`, client 0 has so many images and the others share
-    the rest (Appx. B.III). `post_processing` is done by every client in every round.
+    a client runs `epochs` (default 10) with mini-batches of `batch_size` images (None: all it has); of `fedsgd`, one
+    step on one such mini-batch. `lr` is the rate of a step. `optimizer`, `momentum` and `weight_decay` are those of the
+    client of `fedavg`, as in `ClientSpec`; what the optimizer remembers starts anew each round. `rounds` bounds the
+    rounds that cells may attack. Of the data set's train images, `images` (None: all) are used, and `evaluate` (None:
+    all) of its test images for the accuracy. `precision` `mixed` computes in bfloat16 where that is safe. Weights stay
+    float32. With `victim_images`, client 0 has so many images and the others share the rest (Appx. B.III).
+    `post_processing` is done by every client in every round.
     """
 
     clients: int = Field(5, ge=1)
@@ -38,6 +48,8 @@ class FederatedSpec(Frozen):
     seed: int = Field(0, ge=0)
     precision: Literal["float32", "mixed"] = "float32"
     # Left out of the content where there are none: ids of other trainings do not depend on them.
+    optimizer: Optimizer = "sgd"
+    weight_decay: WeightDecay = 0.0
     victim_images: int | None = Field(None, ge=1, exclude_if=lambda value: value is None)
     post_processing: Chain = Field((), exclude_if=lambda value: not value)
 
@@ -57,8 +69,12 @@ class FederatedSpec(Frozen):
             raise ValueError(f"alpha is {self.alpha}, but split is 'iid'; leave it out, or set split to 'dirichlet'")
         if self.protocol == "fedsgd" and self.epochs not in (None, 1):
             raise ValueError(f"epochs is {self.epochs}, but a client of 'fedsgd' takes one step a round; leave it out")
-        if self.protocol == "fedsgd" and self.momentum:
-            raise ValueError(f"momentum is {self.momentum}, but a client of 'fedsgd' takes one step a round; must be 0")
+        for key, default in (("momentum", 0), ("weight_decay", 0), ("optimizer", "sgd")):
+            value = getattr(self, key)
+            if self.protocol == "fedsgd" and value != default:
+                one_step = f"a client of 'fedsgd' takes one step a round; must be {default!r}"
+                raise ValueError(f"{key} is {value!r}, but {one_step}")
+        _check_optimizer(self.optimizer, self.momentum)
         # What is left out gets its default here, so that equal trainings have equal ids however they were written.
         object.__setattr__(self, "sampled", sampled)
         if self.split == "dirichlet" and self.alpha is None:
@@ -192,6 +208,10 @@ class ClientSpec(Frozen):
 
     `steps` may state U as a check; `lr` is the local learning rate eta. `bn_mode` says whether batch normalisation
     uses running statistics (`eval`) or those of the mini-batch (`train`) during the local update.
+
+    With `shuffle` mini-batches are drawn anew each epoch. `optimizer` is `sgd`, with `momentum` (0 to below 1), or
+    `adam`, of PyTorch's defaults (betas 0.9 and 0.999, eps 1e-8). `weight_decay` (from 0) is L2 added to the gradient.
+    These four have no effect where U is 1: the client then shares its gradient (FedSGD).
     """
 
     samples: int = Field(1, ge=1)
@@ -200,6 +220,11 @@ class ClientSpec(Frozen):
     steps: int | None = Field(None, ge=1)
     lr: float = Field(0.01, gt=0)
     bn_mode: Literal["eval", "train"] = "eval"
+    # Left out of the content at its default, and so are those below: ids of other clients do not depend on them.
+    shuffle: bool = Field(False, exclude_if=lambda value: not value)
+    optimizer: Optimizer = "sgd"
+    momentum: float = Field(0.0, ge=0, lt=1, exclude_if=lambda value: not value)
+    weight_decay: WeightDecay = 0.0
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -209,6 +234,7 @@ class ClientSpec(Frozen):
         steps = self.epochs * -(-self.samples // size)
         if self.steps is not None and self.steps != steps:
             raise ValueError(f"steps U is {self.steps}, but N={self.samples}, B={size}, E={self.epochs} give U={steps}")
+        _check_optimizer(self.optimizer, self.momentum)
         object.__setattr__(self, "batch_size", size)
         object.__setattr__(self, "steps", steps)
         return self

@@ -7,8 +7,9 @@ from reference_matcher import ReferenceMatcher
 from torch import nn
 
 from gradleak.engine.activation import ActivationMatcher, supports
-from gradleak.engine.functional import FunctionalMatcher
-from gradleak.federated.client import parameters_of, summed_gradients
+from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
+from gradleak.federated.client import gradient_of, parameters_of
+from gradleak.federated.shared_update import LocalTraining
 from gradleak.models.base import batch_norm_layers
 from gradleak.objectives.base import OBJECTIVES
 from gradleak.priors.base import WeightedPriors
@@ -163,6 +164,56 @@ def test_unrolled_gradient_is_that_of_central_finite_differences():
     assert torch.allclose((gradient * direction).sum(dim=(1, 2, 3, 4)), (up - down) / (2 * step), rtol=1e-6)
 
 
+OPTIMIZERS = {
+    "momentum": {"momentum": 0.9},
+    "decay": {"weight_decay": 0.1},
+    "adam": {"optimizer": "adam"},
+    "adam-decay": {"optimizer": "adam", "weight_decay": 0.1},
+}
+
+
+@pytest.mark.parametrize("trials", [1, 3])
+@pytest.mark.parametrize("options", list(OPTIMIZERS))
+def test_every_optimizer_is_simulated_by_every_matcher(models, monkeypatch, options, trials):
+    client = ClientSpec(samples=3, batch_size=2, epochs=2, lr=0.01, **OPTIMIZERS[options])
+    problem = problem_of(models["convnet-norm"], trials, 3, client)
+    arguments = (problem.model, problem.targets, OBJECTIVES["cosine"], problem.updates[0].training)
+    expected = ReferenceMatcher(*arguments)(problem.candidates, no_priors)
+    assert bool(expected.gradient.isfinite().all())
+    for kind, way in ((FunctionalMatcher, "together"), (OneByOneMatcher, "alone")):
+        monkeypatch.setattr(problem.model, "way", way)
+        assert_same(kind(*arguments)(problem.candidates, no_priors), expected, 1e-8)
+        assert kind(*arguments)(problem.victims, no_priors).objective.abs().max() < 1e-10
+    monkeypatch.undo()
+    plain = LocalTraining(batch_size=2, epochs=2, lr=0.01)
+    assert FunctionalMatcher(*arguments[:3], plain)(problem.victims, no_priors).objective.abs().min() > 1e-4
+
+
+def test_the_order_of_a_client_that_shuffles_is_not_simulated(models):
+    client = ClientSpec(samples=4, batch_size=2, epochs=3, lr=0.2, shuffle=True)
+    problem = problem_of(models["convnet-norm"], 2, 4, client)
+    arguments = (problem.model, problem.targets, OBJECTIVES["cosine"])
+    found = FunctionalMatcher(*arguments, problem.updates[0].training)(problem.candidates, no_priors)
+    given = LocalTraining(batch_size=2, epochs=3, lr=0.2)
+    assert_same(found, FunctionalMatcher(*arguments, given)(problem.candidates, no_priors))
+    assert FunctionalMatcher(*arguments, given)(problem.victims, no_priors).objective.abs().min() > 1e-6
+
+
+@pytest.mark.parametrize(("kind", "way"), [(FunctionalMatcher, "together"), (OneByOneMatcher, "alone")])
+@pytest.mark.parametrize("options", list(OPTIMIZERS))
+def test_simulated_optimizers_have_the_gradient_of_central_finite_differences(options, kind, way):
+    model = model_of("convnet", channels=3, stages=1, layers=1, pool=False, activation="sigmoid")
+    model.way = way
+    client = ClientSpec(samples=2, batch_size=1, epochs=2, lr=0.02, **OPTIMIZERS[options])
+    problem = problem_of(model, 2, 2, client)
+    evaluate = kind(problem.model, problem.targets, OBJECTIVES["cosine"], problem.updates[0].training)
+    gradient = evaluate(problem.candidates, no_priors).gradient
+    direction, step = images_of(2, 2, seed=5) - 0.5, 1e-5
+    up = evaluate(problem.candidates + step * direction, no_priors).objective
+    down = evaluate(problem.candidates - step * direction, no_priors).objective
+    assert torch.allclose((gradient * direction).sum(dim=(1, 2, 3, 4)), (up - down) / (2 * step), rtol=1e-4)
+
+
 @pytest.mark.parametrize("trials", [1, 3])
 def test_functional_matcher_serves_batch_normalisation_of_the_mini_batch(trials):
     model = model_of("convnet", **CONVNET, norm=True, bn_mode="train")
@@ -254,9 +305,8 @@ def test_supports_refuses_layers_that_cannot_be_tapped():
 def test_objectives_are_cosine_distance_and_squared_euclidean_distance(models):
     problem = problem_of(models["convnet-bias"], 1, 2)
     names = list(problem.targets.update)
-    own = summed_gradients(
-        problem.model, parameters_of(problem.model), problem.candidates[0], problem.targets.labels[0], 2, 1, 1.0
-    )
+    model = problem.model
+    own = gradient_of(model)(model, parameters_of(model), problem.candidates[0], problem.targets.labels[0])
     g = torch.cat([own[name].flatten() for name in names])
     t = torch.cat([problem.targets.update[name][0].flatten() for name in names])
     expected = {

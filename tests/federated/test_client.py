@@ -5,28 +5,39 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from core_cases import images_of, labels_of, model_of
+from core_cases import images_of, labels_of, model_of, random
 
-from gradleak.federated.client import batch_statistics, batch_statistics_of, local_update
-from gradleak.federated.shared_update import SharedUpdate
+from gradleak.federated.client import (
+    batch_statistics,
+    batch_statistics_of,
+    drawn_order,
+    local_update,
+    parameters_of,
+    summed_steps,
+)
+from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.base import batch_norm_layers
 from gradleak.specs import ClientSpec
 
 NORM = {"channels": 4, "stages": 2, "layers": 1, "norm": True}
 
 
-def sgd_by_hand(model, images, labels, spec):
-    """(W_0 - W_U) / lr after torch.optim.SGD over E epochs of mini-batches in the given order."""
+def trained_by_hand(model, images, labels, spec, order=None):
+    """(W_0 - W_U) / lr after torch.optim over E epochs of mini-batches in the given order, or in that of each epoch."""
     import copy
 
     model = copy.deepcopy(model)
     start = {name: value.detach().clone() for name, value in model.named_parameters()}
-    optimiser = torch.optim.SGD(model.parameters(), lr=spec.lr)
+    settings = {"lr": spec.lr, "weight_decay": spec.weight_decay}
+    if spec.optimizer == "adam":
+        optimiser = torch.optim.Adam(model.parameters(), **settings)
+    else:
+        optimiser = torch.optim.SGD(model.parameters(), momentum=spec.momentum, **settings)
     steps = 0
-    for _ in range(spec.epochs):
-        for first in range(0, len(images), spec.minibatch):
+    for epoch in range(spec.epochs):
+        places = torch.arange(len(images)) if order is None else order[epoch]
+        for batch in places.split(spec.minibatch):
             optimiser.zero_grad()
-            batch = slice(first, first + spec.minibatch)
             F.cross_entropy(model(images[batch]), labels[batch]).backward()
             optimiser.step()
             steps += 1
@@ -49,13 +60,73 @@ def test_update_is_the_weight_difference_over_the_learning_rate(client, bn_mode)
     spec = ClientSpec(**CLIENTS[client], lr=0.3, bn_mode=bn_mode)
     model = model_of("convnet", bn_mode=bn_mode, **NORM)
     images, labels = images_of(spec.samples), labels_of(spec.samples)
-    found, expected = local_update(model, images, labels, spec), sgd_by_hand(model, images, labels, spec)
+    found, expected = local_update(model, images, labels, spec), trained_by_hand(model, images, labels, spec)
     assert list(found) == [name for name, _ in model.named_parameters()]
     for name, value in expected.items():
         assert torch.allclose(found[name], value, rtol=1e-9, atol=1e-12), name
     if spec.updates > 1:  # the steps drift: it is no multiple of the first gradient
-        first = sgd_by_hand(model, images, labels, ClientSpec(samples=spec.samples, lr=0.3))
+        first = trained_by_hand(model, images, labels, ClientSpec(samples=spec.samples, lr=0.3))
         assert any(not torch.allclose(found[name], spec.updates * first[name], rtol=1e-3) for name in first)
+
+
+OPTIONS = {
+    "momentum": {"momentum": 0.9},
+    "decay": {"weight_decay": 0.1},
+    "both": {"momentum": 0.5, "weight_decay": 0.1},
+    "adam": {"optimizer": "adam"},
+    "adam-decay": {"optimizer": "adam", "weight_decay": 0.1},
+    "shuffle": {"shuffle": True},
+    "all": {"shuffle": True, "momentum": 0.9, "weight_decay": 0.1},
+}
+
+
+@pytest.mark.parametrize("options", list(OPTIONS))
+def test_a_client_trains_as_torch_optim(options):
+    spec = ClientSpec(samples=5, batch_size=2, epochs=3, lr=0.05, **OPTIONS[options])
+    model, images, labels = model_of("convnet", **NORM), images_of(5), labels_of(5)
+    order = drawn_order(spec, random(0))
+    found = local_update(model, images, labels, spec, order)
+    for name, value in trained_by_hand(model, images, labels, spec, order).items():
+        assert torch.allclose(found[name], value, rtol=1e-8, atol=1e-10), name
+    plain = trained_by_hand(model, images, labels, ClientSpec(samples=5, batch_size=2, epochs=3, lr=0.05))
+    assert any(not torch.allclose(found[name], value, rtol=1e-2) for name, value in plain.items())
+
+
+def test_plain_sgd_is_the_sum_of_its_gradients_to_the_last_bit():
+    spec = ClientSpec(samples=5, batch_size=2, epochs=2, lr=0.3)
+    model, images, labels = model_of("convnet", **NORM).float(), images_of(5).float(), labels_of(5)
+    start = parameters_of(model)
+    current, total = start, {name: torch.zeros_like(value) for name, value in start.items()}
+    for x, y in list(zip(images.split(2), labels.split(2), strict=True)) * 2:
+        step = torch.func.grad(lambda own: F.cross_entropy(torch.func.functional_call(model, own, (x,)), y))(current)  # noqa: B023
+        total = {name: total[name] + step[name] for name in step}
+        current = {name: current[name] - 0.3 * step[name] for name in step}
+    found = summed_steps(model, start, images, labels, LocalTraining.of(spec))
+    assert all(torch.equal(found[name], value) for name, value in total.items())
+
+
+@pytest.mark.parametrize("options", list(OPTIONS))
+def test_a_client_of_one_step_shares_its_gradient_whatever_the_optimizer(options):
+    model, images, labels = model_of("convnet", **NORM), images_of(3), labels_of(3)
+    spec = ClientSpec(samples=3, **OPTIONS[options])
+    found = local_update(model, images, labels, spec, drawn_order(spec, random(0)))
+    simulated = summed_steps(model, parameters_of(model), images, labels, LocalTraining.of(spec))
+    for name, value in local_update(model, images, labels, ClientSpec(samples=3)).items():
+        assert torch.equal(found[name], value), name
+        assert torch.equal(simulated[name], value), name
+
+
+def test_a_client_that_shuffles_draws_every_image_once_an_epoch_and_each_epoch_anew():
+    spec = ClientSpec(samples=6, batch_size=2, epochs=4, shuffle=True)
+    order = drawn_order(spec, random(0))
+    assert order.shape == (4, 6)
+    assert all(sorted(epoch) == list(range(6)) for epoch in order.tolist())
+    assert len({tuple(epoch) for epoch in order.tolist()}) == 4
+    assert torch.equal(order, drawn_order(spec, random(0)))
+    assert not torch.equal(order, drawn_order(spec, random(1)))
+    assert drawn_order(ClientSpec(samples=6, batch_size=2), random(0)) is None
+    with pytest.raises(ValueError, match="a client that shuffles needs an order"):
+        local_update(model_of("convnet", **NORM), images_of(6), labels_of(6), spec)
 
 
 def test_the_last_smaller_mini_batch_weighs_as_much_as_the_others():

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from gradleak.data.photos10 import Photos10
 from gradleak.errors import UserError
+from gradleak.federated.client import drawn_order, local_update
 from gradleak.models.base import build_model
 from gradleak.parquet import read_parquet, write_parquet
 from gradleak.specs import ClientSpec
@@ -397,6 +398,26 @@ def test_what_cannot_be_attacked_is_named_and_has_no_metrics(done, tmp_path, cac
     before = results[results["cell_id"] != first]
     assert rows["lpips"][~own].tolist() == pytest.approx(before["lpips"].tolist(), abs=1e-3)
     assert "unattacked" not in results
+
+
+def test_the_order_of_a_client_that_shuffles_is_seeded_by_the_cell_and_not_as_the_attack(tmp_path, cache):
+    first = Place(tmp_path, cache).cells[0]
+    model = build_model(first.model, 10, 16, (0.5,) * 3, (0.25,) * 3)
+    images, labels = torch.rand(4, 3, 16, 16), torch.tensor([0, 1, 2, 3])
+
+    def shared(seed=0, **options):
+        client = ClientSpec(samples=4, batch_size=2, epochs=2, lr=0.5, **options)
+        cell = first.model_copy(update={"client": client, "seed": seed})
+        content = pack_update(cell, model, images, labels)
+        update = {name: content[f"{cell.id}/update/{name}"] for name, _ in model.named_parameters()}
+        assert torch.equal(content[f"{cell.id}/labels"], labels)  # in the given order, which is what the server knows
+        return torch.cat([value.flatten() for value in update.values()]), client
+
+    found, client = shared(shuffle=True)
+    assert torch.equal(found, shared(shuffle=True)[0])
+    as_attack = local_update(model, images, labels, client, drawn_order(client, torch.Generator().manual_seed(0)))
+    for other in (shared()[0], shared(1, shuffle=True)[0], torch.cat([v.flatten() for v in as_attack.values()])):
+        assert not torch.allclose(found, other, rtol=1e-3)
 
 
 def test_parameters_without_gradient_are_named(tmp_path, cache):

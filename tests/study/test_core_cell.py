@@ -123,6 +123,24 @@ def test_local_training_that_the_adversary_cannot_see_is_no_border_between_famil
         assert cell_of(OTHER[factor] | {"knowledge_level": level}).family != base.family
 
 
+#: Settings of a client that are no part of a cell without them.
+CLIENT = {"shuffle": (False, True), "optimizer": ("sgd", "adam"), "momentum": (0, 0.9), "weight_decay": (0, 1e-4)}
+
+
+@pytest.mark.parametrize("level", [1, 3])
+@pytest.mark.parametrize("key", list(CLIENT))
+def test_a_setting_of_local_steps_is_part_of_the_cells_that_have_it(key, level):
+    default, other = CLIENT[key]
+    base = cell_of({"knowledge_level": level})
+    stated, changed = (cell_of({"knowledge_level": level, f"client.{key}": value}) for value in (default, other))
+    assert stated.id == base.id
+    assert f"client_{key}" not in stated.factors()
+    assert changed.id != base.id
+    assert (changed.family == base.family) == (level < 3)
+    assert changed.factors()[f"client_{key}"] == other
+    assert Cell.parse(changed.model_dump(mode="json"), "here") == changed
+
+
 #: The same for the training, of a cell that attacks round 3.
 TRAINED = {"model.round": 3, "model.training": {}}
 TRAINING = {
@@ -140,6 +158,8 @@ TRAINING = {
     "augment": "flip",
     "seed": 1,
     "precision": "mixed",
+    "optimizer": "adam",
+    "weight_decay": 1e-4,
     "victim_images": 10,
     "post_processing": [{"name": "clip", "bound": 2.0}],
 }
@@ -150,14 +170,15 @@ def test_each_setting_of_a_training_changes_the_id_and_the_checkpoint_but_its_le
     assert base.training != cell_of(TRAINED | {"model.width": 0.5}).training
     assert {"alpha", *TRAINING} == set(type(base.model.training).model_fields)
     # Of a training without them they are no part: ids that are on file stay.
-    assert set(TRAINING) - set(base.model.training.model_dump()) == {"victim_images", "post_processing"}
+    left_out = {"optimizer", "weight_decay", "victim_images", "post_processing"}
+    assert set(TRAINING) - set(base.model.training.model_dump()) == left_out
     assert base.training == "10dba24bf411403d"
     cells = [cell_of(TRAINED | {"model.training": {key: value}}) for key, value in TRAINING.items()]
     cells.append(cell_of(TRAINED | {"model.training": {"split": "dirichlet", "alpha": 0.1}}))
     assert len({cell.id for cell in [base, *cells]}) == len({cell.family for cell in [base, *cells]}) == len(cells) + 1
     longer = cells[list(TRAINING).index("rounds")]
     assert (longer.checkpoint, longer.training) == (base.checkpoint, base.training)
-    assert len({cell.checkpoint for cell in [base, *cells]}) == len({cell.training for cell in [base, *cells]}) == 17
+    assert len({cell.checkpoint for cell in [base, *cells]}) == len({cell.training for cell in [base, *cells]}) == 19
 
 
 def test_rounds_of_one_training_differ_in_checkpoint_and_family():
@@ -317,6 +338,15 @@ MISTAKES = {
     "out-of-range": ({"client.lr": 0}, "client.lr: .*greater than 0 (found 0)"),
     "B-above-N": ({"client.batch_size": 3}, "client: batch_size B is 3, but the client has only N=2 samples"),
     "impossible-U": ({"client.steps": 5}, "client: steps U is 5, but N=2, B=2, E=1 give U=1"),
+    "momentum-of-adam": (
+        {"client.optimizer": "adam", "client.momentum": 0.9},
+        "client: momentum is 0.9, but optimizer is 'adam', which has its own; must be 0",
+    ),
+    "momentum-of-one": ({"client.momentum": 1}, "client.momentum: .*less than 1 (found 1)"),
+    "negative-decay": ({"client.weight_decay": -1}, "client.weight_decay: .*greater than or equal to 0 (found -1)"),
+    "decay-true": ({"client.weight_decay": True}, "client.weight_decay: must be a number (found true)"),
+    "unknown-optimizer": ({"client.optimizer": "rms"}, "client.optimizer: .*'sgd' or 'adam' (found 'rms')"),
+    "shuffle-twice": ({"client.shuffle": 2}, "client.shuffle: .*boolean.* (found 2)"),
     "bn-mode": ({"client.bn_mode": "frozen"}, "client.bn_mode: .*'eval' or 'train' (found 'frozen')"),
     "round-without-training": ({"model.round": 3}, "model: round is 3, but there is no training"),
     "round-beyond": (
@@ -331,6 +361,18 @@ MISTAKES = {
     "momentum-of-fedsgd": (
         {"model.training": {"protocol": "fedsgd", "momentum": 0.5}},
         "momentum is 0.5, but a client of",
+    ),
+    "adam-of-fedsgd": (
+        {"model.training": {"protocol": "fedsgd", "optimizer": "adam"}},
+        "optimizer is 'adam', but a client of 'fedsgd' takes one step a round; must be 'sgd'",
+    ),
+    "decay-of-fedsgd": (
+        {"model.training": {"protocol": "fedsgd", "weight_decay": 0.1}},
+        "weight_decay is 0.1, but a client of 'fedsgd' takes one step a round; must be 0",
+    ),
+    "momentum-of-adam-training": (
+        {"model.training": {"optimizer": "adam", "momentum": 0.9}},
+        "momentum is 0.9, but optimizer is 'adam'",
     ),
     "too-many-victims": ({"victims": [0, 1, 2]}, "victims lists 3 images, but client.samples N is 2"),
     "no-victims": ({"victims": []}, "victims lists 0 images, but client.samples N is 2"),

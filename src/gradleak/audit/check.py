@@ -14,7 +14,7 @@ from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Matcher, Targets
 from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
 from gradleak.errors import UserError
-from gradleak.federated.client import parameters_of, summed_gradients
+from gradleak.federated.client import gradient_of, parameters_of
 from gradleak.models.base import Classifier, Way
 from gradleak.objectives.base import OBJECTIVES, Objective
 
@@ -106,7 +106,7 @@ def _update(model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Tens
         loss = F.cross_entropy(logits, labels)
         plain = torch.autograd.grad(loss, list(own.values()), materialize_grads=True)
     with own_code("model: cannot be called as a function of its parameters"):
-        update = summed_gradients(model, parameters_of(model), images, labels, len(images), 1, 1.0)
+        update = gradient_of(model)(model, parameters_of(model), images, labels)
     off = sum(float((update[name] - value).norm()) ** 2 for name, value in zip(own, plain, strict=True)) ** 0.5
     if not off <= _TOLERANCE * sum(float(value.norm()) ** 2 for value in plain) ** 0.5:
         raise UserError(

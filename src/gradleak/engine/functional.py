@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from gradleak.engine.base import Evaluation, Expectation, Priors, Targets, slopes, unprocessed
-from gradleak.federated.client import Parameters, batch_statistics_of, parameters_of, summed_gradients
+from gradleak.federated.client import Parameters, batch_statistics_of, parameters_of, summed_steps
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import Objective
 
@@ -71,9 +71,7 @@ class FunctionalMatcher:
     ) -> dict[str, Tensor]:
         """What the candidates (N, 3, H, W) of one trial are expected to have shared."""
         training = self._training or LocalTraining(batch_size=len(images), epochs=1, lr=1.0)
-        update = summed_gradients(
-            self._model, parameters, images, labels, training.batch_size, training.epochs, training.lr
-        )
+        update = summed_steps(self._model, parameters, images, labels, training)
         return self._expectation({name: update[name] for name in target}, target)
 
     def _one_trial(

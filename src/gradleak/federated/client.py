@@ -1,4 +1,4 @@
-"""The client: local SGD on private data and the update that it shares (Sec. 2.1)."""
+"""The client: local training on private data and the update that it shares (Sec. 2.1)."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from gradleak.federated.shared_update import BatchStatistics
+from gradleak.federated.optimizer import Memory, directions
+from gradleak.federated.shared_update import BatchStatistics, LocalTraining
 from gradleak.models.base import Classifier, batch_norm_layers
 from gradleak.specs import ClientSpec
 
@@ -58,42 +59,64 @@ def _by_autograd(model: nn.Module, parameters: Parameters, images: Tensor, label
     return dict(zip(own, found, strict=True))
 
 
-def summed_gradients(
+def summed_steps(
     model: nn.Module,
     parameters: Parameters,
     images: Tensor,
     labels: Tensor,
-    batch_size: int,
-    epochs: int,
-    lr: float,
+    training: LocalTraining,
+    order: Tensor | None = None,
 ) -> Parameters:
-    """Run E epochs of mini-batch SGD over images (N, 3, H, W) and return the sum of the U local gradients.
+    """Train on images (N, 3, H, W) with labels (N,) for U local steps and return (W_0 - W_U) / eta.
 
-    Mini-batches are taken in the given order, the last one may be smaller. The result is (W_0 - W_U) / lr, and it is
-    differentiable with respect to the images: the adversary of case `wst` simulates the client with it.
+    It is the sum of the steps' directions (`optimizer.directions`), for plain SGD that of the U local gradients. One
+    step is its gradient (FedSGD), whatever the optimizer. Mini-batches are taken in the given order, or in that of each
+    epoch: `order`, int64 (E, N), places of images. The last one may be smaller. The result is differentiable with
+    respect to the images: the adversary of case `wst` simulates the client with it, in the given order, as it does not
+    know another.
     """
     gradient = gradient_of(model)
+    epochs = [(images, labels)] * training.epochs
+    if order is not None:
+        epochs = [(images[places], labels[places]) for places in order.to(labels.device)]
+    size = training.batch_size
+    batches = [pair for x, y in epochs for pair in zip(x.split(size), y.split(size), strict=True)]
+    if len(batches) == 1:
+        return gradient(model, dict(parameters), *batches[0])
     total: Parameters | None = None
-    current = dict(parameters)
-    batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True)) * epochs
+    current, memory = dict(parameters), dict[str, Memory]()
     for index, (x, y) in enumerate(batches):
-        step = gradient(model, current, x, y)
+        step, memory = directions(training, current, gradient(model, current, x, y), memory)
         total = step if total is None else {name: total[name] + step[name] for name in step}
         if index + 1 < len(batches):
-            current = {name: current[name] - lr * step[name] for name in current}
+            current = {name: current[name] - training.lr * step[name] for name in current}
     assert total is not None
     return total
 
 
-def local_update(model: nn.Module, images: Tensor, labels: Tensor, spec: ClientSpec) -> Parameters:
+def drawn_order(client: ClientSpec, random: torch.Generator) -> Tensor | None:
+    """The order of a client's images in each epoch, int64 (E, N), drawn anew each by a generator of the CPU.
+
+    None is the given order: of a client that does not shuffle, or that takes one step of all its images.
+    """
+    if not client.shuffle or client.updates == 1:
+        return None
+    return torch.stack([torch.randperm(client.samples, generator=random) for _ in range(client.epochs)])
+
+
+def local_update(
+    model: nn.Module, images: Tensor, labels: Tensor, spec: ClientSpec, order: Tensor | None = None
+) -> Parameters:
     """The update that a client with N images (N, 3, H, W) in [0, 1] and labels (N,) shares.
 
     One local step shares the gradient itself (FedSGD). More steps share the trained model, of which the server takes
     the difference (FedAvg): (W_0 - W_U) / eta, with the rounding that storing W_U brings. See `shared_update` for
-    sign and scale.
+    sign and scale. `order` is that of `drawn_order`. Raises ValueError if a client that shuffles has none.
     """
+    if spec.shuffle and spec.updates > 1 and order is None:
+        raise ValueError("a client that shuffles needs an order")
     start = parameters_of(model)
-    total = summed_gradients(model, start, images, labels, spec.minibatch, spec.epochs, spec.lr)
+    total = summed_steps(model, start, images, labels, LocalTraining.of(spec), order)
     if spec.updates == 1:
         return total
     end = {name: start[name] - spec.lr * total[name] for name in start}

@@ -1,4 +1,4 @@
-"""Local training of a client in a round: SGD on its mini-batches, batch normalisation in training mode."""
+"""Local training of a client in a round: steps on its mini-batches, batch normalisation in training mode."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gradleak.data.pool import ImagePool
 from gradleak.federated.client import parameters_of
+from gradleak.federated.optimizer import Memory, directions
 from gradleak.federated.server import ClientUpdate, running_statistics
 from gradleak.specs import FederatedSpec
 
@@ -29,11 +30,11 @@ def train_client(model: nn.Module, pool: ImagePool, rows: Tensor, spec: Federate
             gradients = {name: value.grad for name, value in model.named_parameters() if value.requires_grad}
             update = {name: torch.zeros_like(start[name]) if g is None else g for name, g in gradients.items()}
         else:
-            velocity: dict[str, Tensor] = {}
+            memory: dict[str, Memory] = {}
             for _ in range(spec.local_epochs):
                 for chosen in _minibatches(rows, spec, random):
                     _gradient(model, pool, chosen, spec, random)
-                    _descend(model, velocity, spec)
+                    memory = _descend(model, memory, spec)
             end = parameters_of(model)
             update = {name: (start[name] - end[name]) / spec.lr for name in start}
     statistics = {name: value.clone() for name, value in running_statistics(model).items()}
@@ -55,19 +56,17 @@ def _gradient(model: nn.Module, pool: ImagePool, chosen: Tensor, spec: Federated
 
 
 @torch.no_grad()
-def _descend(model: nn.Module, velocity: dict[str, Tensor], spec: FederatedSpec) -> None:
-    """One step of SGD with momentum, whose state is `velocity`, by parameter.
+def _descend(model: nn.Module, memory: dict[str, Memory], spec: FederatedSpec) -> dict[str, Memory]:
+    """One step in place, and the memory after it. Parameters without a gradient stay.
 
-    As `torch.optim.SGD`, whose first step loads PyTorch's compiler: longer than many a training here.
+    Not by `torch.optim`, whose first step loads PyTorch's compiler: longer than many a training here.
     """
-    for name, parameter in model.named_parameters():
-        if parameter.grad is None:
-            continue
-        step = parameter.grad
-        if spec.momentum:
-            known = velocity.get(name)
-            step = velocity[name] = step.clone() if known is None else known.mul_(spec.momentum).add_(step)
-        parameter.add_(step, alpha=-spec.lr)
+    own = {name: parameter for name, parameter in model.named_parameters() if parameter.grad is not None}
+    gradients = {name: parameter.grad for name, parameter in own.items() if parameter.grad is not None}
+    found, memory = directions(spec, own, gradients, memory)
+    for name, parameter in own.items():
+        parameter.add_(found[name], alpha=-spec.lr)
+    return memory
 
 
 def _minibatches(rows: Tensor, spec: FederatedSpec, random: torch.Generator) -> Iterator[Tensor]:

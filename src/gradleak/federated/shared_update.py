@@ -10,21 +10,36 @@ model W_U, of which the server takes W_U - W_0: `difference`, which it has whate
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor, nn
 
 from gradleak.post_processing.base import Defense
+from gradleak.specs import ClientSpec
 
 _ZERO = 1e-15
 
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """Client-side training details (knowledge level 3): mini-batch size B, epochs E, learning rate eta."""
+    """Client-side training details (knowledge level 3): mini-batch size B, epochs E, learning rate eta, the optimizer.
+
+    With `shuffle` the client draws its mini-batches anew each epoch. The server knows that it does, not what it draws.
+    """
 
     batch_size: int
     epochs: int
     lr: float
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    shuffle: bool = False
+
+    @classmethod
+    def of(cls, client: ClientSpec) -> "LocalTraining":
+        """What a client's settings say of it."""
+        own = client.optimizer, client.momentum, client.weight_decay, client.shuffle
+        return cls(client.minibatch, client.epochs, client.lr, *own)
 
     def steps(self, samples: int) -> int:
         """U of a client with N samples."""

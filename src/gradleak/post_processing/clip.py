@@ -15,7 +15,7 @@ from gradleak.post_processing.vectors import norm
 class Clip(Defense):
     """Multiplies the whole update by min(1, bound / norm): its direction stays. Sent in fp32. Nothing is random.
 
-    `bound` is the greatest Euclidean norm, in the scale of `shared_update` (a summed gradient).
+    `bound` is the greatest Euclidean norm, in the scale of `shared_update` (for plain SGD a summed gradient).
     """
 
     technique = "Clipping"

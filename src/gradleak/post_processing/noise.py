@@ -14,9 +14,9 @@ from gradleak.post_processing.base import DEFENSES, Defense, Processed
 class Noise(Defense):
     """Adds independent Gaussian noise of mean zero to every number. Sent in fp32. Unbiased.
 
-    Its standard deviation is `multiplier` times `scale`, in the scale of `shared_update` (a summed gradient). Appx.
-    C.III does not say what its multipliers multiply. With `scale` 1 they are standard deviations; with the bound of a
-    clipping before, they are the noise multipliers of DP-SGD.
+    Its standard deviation is `multiplier` times `scale`, in the scale of `shared_update` (for plain SGD a summed
+    gradient). Appx. C.III does not say what its multipliers multiply. With `scale` 1 they are standard deviations; with
+    the bound of a clipping before, they are the noise multipliers of DP-SGD.
     """
 
     technique = "Perturbation"

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gradleak.attacks.surrogate import at_point
-from gradleak.federated.client import Parameters, gradient_of, mean_loss, parameters_of, summed_gradients
-from gradleak.federated.shared_update import SharedUpdate
+from gradleak.federated.client import Parameters, gradient_of, mean_loss, parameters_of, summed_steps
+from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.structure import parameters_in
 from gradleak.study.cell import Cell
 
@@ -38,13 +38,12 @@ def cosine(cell: Cell, shared: SharedUpdate, images: Tensor, labels: Tensor, poi
     """Cosine, -1 to 1, of the shared update and what the attack computes of the true images, as far as it is matched.
 
     That is their gradient at a point between the model sent (0) and the one received (1), or, where the attack
-    simulates the local steps (`wst`), the update of its simulation. NaN for an update that is zero or not finite.
+    simulates the local steps (`wst`), the update of its simulation (in the given order: it knows no other). NaN for an update that is zero or not finite.
     """
     seen = at_point(shared, point)
-    parameters, client = parameters_of(seen.model), cell.client
+    parameters = parameters_of(seen.model)
     if cell.attack.knowledge == "wst":
-        steps = client.minibatch, client.epochs, client.lr
-        candidate = summed_gradients(seen.model, parameters, images, labels, *steps)
+        candidate = summed_steps(seen.model, parameters, images, labels, LocalTraining.of(cell.client))
     else:
         candidate = gradient_of(seen.model)(seen.model, parameters, images, labels)
     view = cell.attack.matched()

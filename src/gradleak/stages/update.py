@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from gradleak.errors import UserError
-from gradleak.federated.client import batch_statistics, local_update
+from gradleak.federated.client import batch_statistics, drawn_order, local_update
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.files import write_provenance
 from gradleak.frozen import digest
@@ -47,14 +47,14 @@ def write_updates(plan: Plan, batch: str, checkpoints: Path, out: Path) -> None:
 def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """What one client shares, as named tensors under the cell's id, and `update_bits`, which its update takes.
 
-    Post-processing draws from a generator seeded by the cell. An update that is not finite is shared as it is.
-    Under `zero/` is a name for each parameter whose gradient is zero, unless the whole update that is shared is, and
-    under `truth/` what the analysis, and no attack, is told of the true images.
+    The order of a client that shuffles and post-processing are drawn from generators seeded by the cell. An update that
+    is not finite is shared as it is. Under `zero/` is a name for each parameter whose gradient is zero, unless the
+    whole update that is shared is, and under `truth/` what the analysis, and no attack, is told of the true images.
     """
-    update = local_update(model, images, labels, cell.client)
-    # Not the seed of the attack, whose first draws are its start: noise must not be known to it.
-    random = torch.Generator(images.device).manual_seed(int(digest([cell.id, "post-processing"]), 16) % 2**63)
+    order = drawn_order(cell.client, _generator(cell, "order", "cpu"))
+    update = local_update(model, images, labels, cell.client, order)
     finite = all(bool(value.isfinite().all()) for value in update.values())
+    random = _generator(cell, "post-processing", images.device)
     sent = apply_chain(cell.post_processing if finite else (), update, random)
     content = {f"{cell.id}/labels": labels, f"{cell.id}/update_bits": torch.tensor(sent.bits)}
     for name, value in sent.update.items():
@@ -67,6 +67,11 @@ def pack_update(cell: Cell, model: Classifier, images: Tensor, labels: Tensor) -
         content[f"{cell.id}/variance/{index}"] = variance
     shared = unpack_update(cell, InMemory(content), set(content), model)
     return content | measure_truth(cell, shared, images, labels, update)
+
+
+def _generator(cell: Cell, purpose: str, device: torch.device | str) -> torch.Generator:
+    # Not the seed of the attack, whose first draws are its start: order and noise must not be known to it.
+    return torch.Generator(device).manual_seed(int(digest([cell.id, purpose]), 16) % 2**63)
 
 
 def read_updates(path: Path, cells: list[Cell], model: Classifier) -> list[SharedUpdate]:
@@ -115,7 +120,7 @@ def unpack_update(cell: Cell, tensors: Any, names: set[str], model: Classifier) 
         image_shape=shape,
         num_classes=model.num_classes,
         labels=tensors.get_tensor(f"{cell.id}/labels") if cell.attack.labels == "known" else None,
-        training=LocalTraining(spec.minibatch, spec.epochs, spec.lr),
+        training=LocalTraining.of(spec),
         batch_statistics=statistics or None,
         post_processing=cell.post_processing,
         difference={name: -spec.lr * value for name, value in update.items()} if spec.updates > 1 else None,
