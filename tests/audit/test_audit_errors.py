@@ -46,6 +46,8 @@ def fails(folder, config):
         ({"model": {"torchscript": "nosuch.pt"}}, "no such TorchScript file"),
         ({"images": {"path": "nosuch"}}, "does not exist"),
         ({"images": {"dataset": "photos10", "classes": ["china"]}}, "images.classes: lacks"),
+        ({"client": {"optimizer": "adam", "momentum": 0.9}}, "client: momentum is 0.9, but optimizer is 'adam'"),
+        ({"client": {"optimizer": "lion"}}, "client.optimizer: Input should be 'sgd' or 'adam'"),
         ({"trials": 10_000}, "10000 clients of 1 images need 10000"),
         ({"defenses": ["none", "none"]}, "'none' appears more than once"),
         ({"checkpoints": [{"round": 1}, {"round": "1"}]}, "'1' appears more than once"),

@@ -111,6 +111,17 @@ def test_own_images_in_a_folder_and_in_the_order_of_the_model(audited, folder):
     assert set(rows["dataset_name"]) == {"photos"}
 
 
+def test_the_page_and_the_results_say_how_the_client_trains(audited, folder):
+    client = {"samples": 2, "batch_size": 1, "shuffle": True, "momentum": 0.9, "weight_decay": 0.01}
+    rows = audited(client=client, attacks=KNOWING[:2])
+    assert {key: rows[f"client_{key}"].unique().tolist() for key in client} == {k: [v] for k, v in client.items()}
+    text = "shares 2 local steps of SGD with momentum 0.9 and weight decay 0.01 on shuffled mini-batches (FedAvg)"
+    assert text in (folder / "out" / "audit.html").read_text()
+    adam = audited("adam", client={"samples": 2, "batch_size": 1, "optimizer": "adam"}, attacks=KNOWING[:2])
+    assert adam["objective"].notna().all()
+    assert "shares 2 local steps of Adam (FedAvg)" in (folder / "adam" / "audit.html").read_text()
+
+
 def test_the_printed_example_is_a_valid_audit(folder):
     import yaml
 

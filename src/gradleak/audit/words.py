@@ -7,13 +7,14 @@ from gradleak.audit.spec import AuditAttack, AuditSpec
 from gradleak.audit.table import Entry, Verdict
 from gradleak.errors import listed
 from gradleak.metrics.rates import TAU_LPIPS
+from gradleak.specs import ClientSpec
 
 #: What the adversary of a knowledge level has (Sec. 2.2), each in addition to the basic information of level 0.
 LEVELS = {
     0: "the update, the model and its weights, the image size and the number of images N: every server has that",
     1: "what photographs have in common, here that they are smooth (total variation): anyone has that",
     2: "images like the client's, to train a generator on: a strong assumption",
-    3: "how the client trains (B, E, learning rate) and what it does to its update: a strong assumption",
+    3: "how the client trains (B, E, learning rate, optimizer) and what it does to its update: a strong assumption",
     4: "the BN statistics of the client's batch, uploaded beside the update: a strong assumption",
     5: "a model or protocol that the server has manipulated",
 }
@@ -33,11 +34,21 @@ def assumption(attack: AuditAttack) -> str:
 def client_words(spec: AuditSpec) -> str:
     """The client's setup in one line."""
     client = spec.client
-    shares = "shares one gradient (FedSGD)" if client.updates == 1 else f"shares {client.updates} local steps (FedAvg)"
+    shares = "shares one gradient (FedSGD)"
+    if client.updates > 1:
+        shares = f"shares {client.updates} local steps of {_steps_words(client)} (FedAvg)"
     return (
         f"N = {client.samples}, B = {client.minibatch}, E = {client.epochs}, learning rate {client.lr:g}, "
         f"BN in mode {client.bn_mode}; {shares}"
     )
+
+
+def _steps_words(client: ClientSpec) -> str:
+    """`SGD with momentum 0.9 on shuffled mini-batches`."""
+    settings = [("momentum", client.momentum), ("weight decay", client.weight_decay)]
+    more = " and ".join(f"{name} {value:g}" for name, value in settings if value)
+    text = {"sgd": "SGD", "adam": "Adam"}[client.optimizer] + (f" with {more}" if more else "")
+    return text + (" on shuffled mini-batches" if client.shuffle else "")
 
 
 def number(value: float) -> str:
