@@ -60,9 +60,10 @@ def test_where_and_without_choose() -> None:
     assert values(data, "threshold", where={"k": {"most": 2}}) == [0.3]
     assert values(data, "threshold", where={"k": ["n", 1]}) == [0.15]
     assert values(data, "threshold", without={"k": "N"}, where={"k": {"most": 2}}) == [0.3]
+    assert values(data, "threshold", without={"absent": "N"}) == [0.375]
     for arguments, message in (
         ({"where": {"k": [3]}}, "no cells with k 3 .has N, 1, 2, 9."),
-        ({"without": {"k": ["N", 1, 2, 9]}}, "no cells without k"),
+        ({"without": {"k": ["N", 1, 2, 9], "absent": "N"}}, "no cells without k"),
         ({"where": {"l": [3]}}, "experiment 'exp' has no 'l'"),
         ({"value": "igsa"}, "experiment 'exp' has no 'igsa'"),
     ):

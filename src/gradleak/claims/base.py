@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,7 +26,8 @@ class UntestedError(Exception):
 class ClaimData:
     """What claims read: a study's name, title, experiments and results.parquet, and the folder of CSV files.
 
-    folder: of files that `csv_column` names. None where the study comes without them.
+    folder: of files that `csv_column` names. None where the study comes without them. trials: by experiment, the number
+    of each cell's trial by cell_id, where cells were left out of it (see `gradleak.claims.selection.narrowed`).
     """
 
     study: str
@@ -34,6 +35,7 @@ class ClaimData:
     experiments: Mapping[str, ShownExperiment]
     results: pd.DataFrame
     folder: Path | None = None
+    trials: Mapping[str, pd.Series] = field(default_factory=dict)
 
     @property
     def named(self) -> str:
