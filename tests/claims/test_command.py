@@ -59,6 +59,8 @@ def test_files_and_table(place: Path) -> None:
     assert set(table["title"]) == {"A small world"}
     assert table.loc["skips-help", "verdict"] == "supported"
     assert "convnet" in table.loc["skips-help", "scale"]
+    assert table.loc["updates-worse", "strongest_verdict"] == "supported"
+    assert (place / "a/claims.md").read_text().startswith("Against the strongest attack of the study no claim falls.")
     for name in ("claims.md", "claims.tex"):
         text = (place / "a" / name).read_text()
         assert "A small world" in text
@@ -106,6 +108,7 @@ def test_the_rule_runs_again_after_an_edit_of_a_statistic_the_ledger_or_a_publis
     for part in (
         "claims/statistics/trend.py",
         "claims/verdict.py",
+        "claims/adversary.py",
         "resources/claims.yaml",
         "resources/published/table1.csv",
     ):

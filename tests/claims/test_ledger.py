@@ -47,6 +47,20 @@ def test_results_flip_every_verdict(judged: Judged, claim: str) -> None:
         assert verdict.scale
 
 
+@pytest.mark.parametrize("claim", [claim.id for claim in LEDGER if claim.strongest is not None])
+def test_results_flip_every_second_verdict(judged: Judged, claim: str) -> None:
+    found = {kind: verdicts[claim].strongest for kind, verdicts in judged.items()}
+    words = {kind: verdict.word for kind, verdict in found.items() if verdict is not None}
+    if claim == "details-protect":  # who may choose does not lose by knowing more
+        assert (words["paper"], words["mirror"]) == ("supported", "undecided")
+    else:
+        assert words == {"paper": "supported", "mirror": "not supported", "mixed": "undecided"}
+    for verdict in found.values():
+        assert verdict is not None
+        assert verdict.attacks.startswith("level ")
+        assert verdict.scale
+
+
 @pytest.mark.parametrize("claim", LEDGER, ids=lambda claim: claim.id)
 def test_a_study_without_the_experiment_does_not_test_it(claim) -> None:
     nothing = dataclasses.replace(world("paper"), experiments={})
@@ -113,6 +127,8 @@ def test_studies_have_what_claims_name(study: str, untested: set[str]) -> None:
     assert own
     verdicts = judge_all(own, data)
     assert {verdict.claim.id for verdict in verdicts if verdict.word == "not tested"} == untested
+    second = {verdict.claim.id: verdict.strongest.word for verdict in verdicts if verdict.strongest is not None}
+    assert {name for name, word in second.items() if word == "not tested"} == untested & second.keys()
     units = {verdict.claim.id: verdict.units for verdict in verdicts}
     if study == "paper":  # ten trials on either data set; of nine models; of two networks
         assert (units["updates-worse"], units["early-rounds"], units["skips-help"]) == (20, 90, 20)

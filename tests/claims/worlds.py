@@ -14,6 +14,7 @@ from gradleak.claims.base import ClaimData
 from gradleak.presentations.read import parse_experiment
 
 TRIALS, RESTARTS = 12, 4
+LEVELS = {"gia-o": 1, "gia-l": 2, "rog": 2}
 WORLDS = ("paper", "mirror", "mixed")
 MIRROR = {"lpips": 0.1, "lpips_detail": 0.1, "psnr": 10.0, "hf_detail": 0.1}
 
@@ -35,7 +36,10 @@ def table2() -> Iterator[Cell]:
         for knowledge in ("wst", "bst"):
             for steps in (1, 2, 4, 6, 8, 10):
                 columns = {"attack_name": attack, "client_steps": steps, "attack_knowledge": knowledge}
-                yield cell({"minibatches": steps}, columns, lpips=0.03 * steps + 0.02 * (knowledge == "bst"))
+                columns |= {"client_samples": 4 * steps, "client_batch_size": 4}
+                columns |= {"attack_level": 3} if knowledge == "wst" else {}
+                labels = {"minibatches": steps, "knowledge": knowledge.upper()}
+                yield cell(labels, columns, lpips=0.03 * steps + 0.02 * (knowledge == "bst"))
 
 
 def figure4(column: str, values: tuple[int, ...], limit: int) -> Iterator[Cell]:
@@ -62,6 +66,7 @@ def fig7() -> Iterator[Cell]:
     for model in ("vgg11", "resnet18"):
         for number in (0, 5, 10, 15, 20):
             measured = {"igsa": 30.0 - number, "model_accuracy": 0.1 + number / 40, "psnr": 20.0 - 0.9 * number}
+            measured["lpips"] = number / 50
             yield cell({"model": model}, {"model_name": model, "model_round": number}, **measured)
 
 
@@ -96,8 +101,11 @@ def fig11() -> Iterator[Cell]:
         ("Clipping", "0.1"): (0.02, 0.52),
     }
     for (technique, strength), (lpips, accuracy) in strengths.items():
-        for attack, more in (("gia-o", 0.01), ("rog", 0.0)):
+        for attack, more in (("gia-o", 0.01), ("rog", 0.0), ("GIA-O, adaptive", 0.005)):
             columns = {"technique": technique, "strength": strength, "model_round": 5}
+            columns |= {"attack_name": attack}
+            if attack == "GIA-O, adaptive":
+                columns |= {"attack_name": "gia-o", "attack_level": 3, "attack_adaptive": True}
             yield cell(
                 {"setting": "ResNet-18, CIFAR100", "attack": attack},
                 columns,
@@ -138,9 +146,9 @@ def world(kind: str) -> ClaimData:
             for trial in range(TRIALS):
                 cell_id = f"{name}-{number}-{trial}"
                 plan.append({"cell_id": cell_id, "labels": dict(labels)})
-                rows.append(
-                    {**_row(cell_id, trial), **columns, **_measured(_turned_of(name, kind, trial), trial, metrics)}
-                )
+                row = _row(cell_id, trial) | dict(columns)
+                level = {"attack_level": LEVELS[str(row["attack_name"])]}
+                rows.append(level | row | _measured(_turned_of(name, kind, trial), trial, metrics))
         experiments[name] = parse_experiment(name, {"title": name, "show": [], "cells": plan}, "plan")
     plan = []
     for size in (5, 10, 50):
@@ -207,5 +215,6 @@ def _table5(kind: str, trial: int, size: int) -> list[dict[str, object]]:
             lpips = size if turned and position == size - 1 else 0.05 if leaks else 0.3
             base = _row(f"table5-{size}-{trial}", 1000 * trial + position)
             base |= {"position": position, "restart": restart, "chosen": restart == 0, "client_samples": size}
+            base |= {"attack_level": 1}
             found.append(base | {"lpips": lpips + 1e-4 * trial, "psnr": 25.0 if leaks else 5.0})
     return found
