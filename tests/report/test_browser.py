@@ -86,6 +86,12 @@ def test_headers_sort_numbers_as_numbers_in_both_directions(page: Page) -> None:
     order = [VERDICTS.index(word) for word in page.evaluate(VERDICT)]
     assert order == sorted(order)
     assert set(order) == set(range(4)), "the invented study must have every verdict"
+    page.click(head(8))
+    second = page.evaluate(f"{SHOWN}.map((row) => row.cells[7].dataset.value ?? '')")
+    ranks = [int(value) for value in second if value]
+    assert ranks == sorted(ranks)
+    assert len(set(ranks)) > 1
+    assert second[len(ranks) :] == [""] * sum(claim.strongest is None for claim in read_ledger())
 
 
 def test_text_filters_claims(page: Page) -> None:

@@ -90,6 +90,11 @@ def test_what_a_reviewer_looks_for_first(folders: Folders, text: str) -> None:
     ):
         assert part in top
     assert f"Of {len(claims)} claims" in top
+    second = claims["strongest_verdict"].dropna()
+    said = re.search(r"Of the (\d+) claims of protection, against the strongest attack: (\d+) supported", top)
+    assert said is not None
+    assert [*map(int, said.groups())] == [len(second), (second == "supported").sum()]
+    assert "Against the strongest attack of the study" in top
     assert "2 min 00 s of jobs" in top
 
 
@@ -125,6 +130,17 @@ def test_experiments_stand_in_the_papers_sections(text: str) -> None:
     assert found["2"] == ["survey-fig1", "survey-fig2"]
     assert found["C"] == ["survey-table7"]
     assert len(found["B"]) == 1
+
+
+def test_both_verdicts_of_a_claim_of_protection(folders: Folders, text: str) -> None:
+    claims = pd.read_csv(folders.figures / "claims.csv", keep_default_na=False).set_index("id")
+    row = text[text.index('id="claim-updates-worse"') :]
+    shown = words(row[: row.index("</tr>")])
+    one = claims.loc["updates-worse"]
+    assert shown.endswith(f"{one['strongest_verdict']} {float(one['strongest_effect']):.3f} (1.000 to 1.000)")
+    assert f"Chosen: {one['strongest_attacks']}." in shown
+    row = text[text.index('id="claim-updates-one"') :]
+    assert "strongest" not in words(row[: row.index("</tr>")])
 
 
 def test_claims_link_to_what_they_read(text: str) -> None:
@@ -215,6 +231,7 @@ def test_a_missing_file_is_one_line_that_names_it(copied: Folders, tmp_path: Pat
     ("name", "old", "new", "message"),
     [
         ("figures/claims.csv", ",supported,", ",true,", "verdict 'true' is none of supported, not supported"),
+        ("figures/claims.csv", ",strongest_verdict", ",second", "lacks the column 'strongest_verdict'"),
         ("figures/claims.csv", "id,claim", "name,claim", "lacks the column 'id'"),
         ("figures/published.csv", "0.018900", "n/a", "published 'n/a' is not a number"),
         ("figures/table1.csv", "lpips,0.", "lpips,x.", "is not a number"),

@@ -7,7 +7,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from gradleak.analysis.text import fixed, minus
-from gradleak.claims.verdict import VERDICTS
+from gradleak.claims.report import STRONGEST
+from gradleak.claims.verdict import VERDICTS, Twice
 from gradleak.errors import UserError
 from gradleak.report.read import is_number, number_of, read_csv
 from gradleak.report.tables import NOTHING, html
@@ -15,7 +16,7 @@ from gradleak.report.tables import NOTHING, html
 MADE_BY = "gradleak claims"
 _COLUMNS = (
     *("id", "claim", "where", "reads", "effect_is", "claimed", "margin", "effect", "low", "high"),
-    *("n", "verdict", "reason", "scale"),
+    *("n", "verdict", "reason", "scale", *STRONGEST),
 )
 _WIDTH, _HEIGHT, _EDGE = 120, 18, 6
 
@@ -43,11 +44,32 @@ class ClaimRow:
     rule: Markup
     reason: Markup
     scale: str
+    strongest: "StrongestRow | None"
 
     @property
     def style(self) -> str:
         """Class of the verdict in the page."""
-        return self.verdict.replace(" ", "-")
+        return _style(self.verdict)
+
+
+@dataclass(frozen=True)
+class StrongestRow:
+    """The second verdict on a claim of protection, against the study's strongest attacks.
+
+    rank: to sort by. numbers: effect and interval as text. attacks: which the strongest are.
+    """
+
+    verdict: str
+    rank: int
+    numbers: str
+    rule: Markup
+    reason: Markup
+    attacks: str
+
+    @property
+    def style(self) -> str:
+        """Class of the verdict in the page."""
+        return _style(self.verdict)
 
 
 def claim_rows(path: Path, links: Mapping[str, str]) -> list[ClaimRow]:
@@ -55,10 +77,16 @@ def claim_rows(path: Path, links: Mapping[str, str]) -> list[ClaimRow]:
     return [_row(line, path, links) for line in read_csv(path, MADE_BY, _COLUMNS)]
 
 
+def twice(rows: list[ClaimRow]) -> Twice:
+    """How the claims of protection fare against the strongest attacks."""
+    return Twice.of((row.id, row.verdict, row.strongest.verdict if row.strongest else "") for row in rows)
+
+
 def _row(line: dict[str, str], path: Path, links: Mapping[str, str]) -> ClaimRow:
-    if line["verdict"] not in VERDICTS:
-        raise UserError(f"{path}: claim '{line['id']}': verdict '{line['verdict']}' is none of {', '.join(VERDICTS)}")
-    for name in ("margin", "effect", "low", "high"):
+    for name in ("verdict", "strongest_verdict"):
+        if line[name] not in VERDICTS and (line[name] or name == "verdict"):
+            raise UserError(f"{path}: claim '{line['id']}': {name} '{line[name]}' is none of {', '.join(VERDICTS)}")
+    for name in ("margin", *(f"{part}{name}" for part in ("", "strongest_") for name in ("effect", "low", "high"))):
         if line[name] and not is_number(line[name]):
             raise UserError(f"{path}: claim '{line['id']}': {name} '{line[name]}' is not a number")
     has_interval = bool(line["low"] and line["high"])
@@ -78,7 +106,24 @@ def _row(line: dict[str, str], path: Path, links: Mapping[str, str]) -> ClaimRow
         rule=html(f"{line['effect_is']}: claimed {line['claimed']} {line['margin']}"),
         reason=html(line["reason"]),
         scale=line["scale"],
+        strongest=_strongest(line) if line["strongest_verdict"] else None,
     )
+
+
+def _strongest(line: Mapping[str, str]) -> StrongestRow:
+    effect, low, high = (_shown(line[f"strongest_{name}"]) for name in ("effect", "low", "high"))
+    return StrongestRow(
+        verdict=line["strongest_verdict"],
+        rank=VERDICTS.index(line["strongest_verdict"]),
+        numbers=effect + (f" ({low} to {high})" if low and high else ""),
+        rule=html(f"{line['strongest_effect_is']}: claimed {line['claimed']} {line['margin']}"),
+        reason=html(line["strongest_reason"]),
+        attacks=line["strongest_attacks"],
+    )
+
+
+def _style(verdict: str) -> str:
+    return verdict.replace(" ", "-")
 
 
 def _shown(text: str) -> str:

@@ -14,7 +14,7 @@ from gradleak.pipeline.stages import GROUPS
 from gradleak.presentations.read import read_plan, read_table
 from gradleak.presentations.write import has_pictures
 from gradleak.report import published
-from gradleak.report.claims import claim_rows
+from gradleak.report.claims import claim_rows, twice
 from gradleak.report.entries import Entry, experiment_entry
 from gradleak.report.extras import auxiliary_entries, first_noted, survey_entries, theory_entries
 from gradleak.report.graph import draw, rules_of
@@ -75,6 +75,7 @@ def render(folders: Folders) -> str:
             experiments=len(experiments),
             claims=claims,
             counts=counts([row.verdict for row in claims]),
+            twice=twice(claims),
             claims_of={entry.anchor: [row for row in claims if row.link == entry.anchor] for entry in entries},
             agreement=published.agreement_table(lines),
             agreed=published.agreed(lines),
