@@ -21,6 +21,8 @@ from gradleak.theory.outputs import FILES
 ROOT = Path(__file__).parents[2]
 LEDGER = read_ledger()
 THEORY = {"lemma41.csv", "theorem43.csv"}
+PAIRED = {"minibatches-paired", "minibatches-paired-known"}
+"""They need the controls of one batch in Table 2."""
 ENTRY = {
     "id": "batch-worse",
     "text": "Larger batches are harder.",
@@ -114,8 +116,8 @@ def shaped(study: str) -> ClaimData:
 @pytest.mark.parametrize(
     ("study", "untested"),
     [
-        ("quick", {"batch-large", "latent-batch", "details-classes", "late-rounds-fail", "metrics-none"}),
-        ("paper", set()),
+        ("quick", {"batch-large", "latent-batch", "details-classes", "late-rounds-fail", "metrics-none", *PAIRED}),
+        ("paper", PAIRED),
         ("architecture", set()),
         ("content", set()),
     ],

@@ -295,3 +295,52 @@ def test_every_claim_but_those_on_attacks_metrics_and_theory_is_judged_twice() -
         # These say that something does not protect: a stronger attack can only confirm it.
         *("updates-one", "batch-small", "resolution-low", "skips-all", "clipping-fails"),
     }
+
+
+def paired(*, control: bool) -> ClaimData:
+    """Table 2 of one and two mini-batches. The control of one mini-batch is the same cell, listed twice."""
+    rows: list[Row] = []
+    for minibatches, knowledge, lpips in ((1, "BST", 0.1), (2, "BST", 0.3), (1, "WST", 0.1), (2, "WST", 0.25)):
+        for trial in range(5):
+            columns = {"attack_name": "a", "attack_knowledge": knowledge.lower(), "client_samples": 4 * minibatches}
+            columns |= {"attack_level": 1 if knowledge == "BST" else 3, "client_batch_size": 4}
+            columns |= {"client_steps": minibatches, "image": trial, "lpips": lpips + 0.01 * trial}
+            labels = {"minibatches": minibatches} | ({"knowledge": knowledge} if control else {})
+            rows.append((labels, columns))
+    if control:
+        for trial in range(5):
+            columns = {"attack_name": "a", "attack_knowledge": "bst", "client_samples": 8, "client_batch_size": 8}
+            columns |= {"attack_level": 1, "client_steps": 1, "image": trial, "lpips": 0.28 + 0.01 * trial}
+            rows.append(({"minibatches": 2, "knowledge": "one batch"}, columns))
+    data = study(rows)
+    experiment = data.experiments["exp"]
+    cells = experiment.cells
+    if control:
+        same = cells[:5].assign(knowledge="one batch")
+        cells = pd.concat([cells, same], ignore_index=True)
+    experiments = {"table2": replace(experiment, name="table2", cells=cells)}
+    return replace(data, experiments=experiments)
+
+
+LEDGER = {one.id: one for one in read_ledger()}
+
+
+def test_mini_batches_are_compared_with_one_batch_of_as_many_images() -> None:
+    data = paired(control=True)
+    bst, wst = (judge(LEDGER[name], data) for name in ("minibatches-paired", "minibatches-paired-known"))
+    assert (bst.word, bst.effect, bst.units) == ("supported", pytest.approx(0.02), 5)
+    assert (wst.word, wst.effect, wst.units) == ("not supported", pytest.approx(-0.03), 5)
+    assert bst.strongest is not None
+    assert wst.strongest is not None
+    assert (bst.strongest.word, bst.strongest.attacks) == ("supported", "level 1: a")
+    assert (wst.strongest.word, wst.strongest.effect) == ("not supported", pytest.approx(-0.03))
+    assert wst.strongest.attacks == "level 3: a wst (5 cells), a (5 cells)"
+
+
+def test_the_papers_reading_leaves_the_controls_out_and_needs_no_label() -> None:
+    with_control, without = (judge(LEDGER["minibatches-worse"], paired(control=control)) for control in (True, False))
+    assert (with_control.word, with_control.effect) == ("supported", pytest.approx(1.0))
+    assert with_control == without
+    assert judge(LEDGER["minibatches-paired"], paired(control=False)).word == "not tested"
+    for name in ("minibatches-fail", "minibatches-fail-known", "details-protect"):
+        assert judge(LEDGER[name], paired(control=True)) == judge(LEDGER[name], paired(control=False))

@@ -40,6 +40,10 @@ def table2() -> Iterator[Cell]:
                 columns |= {"attack_level": 3} if knowledge == "wst" else {}
                 labels = {"minibatches": steps, "knowledge": knowledge.upper()}
                 yield cell(labels, columns, lpips=0.03 * steps + 0.02 * (knowledge == "bst"))
+        for minibatches in (2, 4, 6, 8, 10):
+            size = {"client_samples": 4 * minibatches, "client_batch_size": 4 * minibatches}
+            columns = {"attack_name": attack, "client_steps": 1, "attack_knowledge": "bst", **size}
+            yield cell({"minibatches": minibatches, "knowledge": "one batch"}, columns, lpips=0.02 * minibatches)
 
 
 def figure4(column: str, values: tuple[int, ...], limit: int) -> Iterator[Cell]:
