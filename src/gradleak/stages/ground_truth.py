@@ -38,7 +38,8 @@ def cosine(cell: Cell, shared: SharedUpdate, images: Tensor, labels: Tensor, poi
     """Cosine, -1 to 1, of the shared update and what the attack computes of the true images, as far as it is matched.
 
     That is their gradient at a point between the model sent (0) and the one received (1), or, where the attack
-    simulates the local steps (`wst`), the update of its simulation (in the given order: it knows no other). NaN for an update that is zero or not finite.
+    simulates the local steps (`wst`), the update of its simulation, in the given order: it knows no other. NaN for an
+    update that is zero or not finite.
     """
     seen = at_point(shared, point)
     parameters = parameters_of(seen.model)
