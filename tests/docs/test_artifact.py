@@ -8,6 +8,7 @@ from pages import ROOT, pages
 
 from gradleak.claims.base import ClaimData
 from gradleak.claims.ledger import read_ledger
+from gradleak.claims.report import claims_md
 from gradleak.claims.verdict import judge_all
 from gradleak.presentations.read import RESULT_COLUMNS, read_plan, read_table
 
@@ -61,3 +62,5 @@ def test_its_verdicts_are_those_of_the_reference_results(reference):
     assert {verdict.claim.id: verdict.word for verdict in verdicts} == {
         claim.id: reference[claim.id] for claim in claims
     }
+    page = claims_md(verdicts, ClaimData(outline.study, outline.title, {}, results, None))
+    assert f"\n> {page.splitlines()[0]}\n" in pages()["docs/artifact.md"]
