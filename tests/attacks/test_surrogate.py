@@ -14,7 +14,7 @@ from reference_matcher import ReferenceMatcher
 from gradleak.attacks import matching
 from gradleak.attacks.base import ATTACKS, RunContext, Trial
 from gradleak.attacks.matching import Problem, matcher
-from gradleak.attacks.surrogate import Surrogate, at_point
+from gradleak.attacks.surrogate import Surrogate
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Targets
 from gradleak.engine.functional import FunctionalMatcher
@@ -58,14 +58,14 @@ def test_the_server_has_the_difference_without_any_knowledge_of_the_rate(photos)
 @pytest.mark.parametrize("alpha", [0.25, 0.5, 1.0])
 def test_the_point_is_on_the_way_and_the_model_sent_stays_as_it_is(alpha):
     shared, start, end = stepped()
-    model = at_point(shared, alpha).model
+    model = shared.model_at(alpha)
     for name, value in parameters_of(model).items():
         wanted = start[name] + alpha * (end[name] - start[name])
         assert torch.allclose(value, wanted, rtol=1e-12, atol=1e-12)
     assert all(torch.equal(value, start[name]) for name, value in parameters_of(shared.model).items())
     buffers = dict(shared.model.named_buffers())
     assert all(torch.equal(value, buffers[name]) for name, value in model.named_buffers())
-    assert at_point(shared, 0.0).model is shared.model
+    assert shared.model_at(0.0) is shared.model
 
 
 @pytest.mark.parametrize("objective", ["cosine", "euclidean"])
@@ -91,7 +91,7 @@ def test_the_general_matcher_takes_a_model_per_trial_too():
     shared, *_ = stepped()
     given = GIA_O(surrogate={"alpha": [0.25, 0.75]})
     trials = [Trial(given, shared, 1, point) for point in given.points]
-    models = [at_point(shared, point).model for point in given.points]
+    models = [shared.model_at(point) for point in given.points]
     targets = Targets.stack([shared, shared], [shared.labels] * 2, "cpu")
     candidates, nothing = images_of(2, 3, seed=5), lambda images, moments: torch.zeros(2).double()
     fast = matcher(models, targets, trials[0])(candidates, nothing)

@@ -21,8 +21,6 @@ from gradleak.theory.outputs import FILES
 ROOT = Path(__file__).parents[2]
 LEDGER = read_ledger()
 THEORY = {"lemma41.csv", "theorem43.csv"}
-PAIRED = {"minibatches-paired", "minibatches-paired-known"}
-"""They need the controls of one batch in Table 2."""
 ENTRY = {
     "id": "batch-worse",
     "text": "Larger batches are harder.",
@@ -116,8 +114,8 @@ def shaped(study: str) -> ClaimData:
 @pytest.mark.parametrize(
     ("study", "untested"),
     [
-        ("quick", {"batch-large", "latent-batch", "details-classes", "late-rounds-fail", "metrics-none", *PAIRED}),
-        ("paper", PAIRED),
+        ("quick", {"batch-large", "latent-batch", "details-classes", "late-rounds-fail", "metrics-none"}),
+        ("paper", set()),
         ("architecture", set()),
         ("content", set()),
     ],

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gradleak.attacks.base import Attack, Reconstruction, RunContext, Trial
 from gradleak.attacks.labels import infer_labels, spread_over_batches
 from gradleak.attacks.meter import Meter
-from gradleak.attacks.surrogate import LearnedPoint, Surrogate, at_point
+from gradleak.attacks.surrogate import LearnedPoint, Surrogate
 from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
 from gradleak.engine.base import Matcher, Priors, Targets
@@ -221,7 +221,7 @@ class Problem(Generic[MatchingT]):
     def _matcher(self, points: Sequence[float]) -> Matcher:
         """The matcher of the trials, each at its point."""
         placed = zip(self.trials, points, strict=True)
-        models = [at_point(trial.update, point).model for trial, point in placed]
+        models = [trial.update.model_at(point) for trial, point in placed]
         return matcher(models[0] if len(_distinct(models)) == 1 else models, self.targets, self.trials[0])
 
     @property

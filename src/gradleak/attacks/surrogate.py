@@ -4,7 +4,6 @@ After Zhu et al., "Surrogate Model Extension", ICML 2023: on the way from W_0 to
 nearly parallel to the whole way. Matching there costs one gradient per iteration, however many steps the client took.
 """
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
@@ -13,7 +12,6 @@ from pydantic import BeforeValidator, field_validator
 from torch import Tensor
 
 from gradleak.engine.base import Evaluation, Matcher, Priors
-from gradleak.federated.shared_update import SharedUpdate
 from gradleak.frozen import Frozen
 
 _GRID = 16
@@ -57,21 +55,6 @@ class Surrogate(Frozen):
         if len(set(values)) < len(values):
             raise ValueError(f"alpha lists a value twice: {', '.join(f'{value:g}' for value in values)}")
         return values
-
-
-def at_point(update: SharedUpdate, alpha: float) -> SharedUpdate:
-    """The update with the model at W_0 + alpha (W_U - W_0), a copy.
-
-    The update itself for alpha 0, and where the client shares one gradient: there is no other point than W_0.
-    """
-    if update.difference is None or alpha == 0:
-        return update
-    model = copy.deepcopy(update.model)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name in update.difference:
-                parameter.add_(update.difference[name].to(parameter.device), alpha=alpha)
-    return update.with_model(model)
 
 
 class LearnedPoint:

@@ -7,11 +7,13 @@ model W_U, of which the server takes W_U - W_0: `difference`, which it has whate
 (W_U - W_0) / eta to every adversary (Sec. 4.1), the same up to sign. The direction does not depend on eta.
 """
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from gradleak.post_processing.base import Defense
@@ -59,7 +61,7 @@ class SharedUpdate:
     model of `round` (batch normalisation in the client's mode). samples: N. image_shape: (3, H, W), or (1, H, W) for a
     model of grey images.
     labels: int64 (N,), in the order of the client's mini-batches, or None where the adversary has to infer them.
-    steps: U, how many gradients the update sums. As eta it belongs to the convention above, so every adversary has it;
+    steps: U, how many steps the client took. As eta it belongs to the convention above, so every adversary has it;
     it follows from the training details where they are given. None: not told.
     training: level 3. batch_statistics: level 4. post_processing: level 3, as it is a detail of the client's side (the
     empty chain: the adversary knows that there is none; None: it does not know); `chain.expectation` makes of it what
@@ -95,9 +97,19 @@ class SharedUpdate:
         norm = math.sqrt(sum(float(value.double().square().sum()) for value in self.update.values()))
         return "the update is zero" if norm < _ZERO else None
 
-    def with_model(self, model: nn.Module) -> "SharedUpdate":
-        """The same update, seen by an adversary who works with another model."""
-        return replace(self, model=model)
+    def model_at(self, alpha: float) -> nn.Module:
+        """The model at W_0 + alpha (W_U - W_0): a copy, with the buffers of W_0.
+
+        `model` itself for alpha 0, and where the client shares one gradient: there is no other point than W_0.
+        """
+        if self.difference is None or alpha == 0:
+            return self.model
+        model = copy.deepcopy(self.model)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in self.difference:
+                    parameter.add_(self.difference[name].to(parameter.device), alpha=alpha)
+        return model
 
     def restricted(self, level: int) -> "SharedUpdate":
         """The same update without what a knowledge level below 3 or 4 does not grant (Sec. 2.2)."""

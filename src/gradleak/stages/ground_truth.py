@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gradleak.attacks.surrogate import at_point
 from gradleak.federated.client import Parameters, gradient_of, mean_loss, parameters_of, summed_steps
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.models.structure import parameters_in
@@ -41,12 +40,12 @@ def cosine(cell: Cell, shared: SharedUpdate, images: Tensor, labels: Tensor, poi
     simulates the local steps (`wst`), the update of its simulation, in the given order: it knows no other. NaN for an
     update that is zero or not finite.
     """
-    seen = at_point(shared, point)
-    parameters = parameters_of(seen.model)
+    model = shared.model_at(point)
+    parameters = parameters_of(model)
     if cell.attack.knowledge == "wst":
-        candidate = summed_steps(seen.model, parameters, images, labels, LocalTraining.of(cell.client))
+        candidate = summed_steps(model, parameters, images, labels, LocalTraining.of(cell.client))
     else:
-        candidate = gradient_of(seen.model)(seen.model, parameters, images, labels)
+        candidate = gradient_of(model)(model, parameters, images, labels)
     view = cell.attack.matched()
     names = list(shared.update) if view is None else parameters_in(shared.model, view)
     inner, own, target = (
