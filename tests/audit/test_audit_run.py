@@ -61,7 +61,7 @@ def test_what_changes_nothing_is_not_run_twice(audited, folder):
     runs = set(zip(rows["audit_defense"], rows["audit_attack"], strict=True))
     quantized, sparse = "Quantization 2-bit", "Sparsification 0.9"
     assert runs == {(quantized, "plain"), (sparse, "plain"), (sparse, "knowing")}
-    assert (folder / "out" / "audit.html").read_text().count("as plain: what it knows beyond") == 1
+    assert (folder / "out" / "audit.html").read_text().count("as plain: how they differ") == 1
 
 
 def test_how_many_inferred_labels_are_right_is_said(audited, folder, monkeypatch):
@@ -131,3 +131,21 @@ def test_the_printed_example_is_a_valid_audit(folder):
     assert [attack.level for attack in spec.attacks] == [attack.level for attack in default] == [1, 1, 3]
     multi = AuditSpec.model_validate(settings(attacks=None, client={"samples": 2, "batch_size": 1}))
     assert multi.attacks[-1].config.knowledge == "wst"
+    between = next(attack for attack in multi.attacks if attack.config.surrogate is not None)
+    assert between.level == 1
+    assert multi.stand_in(between, ()) is between
+
+
+def test_a_surrogate_point_is_run_only_where_there_is_a_way_to_the_model_received(audited):
+    attacks = [
+        {"title": "plain", "name": "gia-o", "descent": {"iterations": 20}},
+        {"title": "between", "name": "gia-o", "surrogate": {"alpha": "learned"}, "descent": {"iterations": 20}},
+    ]
+    rows = audited(attacks=attacks)
+    assert set(rows["audit_attack"]) == {"plain"}
+    rows = audited("steps", attacks=attacks, client={"samples": 1, "epochs": 4, "lr": 0.1})
+    assert set(rows["audit_attack"]) == {"plain", "between"}
+    points = rows.groupby("audit_attack")["surrogate_alpha"].unique()
+    assert len(points["between"]) >= 1
+    assert rows["update_cosine"].between(-1, 1).all()
+    assert (rows["client_loss_after"] < rows["client_loss_before"]).all()

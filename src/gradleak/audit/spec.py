@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from gradleak.attacks.base import Attack
 from gradleak.attacks.gia_o import GiaO
 from gradleak.attacks.matching import MatchingAttack
+from gradleak.attacks.surrogate import Surrogate
 from gradleak.data.base import Columns, SplitNames
 from gradleak.documents import read_yaml
 from gradleak.frozen import Frozen
@@ -119,7 +120,8 @@ class AuditAttack(Frozen):
         if not self.title:
             knows = [] if self.config.knowledge == "bst" else ["local steps"]
             knows += ["post-processing"] if getattr(self.config, "adaptive", False) else []
-            title = self.config.name.upper() + (f", knows {' and '.join(knows)}" if knows else "")
+            between = ", surrogate" if getattr(self.config, "surrogate", None) else ""
+            title = self.config.name.upper() + between + (f", knows {' and '.join(knows)}" if knows else "")
             object.__setattr__(self, "title", title)
         return self
 
@@ -180,6 +182,8 @@ class AuditSpec(Frozen):
         changes: dict[str, object] = {}
         if self.client.updates == 1:
             changes["knowledge"] = "bst"
+        if self.client.updates == 1 and isinstance(attack, MatchingAttack):
+            changes["surrogate"] = None
         if isinstance(attack, MatchingAttack) and not biased(chain):
             changes["adaptive"] = False
         return attack.model_copy(update=changes)
@@ -189,16 +193,19 @@ def default_attacks(client: ClientSpec) -> tuple[AuditAttack, ...]:
     """GIA-O of a server that knows nothing of the client's side, and of one that knows and simulates all of it.
 
     With two weights of total variation, because which one is better depends on the model and its round
-    (docs/measurements.md, docs/audit.md).
+    (docs/measurements.md, docs/audit.md). Of a client that takes several steps, the former also matches between the
+    model that it sent and the one that it received (docs/local_steps.md).
     """
     rough, smooth = (
         GiaO.model_validate({"priors": {"tv": weight}, "init": "uniform", "descent": {"iterations": 600}})
         for weight in (0.01, 0.05)
     )
     knowing = smooth.model_copy(update={"adaptive": True, "knowledge": "wst" if client.updates > 1 else "bst"})
+    between = AuditAttack(title="GIA-O, surrogate", config=smooth.model_copy(update={"surrogate": Surrogate()}))
     return (
         AuditAttack(title="GIA-O", config=rough),
         AuditAttack(title="GIA-O, smoother", config=smooth),
+        *([between] if client.updates > 1 else []),
         AuditAttack(title="GIA-O, adaptive", config=knowing),
     )
 
