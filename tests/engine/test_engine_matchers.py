@@ -316,3 +316,19 @@ def test_objectives_are_cosine_distance_and_squared_euclidean_distance(models):
     for name, value in expected.items():
         found = ActivationMatcher(problem.model, problem.targets, OBJECTIVES[name])(problem.candidates, no_priors)
         assert float(found.objective) == pytest.approx(float(value), rel=1e-12)
+
+
+@pytest.mark.parametrize("objective", ["cosine", "euclidean"])
+@pytest.mark.parametrize("matcher", [FunctionalMatcher, OneByOneMatcher])
+def test_a_simulation_that_overflows_counts_as_an_update_of_zero(models, matcher, objective):
+    """A rate at which the client itself just ends in finite weights: candidates may not."""
+    model, count = models["convnet-norm"], 3
+    problem = problem_of(model, count, 2, ClientSpec(samples=2, epochs=3, lr=0.01))
+    wild = LocalTraining(batch_size=2, epochs=4, lr=1e200)
+    found = matcher(model, problem.targets, OBJECTIVES[objective], wild)(problem.candidates, no_priors)
+    zero = torch.zeros_like(problem.targets.norm2)
+    assert torch.equal(found.objective, OBJECTIVES[objective](zero, zero, problem.targets.norm2))
+    assert not found.gradient.any()
+    tame = LocalTraining(batch_size=2, epochs=3, lr=0.01)
+    usual = matcher(model, problem.targets, OBJECTIVES[objective], tame)(problem.candidates, no_priors)
+    assert usual.gradient.flatten(1).any(dim=1).all()

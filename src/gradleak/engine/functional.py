@@ -22,6 +22,9 @@ class FunctionalMatcher:
     """Matches updates of U local steps (`wst`), post-processed ones, or gradients of models without a fast path.
 
     `model` may also be a sequence, one model per trial, which differ in their parameters only.
+
+    A simulation that overflows, as of a client whose rate is too high, tells nothing: it counts as an update of zero,
+    with no gradient, so that a descent keeps the best that it had before.
     """
 
     def __init__(
@@ -44,11 +47,20 @@ class FunctionalMatcher:
     def __call__(self, images: Tensor, priors: Priors) -> Evaluation:
         """See `Matcher`."""
         objective, gradients = self._matched(images)
+        if self._training is not None:
+            objective, gradients = self._told(objective, gradients)
         leaf = images.detach().requires_grad_()
         prior = priors(leaf, lambda: batch_statistics_of(self._model, leaf))
         if prior.requires_grad:
             gradients = gradients + torch.autograd.grad(prior.sum(), leaf)[0]
         return Evaluation(objective.detach(), prior.detach(), gradients.detach())
+
+    def _told(self, objective: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for trials whose simulation is finite, and what an update of zero has for others."""
+        zero = torch.zeros_like(self._targets.norm2)
+        objective = torch.where(objective.isfinite(), objective, self._objective(zero, zero, self._targets.norm2))
+        finite = gradients.flatten(1).isfinite().all(dim=1)
+        return objective, torch.where(finite.view(-1, *(1,) * (gradients.dim() - 1)), gradients, 0)
 
     def _matched(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The objective of every trial (T,) and its gradient (T, N, 3, H, W), without priors."""
