@@ -272,6 +272,9 @@ RULES: dict[str, Callable[..., None]] = {
     r"python tests/benchmarks/rounds\.py.*": small(
         "--device cpu --models convnet --checkpoints 2 --ways vmap --iterations 1 --pairs 1"
     ),
+    r"python tests/benchmarks/local_steps\.py.*": small(
+        "--dataset photos10 --config config.yaml --models convnet --rates 0.1 --steps 2 --trials 1 --samples 1"
+    ),
     r"python tests/benchmarks/engine\.py.*": against_itself,
     r"python tests/benchmarks/convolutions\.py.*": small("--shapes 2 --precision float32"),
     r"python tests/benchmarks/precision\.py.*": in_bf16,

@@ -94,10 +94,13 @@ class Curve(Presentation):
         cells = self.cells(experiment, data)
         points = self.points(cells)
         fits = held(points, list(self.colour), self.x, self.y)
+        left_out = len(self._without_x(self.chosen(experiment, data), data))
         with style.theme():
             files = style.image_files(self.draw(cells, points), "_curve")
         files["_curve.csv"] = self._csv(points).encode()
-        files["_curve.txt"] = markup.caption(experiment.title, self._sentences(points, fits), data.study).encode()
+        files["_curve.txt"] = markup.caption(
+            experiment.title, self._sentences(points, fits, left_out), data.study
+        ).encode()
         files["_curve_fit.csv"] = self._fits_csv(fits).encode()
         return files
 
@@ -108,12 +111,11 @@ class Curve(Presentation):
         angles, and for more colours or markers than can be told apart.
         """
         where = f"experiment '{experiment.name}'"
-        chosen = cell_table(data.results, experiment, list(self.where), [])
-        for key, values in self.where.items():
-            chosen = chosen[chosen[key].map(as_text).isin(values)]
-        if chosen.empty:
-            raise UserError(f"{where}: curve has no cells with {dict(self.where)}")
-        experiment = replace(experiment, cells=attacked(data.results, experiment).cells.loc[chosen.index])
+        experiment = self.chosen(experiment, data)
+        unknown = self._without_x(experiment, data)
+        experiment = replace(experiment, cells=experiment.cells[~experiment.cells["cell_id"].isin(unknown)])
+        if experiment.cells.empty:
+            raise UserError(f"{where}: no cell has a finite '{self.x}'")
         cells = cell_table(data.results, experiment, self.keys, [self.x, self.y])
         cells = divergence.marked(cells, data.results, experiment)
         cells[COLOUR] = pd.Series([*zip(*(cells[key] for key in self.colour), strict=True)], cells.index)
@@ -125,6 +127,24 @@ class Curve(Presentation):
         if self.angle and len(outside):
             raise UserError(f"{where}: angle needs a cosine, '{self.x}' is {outside.iloc[0]:g}")
         return cells
+
+    def chosen(self, experiment: Experiment, data: StudyData) -> Experiment:
+        """The attacked cells that `where` names. Raises UserError for an unknown column, and where there is none."""
+        table = cell_table(data.results, experiment, list(self.where), [])
+        for key, values in self.where.items():
+            table = table[table[key].map(as_text).isin(values)]
+        if table.empty:
+            raise UserError(f"experiment '{experiment.name}': curve has no cells with {dict(self.where)}")
+        return replace(experiment, cells=attacked(data.results, experiment).cells.loc[table.index])
+
+    def _without_x(self, experiment: Experiment, data: StudyData) -> list[str]:
+        """The cells whose x is no finite number, as of a gradient that overflows at the point that is matched."""
+        rows = data.results[data.results["chosen"].astype(bool)]
+        if self.x in experiment.labels or self.x not in rows or not pd.api.types.is_float_dtype(rows[self.x]):
+            return []
+        values = rows[self.x].replace([math.inf, -math.inf], math.nan)
+        missing = set(rows["cell_id"][values.isna()])
+        return [str(cell) for cell in experiment.cells["cell_id"] if cell in missing]
 
     def points(self, cells: pd.DataFrame) -> pd.DataFrame:
         """One row per entry in the plan's order; cells as from `cells`.
@@ -261,7 +281,7 @@ class Curve(Presentation):
         ]
         return csv_text([[*self.colour, "x", "y", "n", *numbers], *rows])
 
-    def _sentences(self, points: pd.DataFrame, fits: pd.DataFrame) -> list[str]:
+    def _sentences(self, points: pd.DataFrame, fits: pd.DataFrame, left_out: int) -> list[str]:
         x, y = self.quantity(self.x).name, self.quantity(self.y)
         one, each = fits.iloc[0], fits["rho"].iloc[1:].dropna()
         rho = f"Spearman's rank correlation of {y.name} with {x} over all {len(points)} entries: {_two(one['rho'])}"
@@ -271,6 +291,7 @@ class Curve(Presentation):
             "(a)" if self.beside else "",
             f"Large: means of {markup.trials_text(points)}; small: single trials.",
             f"The axis of {x} is even in the angle." if self.angle else "",
+            f"{left_out} trials whose {x} is no finite number are left out." if left_out else "",
             f"{rho}.",
             f"Grey: the monotone curve closest to all entries. Around it {y.name} has a standard deviation of "
             f"{y.text(one['residual'])}, around a curve of its own for each colour, which is never farther, "

@@ -260,3 +260,14 @@ def test_where_that_chooses_nothing_is_an_error(data, make_experiment, where, sa
     experiment = make_experiment({**CURVE, "where": where})
     with pytest.raises(UserError, match=said):
         experiment.show[0].check(experiment, data)
+
+
+def test_trials_without_a_finite_x_are_left_out_and_counted(data, make_experiment):
+    experiment = make_experiment(CURVE)
+    first = cell_id("ConvNet", 0.1, 64, 0)
+    data.results.loc[data.results["cell_id"] == first, "update_cosine"] = math.nan
+    curve = experiment.show[0]
+    assert first not in set(curve.cells(experiment, data)["cell_id"])
+    assert "1 trials whose Cosine of update and gradient is no finite number are left out." in curve.render(
+        experiment, data
+    )["_curve.txt"].decode().replace("\n", " ")
