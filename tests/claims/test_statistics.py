@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
 from gradleak.claims.ledger import parse_claim
@@ -101,6 +102,23 @@ def test_every_difference_has_a_sample_per_value() -> None:
     kind = STATISTICS["every_difference"].model_validate({"experiment": "exp", "key": "cut", "baseline": "N"})
     found = {own.name: [round(float(value), 9) for value in own.values] for own in kind.samples(data)}
     assert found == {"cut 0": [0.4, 0.3], "cut 1": [0.0, 0.2]}
+
+
+def test_difference_has_a_sample_of_its_own_for_each_rate() -> None:
+    rows = [("one", 0.1, 0, 0.1), ("many", 0.1, 0, 0.5), ("one", 0.01, 0, 0.1), ("many", 0.01, 0, 0.2)]
+    rows += [("one", 0.1, 1, 0.2), ("many", 0.1, 1, 0.3), ("many", 0.5, 0, 0.9)]
+    data = study([({"k": k, "rate": rate}, {"image": image, "lpips": lpips}) for k, rate, image, lpips in rows])
+    content = {"experiment": "exp", "key": "k", "baseline": "one", "each": "rate"}
+    kind = STATISTICS["difference"].model_validate(content)
+    found = {own.name: [round(float(value), 9) for value in own.values] for own in kind.samples(data)}
+    assert found == {"rate 0.1": [0.4, 0.1], "rate 0.01": [0.1]}
+    absent = STATISTICS["difference"].model_validate(content | {"each": "absent", "where": {"rate": [0.1]}})
+    assert [own.name for own in absent.samples(data)] == [""]
+    apart = study([({"k": k, "rate": rate}, {"image": 0, "lpips": 0.1}) for k, rate in (("one", 1), ("many", 2))])
+    with pytest.raises(UntestedError, match="no rate has both values of k"):
+        STATISTICS["difference"].model_validate(content).samples(apart)
+    with pytest.raises(ValidationError):
+        STATISTICS["every_difference"].model_validate(content)
 
 
 def test_groups_and_halves() -> None:

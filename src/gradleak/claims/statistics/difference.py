@@ -16,7 +16,8 @@ class Difference(CellStatistic):
     """Mean of `value` where `key` has a value of `against` (default: any other), less where it has one of `baseline`.
 
     Differences are taken between cells of the same trial that agree in `match`, labels or columns (those that the
-    study does not have are left out), and averaged over the trial's. What only one side has is not compared.
+    study does not have are left out), and averaged over the trial's. What only one side has is not compared. Of each
+    value of `each`, a label or column, there is a sample of its own, if the study has it.
     """
 
     value: str = "lpips"
@@ -24,6 +25,7 @@ class Difference(CellStatistic):
     baseline: Values
     against: Values | None = None
     match: tuple[str, ...] = ()
+    each: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -38,13 +40,19 @@ class Difference(CellStatistic):
         return f"{in_words(self.value)}, {in_words(self.key)} {against} less {', '.join(self.baseline)}"
 
     def samples(self, data: ClaimData) -> list[Sample]:
-        """One sample. Raises UntestedError also where no trial has both sides."""
+        """One sample, or one per value of `each`. Raises UntestedError also where no trial has both sides."""
         cells, first, second = self.sides(data)
-        return [self.sample(cells, first, second)]
+        if self.each is None or self.each not in first:
+            return [self.sample(cells, first, second)]
+        own = dict(list(first.groupby(self.each, sort=False)))
+        groups = [(value, side) for value, side in second.groupby(self.each, sort=False) if value in own]
+        if not groups:
+            raise UntestedError(f"experiment '{self.experiment}': no {self.each} has both values of {self.key}")
+        return [self.sample(cells, own[value], side, f"{self.each} {as_text(value)}") for value, side in groups]
 
     def sides(self, data: ClaimData) -> tuple[Cells, pd.DataFrame, pd.DataFrame]:
         """The cells of the baseline and of the other side."""
-        cells = self.cells(data, [self.key], [self.value], self.match)
+        cells = self.cells(data, [self.key], [self.value], [*self.match, *([self.each] if self.each else [])])
         first = are_among(cells.table[self.key], self.baseline)
         second = are_among(cells.table[self.key], self.against) if self.against else ~first
         for side, names in ((first, self.baseline), (second, self.against or ("another value",))):
@@ -65,6 +73,8 @@ class Difference(CellStatistic):
 @STATISTICS.register("every_difference")
 class EveryDifference(Difference):
     """One sample for each value of `against`: a claim about any of them holds only if it holds for all of them."""
+
+    each: None = None
 
     @property
     def effect(self) -> str:
