@@ -267,6 +267,8 @@ def test_the_first_line_where_none_falls_and_where_none_is_judged_twice() -> Non
     doubted = Twice.of([*firm, ("d", "supported", "undecided")])
     assert "These become undecided: d. Supported twice: 1 of the 3" in doubted.headline()
     assert (doubted.fallen, doubted.doubted) == ((), ("d",))
+    fallen = Twice.of([*firm, ("d", "supported", "not supported"), ("e", "undecided", "not supported")])
+    assert "these claims fall: d, e." in fallen.headline()
     none = "No claim could be judged against the strongest attack of the study."
     assert Twice.of([("a", "supported", "not tested")]).headline() == none
     assert (Twice.of([]).headline(), Twice.of([]).summary()) == (none, "")

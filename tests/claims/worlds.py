@@ -179,7 +179,7 @@ def write_theory(folder: Path, kind: str) -> None:
 def _row(cell_id: str, trial: int) -> dict[str, object]:
     fixed = {"cell_id": cell_id, "restart": 0, "chosen": True, "position": 0, "image": trial, "client_samples": 1}
     more = {"dataset_name": "photos10", "dataset_resolution": 32, "model_name": "convnet", "model_width": 1.0}
-    return fixed | more | {"attack_name": "gia-o", "client_lr": 0.1, "iterations": 100}
+    return fixed | more | {"attack_name": "gia-o", "client_lr": 0.01, "iterations": 100}
 
 
 def _measured(turned: bool, trial: int, metrics: Mapping[str, float]) -> dict[str, float]:

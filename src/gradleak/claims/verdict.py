@@ -103,8 +103,9 @@ def counts(words: Sequence[str]) -> dict[str, int]:
 class Twice:
     """Of claims of protection, the verdicts against the paper's attacks (`first`) and the strongest, by id.
 
-    words: the verdicts against the strongest. fallen: ids of claims that are supported against the paper's attacks and
-    not against the strongest; doubted: that are supported and then undecided. firm: how many are supported twice.
+    words: the verdicts against the strongest. fallen: ids of claims that are not supported against the strongest, and
+    supported or undecided against the paper's attacks; doubted: that are supported and then undecided. firm: how many
+    are supported twice.
     """
 
     words: tuple[str, ...] = ()
@@ -116,14 +117,12 @@ class Twice:
     def of(cls, verdicts: Iterable[tuple[str, str, str]]) -> "Twice":
         """From id, first and second word of each claim; claims without a second word do not count."""
         both = [(name, first, second) for name, first, second in verdicts if second]
-        turned = {
-            word: tuple(n for n, first, second in both if (first, second) == ("supported", word)) for word in VERDICTS
-        }
+        standing = ("supported", "undecided")
         return cls(
             tuple(second for *_, second in both),
-            turned["not supported"],
-            turned["undecided"],
-            len(turned["supported"]),
+            tuple(name for name, first, second in both if first in standing and second == "not supported"),
+            tuple(name for name, *words in both if words == ["supported", "undecided"]),
+            sum(words == ["supported", "supported"] for _, *words in both),
         )
 
     def headline(self) -> str:
