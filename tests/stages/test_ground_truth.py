@@ -6,10 +6,14 @@ import pytest
 import torch
 from core_cases import CLASSES, labels_of
 
+from gradleak.attacks.base import RunContext
 from gradleak.federated.client import gradient_of, mean_loss, parameters_of
+from gradleak.metrics.base import Scorer
 from gradleak.models.base import build_model
 from gradleak.post_processing.signsgd import SignSgd
 from gradleak.stages.ground_truth import truth_columns
+from gradleak.stages.reconstruct import attack_family
+from gradleak.stages.score import score_cell
 from gradleak.stages.update import InMemory, pack_update, unpack_update
 from gradleak.study.cell import Cell
 
@@ -103,3 +107,40 @@ def test_a_client_whose_loss_ends_above_its_start_or_nowhere_is_marked(lr, finit
 def test_one_step_of_fedsgd_is_no_training_that_could_diverge():
     *_, columns = found(cell_of(client={"samples": 2, "lr": 1e4}))
     assert all("client_diverged" not in row for row in columns)
+
+
+def shared_of(cell, images, labels):
+    """The model, what a client's file holds, and what the server makes of it."""
+    model = build_model(cell.model, CLASSES, 16, (0.5,) * 3, (0.25,) * 3).eval()
+    content = InMemory(pack_update(cell, model, images, labels))
+    return model, content, unpack_update(cell, content, set(content), model)
+
+
+def test_a_server_of_level_0_has_the_difference_of_both_models_and_not_the_rate():
+    images, labels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)), labels_of(2)
+    cell = cell_of(knowledge_level=0)
+    model, _, shared = shared_of(cell, images, labels)
+    weights = parameters_of(model)
+    for _ in range(4):
+        step = gradient_of(model)(model, weights, images, labels)
+        weights = {name: weights[name] - 0.05 * step[name] for name in weights}
+    assert shared.training is None
+    for name, start in parameters_of(model).items():
+        assert torch.allclose(shared.difference[name], weights[name] - start, rtol=1e-3, atol=1e-7)
+
+
+def test_the_alpha_is_chosen_by_the_objective_and_sees_no_image(cache):
+    random = torch.Generator().manual_seed(1)
+    images, labels = torch.rand(2, 3, 16, 16, generator=random), labels_of(2)
+    attack = {"name": "gia-o", "surrogate": {"alpha": [0.0, 0.5, 1.0]}, "descent": {"iterations": 15, "lr": 0.05}}
+    cell = cell_of(attack=attack)
+    model, content, shared = shared_of(cell, images, labels)
+    found = attack_family([cell], [shared], RunContext())
+    lied = InMemory({name: -value if "/truth/" in name else value for name, value in content.items()})
+    again = attack_family([cell], [unpack_update(cell, lied, set(lied), model)], RunContext())
+    for name in ("images", "objective", "points"):
+        assert torch.equal(getattr(found, name), getattr(again, name))
+    results = found.images[0], found.objective[0], found.iterations[0]
+    for truth in (images, torch.rand(2, 3, 16, 16, generator=random), found.images[0, -1]):
+        rows, _ = score_cell(cell, truth, labels, *results, Scorer(cache))
+        assert {row["restart"] for row in rows if row["chosen"]} == {int(found.objective[0].argmin())}
