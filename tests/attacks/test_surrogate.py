@@ -207,14 +207,12 @@ def test_large_models_are_attacked_one_after_another(photos, monkeypatch):
 
 def test_labels_are_inferred_at_the_model_that_was_sent(photos):
     update = replace(moved(photos, [1, 2]), steps=8)
-    known = attack(GIA_O(descent=SHORT, surrogate={"alpha": 1.0}), [update], RunContext())
     hidden = replace(update, labels=torch.tensor([0, 0]))
     given = GIA_O(descent=SHORT, surrogate={"alpha": 1.0}, labels="inferred")
     inferred = attack(given, [hidden], RunContext())
-    order = update.labels.argsort()
-    assert torch.equal(matching._labels([Trial(given, hidden, 1, 1.0)])[0], update.labels[order])
-    assert inferred.objective.isfinite().all()
-    assert known.objective.isfinite().all()
+    told = replace(update, labels=update.labels.sort().values)
+    known = attack(GIA_O(descent=SHORT, surrogate={"alpha": 1.0}), [told], RunContext())
+    assert torch.equal(inferred.images, known.images)
 
 
 @pytest.mark.parametrize(

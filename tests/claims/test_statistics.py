@@ -1,28 +1,16 @@
 """Each kind of statistic against values worked out by hand, and who is a trial."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from pydantic import ValidationError
+from worlds import Row, study
 
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
 from gradleak.claims.ledger import parse_claim
 from gradleak.claims.verdict import judge
 from gradleak.errors import UserError
-from gradleak.presentations.read import parse_experiment
-
-Row = tuple[Mapping[str, object], Mapping[str, object]]
-
-
-def study(rows: list[Row]) -> ClaimData:
-    """One experiment 'exp' of cells with one image each: labels, and columns (among them `image`, the victim)."""
-    fixed = {"restart": 0, "chosen": True, "position": 0, "client_samples": 1, "dataset_name": "d", "iterations": 1}
-    results = [{"cell_id": f"c{i}", **fixed, **columns} for i, (_, columns) in enumerate(rows)]
-    cells = [{"cell_id": f"c{i}", "labels": dict(labels)} for i, (labels, _) in enumerate(rows)]
-    experiment = parse_experiment("exp", {"title": "t", "show": [], "cells": cells}, "plan")
-    return ClaimData("s", "S", {"exp": experiment}, pd.DataFrame(results))
 
 
 def sample(data: ClaimData, kind: str, **arguments: object) -> Sample:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
+from worlds import Row, study
 
 from gradleak.claims.adversary import LEVEL, best_attacks, levels, of_paper, strongest
 from gradleak.claims.base import ClaimData, UntestedError
@@ -16,24 +17,13 @@ from gradleak.claims.ledger import Claim, parse_claim, read_ledger
 from gradleak.claims.report import claims_csv, claims_md, claims_tex, terminal
 from gradleak.claims.verdict import Twice, judge
 from gradleak.errors import UserError
-from gradleak.presentations.read import parse_experiment
 
-Row = tuple[Mapping[str, object], Mapping[str, object]]
 A, B = {"attack_name": "a", "attack_level": 1}, {"attack_name": "b", "attack_level": 1}
 ADAPTIVE = {"attack_name": "a", "attack_level": 3, "attack_adaptive": True}
 SURROGATE = {"attack_name": "a", "attack_level": 1, "attack_surrogate_alpha": "0.5"}
 ENTRY = {"id": "steps-protect", "text": "Local steps protect images.", "where": "Sec. 4.1"}
 THRESHOLD = {"kind": "threshold", "experiment": "exp"}
 NAN = float("nan")
-
-
-def study(rows: list[Row]) -> ClaimData:
-    """One experiment 'exp' of cells c0, c1, ... with one image each: labels, and columns (`image`: the victim)."""
-    fixed = {"restart": 0, "chosen": True, "position": 0, "client_samples": 1, "dataset_name": "d", "iterations": 1}
-    results = [{"cell_id": f"c{i}", **fixed, **columns} for i, (_, columns) in enumerate(rows)]
-    cells = [{"cell_id": f"c{i}", "labels": dict(labels)} for i, (labels, _) in enumerate(rows)]
-    experiment = parse_experiment("exp", {"title": "t", "show": [], "cells": cells}, "plan")
-    return ClaimData("s", "S", {"exp": experiment}, pd.DataFrame(results))
 
 
 def attacked(*attacks: tuple[Mapping[str, object], list[float | None]], **more: object) -> list[Row]:

@@ -19,6 +19,16 @@ WORLDS = ("paper", "mirror", "mixed")
 MIRROR = {"lpips": 0.1, "lpips_detail": 0.1, "psnr": 10.0, "hf_detail": 0.1}
 
 Cell = tuple[Mapping[str, object], Mapping[str, object], Mapping[str, float]]
+Row = tuple[Mapping[str, object], Mapping[str, object]]
+
+
+def study(rows: list[Row]) -> ClaimData:
+    """One experiment 'exp' of cells c0, c1, ... with one image each: labels, and columns (`image`: the victim)."""
+    fixed = {"restart": 0, "chosen": True, "position": 0, "client_samples": 1, "dataset_name": "d", "iterations": 1}
+    results = [{"cell_id": f"c{i}", **fixed, **columns} for i, (_, columns) in enumerate(rows)]
+    cells = [{"cell_id": f"c{i}", "labels": dict(labels)} for i, (labels, _) in enumerate(rows)]
+    experiment = parse_experiment("exp", {"title": "t", "show": [], "cells": cells}, "plan")
+    return ClaimData("s", "S", {"exp": experiment}, pd.DataFrame(results))
 
 
 def cell(labels: Mapping[str, object], columns: Mapping[str, object], **metrics: float) -> Cell:

@@ -17,12 +17,12 @@ from gradleak.attacks.meter import Meter
 from gradleak.attacks.surrogate import LearnedPoint, Surrogate
 from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
-from gradleak.engine.base import Matcher, Priors, Targets
+from gradleak.engine.base import Matcher, Priors, Targets, no_priors
 from gradleak.engine.descent import Descent, DescentConfig, Outcome, SearchSpace
 from gradleak.engine.device import halve_on_oom, precision, trials_by_memory, trials_that_fit
 from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
 from gradleak.errors import UserError
-from gradleak.federated.client import batch_statistics_of
+from gradleak.federated.client import batch_statistics_of, batch_statistics_of_each
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
 from gradleak.frozen import wrong
 from gradleak.models.base import Classifier
@@ -273,7 +273,7 @@ def _is_flat(problem: Problem) -> bool:
     for images in (noise, 0.4 + 0.2 * noise):
 
         def evaluate(_: int, images: Tensor = images) -> Tensor:
-            return problem.evaluate(images.to(next(problem.model.parameters())), _no_priors).gradient
+            return problem.evaluate(images.to(next(problem.model.parameters())), no_priors).gradient
 
         if bool(halve_on_oom(evaluate, 1).any()):
             return False
@@ -284,17 +284,7 @@ def _at_models_sent(priors: Priors, models: Sequence[nn.Module]) -> Priors:
     """Priors whose moments are those of the models that clients received, one per trial: so are uploaded statistics."""
     if len({id(model) for model in models}) == 1:
         return lambda images, _: priors(images, lambda: batch_statistics_of(models[0], images))
-
-    def moments(images: Tensor) -> list[tuple[Tensor, Tensor]]:
-        single = [batch_statistics_of(model, own[None]) for model, own in zip(models, images, strict=True)]
-        layers = zip(*single, strict=True)
-        return [(torch.cat([m for m, _ in layer]), torch.cat([v for _, v in layer])) for layer in layers]
-
-    return lambda images, _: priors(images, lambda: moments(images))
-
-
-def _no_priors(images: Tensor, moments: object) -> Tensor:
-    return torch.zeros(len(images), dtype=images.dtype, device=images.device)
+    return lambda images, _: priors(images, lambda: batch_statistics_of_each(models, images))
 
 
 def matcher(model: nn.Module | Sequence[nn.Module], targets: Targets, trial: Trial[MatchingAttack]) -> Matcher:
@@ -395,6 +385,7 @@ def _identity(trials: Sequence[Trial], modules: Sequence[nn.Module]) -> str:
         digest.update(f"{trial.attack.model_dump_json()} {trial.seed} {trial.point} {known}".encode())
         statistics = [value for pair in update.batch_statistics or [] for value in pair]
         labels = [] if update.labels is None else [update.labels]
-        for value in [*update.update.values(), *labels, *statistics]:
+        way = update.difference.values() if update.difference is not None and trial.point else ()
+        for value in [*update.update.values(), *way, *labels, *statistics]:
             digest.update(value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

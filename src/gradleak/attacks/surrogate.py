@@ -11,7 +11,7 @@ import torch
 from pydantic import BeforeValidator, field_validator
 from torch import Tensor
 
-from gradleak.engine.base import Evaluation, Matcher, Priors
+from gradleak.engine.base import Evaluation, Matcher, Priors, no_priors
 from gradleak.frozen import Frozen
 
 _GRID = 16
@@ -86,10 +86,6 @@ class LearnedPoint:
         """Let each trial move, given its candidates (T, N, 3, H, W)."""
         here = self.state["point"]
         near = torch.stack([here, here - 1 / _GRID, here + 1 / _GRID]).clamp(0, 1)
-        values = torch.stack([self._build(points.tolist())(images, _none).objective for points in near])
+        values = torch.stack([self._build(points.tolist())(images, no_priors).objective for points in near])
         here.copy_(near.gather(0, values.argmin(dim=0, keepdim=True))[0])
         self.prepare()
-
-
-def _none(images: Tensor, moments: object) -> Tensor:
-    return torch.zeros(len(images), dtype=images.dtype, device=images.device)

@@ -11,7 +11,7 @@ from gradleak.audit.culprit import first_without_second_derivative, surrogate
 from gradleak.audit.own_code import OwnCodeError, own_code, own_words
 from gradleak.engine import activation
 from gradleak.engine.activation import ActivationMatcher
-from gradleak.engine.base import Matcher, Targets
+from gradleak.engine.base import Matcher, Targets, no_priors
 from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
 from gradleak.errors import UserError
 from gradleak.federated.client import gradient_of, parameters_of
@@ -121,7 +121,7 @@ def _right(model: Classifier, question: _Question) -> Tensor:
     model.way = "alone"
     evaluate = OneByOneMatcher(model, question.targets, OBJECTIVES["cosine"])
     try:
-        found = evaluate(question.candidates, _no_priors).gradient
+        found = evaluate(question.candidates, no_priors).gradient
     except UserError:
         raise
     except Exception as error:  # from the backward pass of whatever the model is made of
@@ -149,7 +149,7 @@ def _same(
 ) -> tuple[bool, str]:
     """Whether a kind of matcher has the right gradient, and the reason why not."""
     try:
-        found = kind(model, question.targets, OBJECTIVES["cosine"])(question.candidates, _no_priors).gradient
+        found = kind(model, question.targets, OBJECTIVES["cosine"])(question.candidates, no_priors).gradient
     except Exception as error:  # whatever torch.func or a tapped layer make of the user's code
         return False, own_words(error)
     same = bool((found - right).norm() <= _TOLERANCE * right.norm())
@@ -200,7 +200,3 @@ def _check_answer(answer: Tensor, images: Tensor) -> None:
 
 def _images(count: int, shape: Shape) -> Tensor:
     return torch.rand(count, *shape, generator=torch.Generator().manual_seed(count))
-
-
-def _no_priors(images: Tensor, moments: object) -> Tensor:
-    return torch.zeros(len(images), device=images.device)

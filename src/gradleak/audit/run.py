@@ -188,9 +188,9 @@ def _attacked(
         results = found.images[trial], found.objective[trial], found.iterations[trial]
         unattacked = found.unattacked.get(trial)
         scored, pairs = score_cell(client.cell, client.images, client.labels, *results, scorer, unattacked)
-        points = {} if found.points is None else {f"{client.cell.id}/points": found.points[trial]}
-        known = InMemory(content | points)
-        sent = update_facts(client.cell, known, known)
+        if found.points is not None:
+            content[f"{client.cell.id}/points"] = found.points[trial]
+        sent = update_facts(client.cell, content, content)
         beside: dict[str, Any] = {"trial": trial, **facts}
         if run.attack.config.labels == "inferred" and unattacked is None:
             beside["labels_right"] = share_right(infer_labels(updates[trial]), client.labels)

@@ -13,6 +13,12 @@ from gradleak.priors.base import Moments
 
 Priors = Callable[[Tensor, Moments], Tensor]
 
+
+def no_priors(images: Tensor, moments: object) -> Tensor:
+    """Nothing for every trial (T,): `Priors` of an adversary who believes nothing of images."""
+    return torch.zeros(len(images), dtype=images.dtype, device=images.device)
+
+
 #: A candidate's update and the shared one, both of one trial and by parameter name, to what the candidate's update is
 #: expected to look like after the client's post-processing. Differentiable in the first; `torch.func` transforms it.
 Expectation = Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]

@@ -1,6 +1,6 @@
 """The client: local training on private data and the update that it shares (Sec. 2.1)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -133,11 +133,7 @@ def batch_statistics_of(model: nn.Module, images: Tensor) -> BatchStatistics:
     alone = isinstance(model, Classifier) and model.way == "alone"
     if trials > 1 and (alone or any(layer.running_mean is None for layer in layers)):
         # With statistics of the mini-batch, trials in one batch would see each other.
-        single = [batch_statistics_of(model, trial[None]) for trial in images]
-        return [
-            (torch.cat([mean for mean, _ in layer]), torch.cat([variance for _, variance in layer]))
-            for layer in zip(*single, strict=True)
-        ]
+        return batch_statistics_of_each([model] * trials, images)
     moments: BatchStatistics = []
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -153,6 +149,15 @@ def batch_statistics_of(model: nn.Module, images: Tensor) -> BatchStatistics:
         for hook in hooks:
             hook.remove()
     return moments
+
+
+def batch_statistics_of_each(models: Sequence[nn.Module], images: Tensor) -> BatchStatistics:
+    """The same one after another, where each batch has a model of its own, all of one architecture."""
+    single = [batch_statistics_of(model, own[None]) for model, own in zip(models, images, strict=True)]
+    return [
+        (torch.cat([mean for mean, _ in layer]), torch.cat([variance for _, variance in layer]))
+        for layer in zip(*single, strict=True)
+    ]
 
 
 def batch_statistics(model: nn.Module, images: Tensor) -> BatchStatistics:

@@ -20,32 +20,37 @@ def measure_truth(
 
     images (N, 3, H, W) and labels (N,) are the client's, `update` is its own before post-processing, `shared` what the
     server sees of it. `losses` (2,): mean cross-entropy of these images before and after the local steps. `cosines`
-    (P,): one per point at which the attack may match, see `cosine`.
+    (P,): one per point at which the attack may match, see `_cosine`.
     """
     start = parameters_of(shared.model)
     end = {name: value - cell.client.lr * update[name] for name, value in start.items()}
     with torch.no_grad():
         losses = [mean_loss(shared.model, weights, images, labels).double() for weights in (start, end)]
-    cosines = [cosine(cell, shared, images, labels, point) for point in cell.attack.points]
+    cosines = [_cosine(cell, shared, images, labels, update, point) for point in cell.attack.points]
     return {
         f"{cell.id}/truth/losses": torch.stack(losses),
         f"{cell.id}/truth/cosines": torch.tensor(cosines, dtype=torch.float64),
     }
 
 
-def cosine(cell: Cell, shared: SharedUpdate, images: Tensor, labels: Tensor, point: float) -> float:
+def _cosine(
+    cell: Cell, shared: SharedUpdate, images: Tensor, labels: Tensor, update: Parameters, point: float
+) -> float:
     """Cosine, -1 to 1, of the shared update and what the attack computes of the true images, as far as it is matched.
 
     That is their gradient at a point between the model sent (0) and the one received (1), or, where the attack
     simulates the local steps (`wst`), the update of its simulation, in the given order: it knows no other. NaN for an
     update that is zero or not finite.
     """
-    model = shared.model_at(point)
-    parameters = parameters_of(model)
-    if cell.attack.knowledge == "wst":
-        candidate = summed_steps(model, parameters, images, labels, LocalTraining.of(cell.client))
+    if cell.client.updates == 1:
+        candidate = update  # the gradient itself, wherever an attack would look
     else:
-        candidate = gradient_of(model)(model, parameters, images, labels)
+        model = shared.model_at(point)
+        parameters = parameters_of(model)
+        if cell.attack.knowledge == "wst":
+            candidate = summed_steps(model, parameters, images, labels, LocalTraining.of(cell.client))
+        else:
+            candidate = gradient_of(model)(model, parameters, images, labels)
     view = cell.attack.matched()
     names = list(shared.update) if view is None else parameters_in(shared.model, view)
     inner, own, target = (
