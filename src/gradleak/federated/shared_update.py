@@ -9,7 +9,7 @@ model W_U, of which the server takes W_U - W_0: `difference`, which it has whate
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -50,6 +50,22 @@ class LocalTraining:
 
 #: Mean and biased variance per channel of the input of each batch-normalisation layer, in module order.
 BatchStatistics = list[tuple[Tensor, Tensor]]
+
+
+class Scaled(Mapping[str, Tensor]):
+    """Tensors times a number, each made when it is asked for: updates are large, and most attacks do not ask."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], factor: float) -> None:
+        self._tensors, self._factor = tensors, factor
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._factor * self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gradleak.errors import UserError
 from gradleak.federated.client import batch_statistics, drawn_order, local_update
-from gradleak.federated.shared_update import LocalTraining, SharedUpdate
+from gradleak.federated.shared_update import LocalTraining, Scaled, SharedUpdate
 from gradleak.files import write_provenance
 from gradleak.frozen import digest
 from gradleak.models.base import Classifier
@@ -123,7 +123,7 @@ def unpack_update(cell: Cell, tensors: Any, names: set[str], model: Classifier) 
         training=LocalTraining.of(spec),
         batch_statistics=statistics or None,
         post_processing=cell.post_processing,
-        difference={name: -spec.lr * value for name, value in update.items()} if spec.updates > 1 else None,
+        difference=Scaled(update, -spec.lr) if spec.updates > 1 else None,
     )
     return full.restricted(cell.knowledge_level)
 
