@@ -20,7 +20,7 @@ from gradleak.pipeline.code import code_files, resource_files
 from gradleak.pipeline.jobs import gpu_job
 from gradleak.pipeline.plan_file import check_folder, former_plan, own_plan
 from gradleak.pipeline.slurm import cancel_orphans, status_command
-from gradleak.pipeline.stages import FORMER_RULES
+from gradleak.pipeline.stages import FORMER_RULES, STAGES
 from gradleak.post_processing.chain import origins
 from gradleak.presentations.base import PRESENTATIONS
 from gradleak.presentations.read import ShownExperiment, parse_experiment
@@ -85,7 +85,7 @@ class Workflow:
         alone = own_plan(self.plan, folder)
         if slurm is not None:
             if alone:
-                _cancel_orphans([self.plan, former or self.plan])
+                _cancel_orphans([self.plan, former or self.plan], folder)
             _ask_who_answers(slurm)
         names = sorted(_files_of(former) - _files_of(self.plan)) if former else []
         gone = [path for name in names if (path := figures / self.name / name).is_file()]
@@ -251,10 +251,19 @@ def take_former_names(settings: MutableMapping[str, Any]) -> None:
             print(f"gradleak: the rule '{name}' is now '{rule}'; the old name goes with version 0.2", file=sys.stderr)
 
 
-def _cancel_orphans(plans: Sequence[Plan | Outline]) -> None:
+def _cancel_orphans(plans: Sequence[Plan | Outline], results: Path) -> None:
     """Cancel the SLURM jobs of some plans that a run which has ended left in this folder, and say so."""
     parts = [part for plan in plans for part in (plan.batches, plan.checkpoints, plan.trainings, plan.auxiliaries)]
-    found = cancel_orphans(Path.cwd(), {name for part in parts for name in part})
+    # As Snakemake's plugin writes comments: of rules with a wildcard, and of those of one training.
+    files = {
+        f"rule_{stage.rule}_{before}{name}": results / stage.output.format(name)
+        for plan in plans
+        for stage in STAGES
+        if stage.output and not stage.local
+        for name in stage.ids(plan)
+        for before in ("wildcards_", "")
+    }
+    found = cancel_orphans(Path.cwd(), {name for part in parts for name in part}, files)
     if found:
         print(f"Cancelled SLURM jobs of an earlier run: {', '.join(found)}", file=sys.stderr)
 

@@ -56,7 +56,7 @@ def test_a_run_that_goes_on_keeps_its_plan(other_run):
 def test_the_jobs_of_a_run_that_goes_on_are_not_cancelled(other_run, monkeypatch):
     process, folder = other_run
     asked = []
-    monkeypatch.setattr(workflow, "cancel_orphans", lambda here, ids: asked.append(ids) or [])
+    monkeypatch.setattr(workflow, "cancel_orphans", lambda here, ids, results: asked.append(ids) or [])
     Workflow(planned()).start(folder.parent, folder.parent, slurm=object())
     assert asked == []
     process.kill()

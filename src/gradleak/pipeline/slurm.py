@@ -1,38 +1,53 @@
 """What a run asks of SLURM beside its jobs: to end those of a killed run, and who can answer for the state of jobs."""
 
+import contextlib
 import re
 import shutil
 import subprocess
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from gradleak.errors import UserError
 
 _GONE_S = 120.0  # SLURM kills what is left of a cancelled job after 30 s, unless a site says otherwise
+_ENDING_S = 60.0  # a job whose result is there ends in seconds, unless that is an old one which it makes again
 _LOOK_AGAIN_S = 0.5
 _LOOKED_AFTER_S = 200  # the plugin looks after three minutes at the latest
 
 
-def cancel_orphans(folder: Path, ids: Set[str]) -> list[str]:
+def cancel_orphans(folder: Path, ids: Set[str], results: Mapping[str, Path]) -> list[str]:
     """Cancel this user's SLURM jobs in a working folder whose comment names one of `ids`. Returns the jobs' ids.
 
     Snakemake's plugin puts rule and wildcards into a job's comment and cannot follow a job that an earlier run
     submitted. A cancelled attack or training saves its state, and the job that the new run submits goes on from there.
-    Waits until the jobs are gone. Does nothing where there is no SLURM. Raises UserError if they do not end.
+    A job that has written its result is left to end: Snakemake has counted the result as done, and a cancelled job
+    takes it back. `results`: the files that jobs write, by comment. Waits until the jobs are gone. Does nothing where
+    there is no SLURM. Raises UserError if they do not end, or took back a result that was there.
     """
     if shutil.which("squeue") is None:
         return []
-    found = _jobs(folder, ids)
-    if not found:
-        return []
-    _output("scancel", *found)
-    deadline = time.monotonic() + _GONE_S
+    there = [path for path in results.values() if path.exists()]
+    cancelled: list[str] = []
+    begun = time.monotonic()
     while left := _jobs(folder, ids):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        running = {job: comment for job, (state, comment) in left.items() if state in ("R", "CG")}
+        spared = {job for job, comment in running.items() if _is_there(results.get(comment))}
+        if more := [job for job in left if job not in cancelled and (job not in spared or waited > _ENDING_S)]:
+            with contextlib.suppress(UserError):  # of one that has just ended; the next look tells
+                _output("scancel", *more)
+            cancelled += more
+        if waited > _GONE_S:
             raise UserError(f"SLURM jobs {', '.join(left)} of an earlier run do not end; cancel them first")
         time.sleep(_LOOK_AGAIN_S)
-    return found
+    if gone := [str(path) for path in there if not path.exists()]:
+        raise UserError(f"jobs of an earlier run took back {', '.join(gone)} as they ended; run the command again")
+    return cancelled
+
+
+def _is_there(path: Path | None) -> bool:
+    return path is not None and path.exists()
 
 
 def status_command() -> tuple[str, str]:
@@ -55,13 +70,14 @@ def status_command() -> tuple[str, str]:
     return "sacct", ""
 
 
-def _jobs(folder: Path, ids: Set[str]) -> list[str]:
-    rows = _output("squeue", "--me", "--array", "--noheader", "--format=%i|%Z|%k").splitlines()
-    found = []
+def _jobs(folder: Path, ids: Set[str]) -> dict[str, tuple[str, str]]:
+    """State and comment of the jobs in a folder whose comment names one of `ids`, by the job's id."""
+    rows = _output("squeue", "--me", "--array", "--noheader", "--format=%i|%t|%Z|%k").splitlines()
+    found = {}
     for row in rows:
-        job, where, comment = row.split("|", 2)
+        job, state, where, comment = row.split("|", 3)
         if Path(where) == folder and not ids.isdisjoint(comment.split("_")):
-            found.append(job)
+            found[job] = (state, comment)
     return found
 
 
