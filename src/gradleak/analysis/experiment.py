@@ -5,19 +5,22 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from gradleak.analysis.baseline import Baseline
+
 
 @dataclass(frozen=True)
 class Experiment:
     """One named experiment of a study.
 
     cells: one row per cell of the plan in the plan's order, column `cell_id` and one column per label
-    (object; NaN where a cell lacks the label).
+    (object; NaN where a cell lacks the label). baseline: what it compares with.
     """
 
     name: str
     title: str
     paper: str
     cells: pd.DataFrame
+    baseline: Baseline | None = None
 
     @property
     def labels(self) -> list[str]:

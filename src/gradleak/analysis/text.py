@@ -1,4 +1,4 @@
-"""Numbers as text, and rows as CSV."""
+"""Numbers and values as text, and rows as CSV."""
 
 import csv
 import io
@@ -9,6 +9,11 @@ from collections.abc import Iterable, Sequence
 def fixed(value: float, digits: int = 6) -> str:
     """A number with `digits` digits after the point, by default those of CSV files. Nothing for NaN."""
     return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def as_text(value: object) -> str:
+    """One value of a label or column as text; whole floats lose their fraction."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def interval(low: float, high: float, digits: int) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from gradleak.analysis.choice import among
 from gradleak.analysis.summary import cell_table
 from gradleak.claims.base import ClaimData, Sample, UntestedError
-from gradleak.claims.selection import CellStatistic, among, narrowed, standing, trials
+from gradleak.claims.selection import CellStatistic, exchanged, narrowed, standing, trials
 
 LEVEL = "level"
 """Label of the cells of `strongest`: the level of knowledge of the adversary who chose them."""
@@ -152,7 +153,7 @@ def strongest(data: ClaimData, name: str, known: Sequence[int]) -> tuple[ClaimDa
             f"experiment '{name}': no setting has a second trial, on which an attack could be chosen for the first"
         )
     cells[LEVEL] = cells[LEVEL].astype(object)
-    return narrowed(data, name, cells), lone
+    return exchanged(data, name, replace(experiment, cells=cells.reset_index(drop=True))), lone
 
 
 def best_attacks(lpips: np.ndarray) -> list[int | None]:

@@ -10,9 +10,9 @@ import pandas as pd
 from gradleak.analysis.published import Published, published, published_labels, published_names
 from gradleak.analysis.statistics import Correlation, rank_correlation
 from gradleak.analysis.summary import cell_table, summarise
+from gradleak.analysis.text import as_text
 from gradleak.claims.base import ClaimData
 from gradleak.metrics.rates import TAU_LPIPS
-from gradleak.presentations.base import as_text
 from gradleak.presentations.read import ShownExperiment
 from gradleak.presentations.table import Table
 

@@ -142,8 +142,8 @@ def _in_short(verdict: Verdict | None) -> str:
 
 
 def _why(verdict: Verdict) -> list[str]:
-    """Reasons of both verdicts."""
-    second = verdict.strongest.reason if verdict.strongest else ""
+    """Reasons of both verdicts, once where they are the same."""
+    second = verdict.strongest.reason if verdict.strongest and verdict.strongest.reason != verdict.reason else ""
     return [reason for reason in (verdict.reason, second and f"strongest: {second}") if reason]
 
 

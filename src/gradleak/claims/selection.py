@@ -2,65 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Self
 
 import pandas as pd
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from gradleak.analysis.baseline import noise
+from gradleak.analysis.choice import Choice, are_among, in_short
 from gradleak.analysis.summary import RATES, attacked, cell_table, diverged, select
+from gradleak.analysis.text import as_text
 from gradleak.claims.base import ClaimData, Statistic, UntestedError
 from gradleak.errors import UserError
-from gradleak.frozen import Frozen
-from gradleak.presentations.base import as_text
 from gradleak.presentations.read import ShownExperiment
 
 TRIAL = "trial"
-
-
-class Range(Frozen):
-    """Numbers from `least` to `most`, both included."""
-
-    model_config = ConfigDict(allow_inf_nan=True)
-
-    least: float = float("-inf")
-    most: float = float("inf")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if not self.least <= self.most or (self.least, self.most) == (float("-inf"), float("inf")):
-            raise ValueError("needs least, most or both, and least must not be above most")
-        return self
-
-    def holds(self, value: object) -> bool:
-        """Whether a number is in the range. Text never is."""
-        return isinstance(value, int | float) and self.least <= value <= self.most
-
-    def __str__(self) -> str:
-        bounds = [(self.least, "from {:g}"), (self.most, "to {:g}")]
-        return " ".join(text.format(value) for value, text in bounds if abs(value) != float("inf"))
-
-
-def _listed(value: object) -> object:
-    return tuple(as_text(item) for item in (value if isinstance(value, list | tuple) else [value]))
-
-
-Values = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
-Choice = Annotated[
-    Annotated[Values, Tag("values")] | Annotated[Range, Tag("range")],
-    Discriminator(lambda value: "range" if isinstance(value, Mapping | Range) else "values"),
-]
-
-
-def among(value: object, choice: tuple[str, ...] | Range) -> bool:
-    """Whether a value of a label or column is in the choice. Upper and lower case are the same."""
-    if isinstance(choice, Range):
-        return choice.holds(value)
-    return as_text(value).casefold() in {item.casefold() for item in choice}
-
-
-def are_among(column: pd.Series, choice: tuple[str, ...] | Range) -> pd.Series:
-    """`among` for each value of a column."""
-    return column.map(lambda value: among(value, choice)).astype(bool)
 
 
 class CellStatistic(Statistic):
@@ -122,9 +75,9 @@ class CellStatistic(Statistic):
         for key, choice in self.where.items():
             own = are_among(table[key], choice)
             if not (chosen & own).any():
-                named = str(choice) if isinstance(choice, Range) else ", ".join(choice)
                 has = ", ".join(as_text(value) for value in dict.fromkeys(table[key][chosen]))
-                raise UntestedError(f"experiment '{self.experiment}' has no cells with {key} {named} (has {has})")
+                lacks = f"has no cells with {key} {in_short(choice)} (has {has})"
+                raise UntestedError(f"experiment '{self.experiment}' {lacks}")
             chosen &= own
         for key, choice in without.items():
             chosen &= ~are_among(table[key], choice)
@@ -148,7 +101,8 @@ class Cells:
 
 
 def standing(data: ClaimData, name: str) -> ShownExperiment:
-    """An experiment without the cells that were not attacked and those whose client diverged: no claim reads them.
+    """An experiment without the cells that no claim reads: those that were not attacked, those whose client diverged,
+    and those that are compared with a baseline that is not reconstructed.
 
     Raises UntestedError where the study has no such experiment, or no cell of it is left.
     """
@@ -162,12 +116,20 @@ def standing(data: ClaimData, name: str) -> ShownExperiment:
     left = experiment.cells[~experiment.cells["cell_id"].isin(diverged(data.results, experiment))]
     if left.empty:
         raise UntestedError(f"experiment '{name}': the client of every attacked cell diverged")
-    return replace(experiment, cells=left.reset_index(drop=True))
+    found = noise(data.results, left, experiment.baseline)
+    left = left[~left["cell_id"].isin(found.cells)]
+    if left.empty:
+        raise UntestedError(f"experiment '{name}': {found}")
+    return replace(experiment, cells=left.reset_index(drop=True), baseline=None)
 
 
 def narrowed(data: ClaimData, name: str, cells: pd.DataFrame) -> ClaimData:
     """The same with other cells (a table as of `Experiment`) of an experiment, each of its own trial as before."""
-    experiment = replace(data.experiments[name], cells=cells.reset_index(drop=True))
+    return exchanged(data, name, replace(data.experiments[name], cells=cells.reset_index(drop=True)))
+
+
+def exchanged(data: ClaimData, name: str, experiment: ShownExperiment) -> ClaimData:
+    """The same with another experiment of this name, which has some of its cells, each of its own trial as before."""
     numbers = {**data.trials, name: trials(data, name)}
     return replace(data, experiments={**data.experiments, name: experiment}, trials=numbers)
 

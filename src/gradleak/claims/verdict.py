@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from gradleak.analysis.baseline import noise
 from gradleak.analysis.scale import scale
 from gradleak.analysis.statistics import LEAST, side
 from gradleak.analysis.summary import diverged, unattacked
@@ -167,13 +168,17 @@ def _share(claim: Claim, sample: Sample) -> float:
 
 
 def _left_out(claim: Claim, data: ClaimData) -> list[str]:
-    """How many cells of the experiment that a claim reads were not attacked, and of how many the client diverged."""
+    """How many cells of the experiment that a claim reads are left out, and why."""
     experiment = data.experiments.get(claim.statistic.reads)
     if experiment is None:
         return []
+    skipped = [*unattacked(data.results, experiment), *diverged(data.results, experiment)]
+    left = experiment.cells[~experiment.cells["cell_id"].isin(skipped)]
+    found = noise(data.results, left, experiment.baseline)
     counted = {
         "cells were not attacked and are left out": len(unattacked(data.results, experiment)),
         "cells' clients diverged and are left out": len(diverged(data.results, experiment)),
+        f"cells are left out: {found}": len(found.cells),
     }
     return [f"{count} {text}" for text, count in counted.items() if count]
 

@@ -6,8 +6,10 @@ import pandas as pd
 
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.summary import cell_table, ordered, summarise
+from gradleak.analysis.text import as_text
 from gradleak.presentations import divergence, markup, style
-from gradleak.presentations.base import PRESENTATIONS, Presentation, as_text
+from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.captions import titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +59,9 @@ class Bars(Presentation):
             files = style.image_files(self.draw(cells, means), "_bars")
         files["_bars.csv"] = markup.points_csv(self.keys, ["value", "std", "low", "high"], means).encode()
         files["_bars.txt"] = markup.caption(
-            experiment.title, [*self._sentences(means), divergence.counted(data.results, experiment)], data.study
+            titled(experiment, data.results),
+            [*self._sentences(means), divergence.counted(data.results, experiment)],
+            data.study,
         ).encode()
         return files
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from gradleak.analysis.experiment import Experiment, StudyData
+from gradleak.analysis.text import as_text
 from gradleak.errors import UserError, first_error
 from gradleak.frozen import Frozen
 from gradleak.registry import Registry
@@ -77,11 +78,6 @@ def in_words(name: str) -> str:
 
 #: Text shown for a column where neither an entry of `show` nor its own name says it well.
 HEADINGS = {"attack_level": "Level"}
-
-
-def as_text(value: object) -> str:
-    """One value of a label or column as text; whole floats lose their fraction."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class Wording(Frozen):

@@ -12,11 +12,12 @@ from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.published import Published
 from gradleak.analysis.statistics import Comparison, compare_groups, compare_pairs
 from gradleak.analysis.summary import UNIT, image_table
-from gradleak.analysis.text import csv_text, fixed
+from gradleak.analysis.text import as_text, csv_text, fixed
 from gradleak.errors import UserError
 from gradleak.frozen import Frozen
 from gradleak.presentations import divergence, markup
-from gradleak.presentations.base import PRESENTATIONS, Presentation, as_text
+from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.captions import titled
 
 LOWER, UPPER = "lower half", "upper half"
 
@@ -315,7 +316,7 @@ class ContrastTable(Presentation):
             f"$p$: two-sided {tests}{many}.",
             divergence.counted(data.results, experiment),
         ]
-        return markup.caption_latex(experiment.title, sentences, data.study)
+        return markup.caption_latex(titled(experiment, data.results), sentences, data.study)
 
 
 def _signed(text: str) -> str:

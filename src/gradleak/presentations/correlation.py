@@ -11,6 +11,7 @@ from gradleak.analysis.summary import cell_table
 from gradleak.analysis.text import csv_text, fixed, interval, minus
 from gradleak.presentations import divergence, markup
 from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.captions import titled
 
 #: The correlations of a table: the values of its `rows`, and what was found.
 Found = list[tuple[tuple[object, ...], Correlation]]
@@ -100,6 +101,6 @@ class CorrelationTable(Presentation):
             f" fewer than {LEAST_POINTS} points. All take the points as independent.",
             divergence.counted(data.results, experiment),
         ]
-        caption = markup.caption_latex(experiment.title, sentences, data.study)
+        caption = markup.caption_latex(titled(experiment, data.results), sentences, data.study)
         name = f"{data.study}-{self.stem(experiment.name)}_correlation"
         return markup.frame(body, heading, len(labels), len(titles), caption, name, self.wide)

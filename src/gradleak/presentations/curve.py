@@ -12,10 +12,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.monotone import held, monotone_fit, rises
 from gradleak.analysis.summary import DIVERGED, attacked, cell_table, ordered
-from gradleak.analysis.text import csv_text, fixed, minus
+from gradleak.analysis.text import as_text, csv_text, fixed, minus
 from gradleak.errors import UserError
 from gradleak.presentations import divergence, markup, style, theorem42
-from gradleak.presentations.base import PRESENTATIONS, Presentation, as_text
+from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.captions import titled
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -99,7 +100,7 @@ class Curve(Presentation):
             files = style.image_files(self.draw(cells, points), "_curve")
         files["_curve.csv"] = self._csv(points).encode()
         files["_curve.txt"] = markup.caption(
-            experiment.title, self._sentences(points, fits, left_out), data.study
+            titled(experiment, data.results), self._sentences(points, fits, left_out), data.study
         ).encode()
         files["_curve_fit.csv"] = self._fits_csv(fits).encode()
         return files

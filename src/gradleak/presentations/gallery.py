@@ -12,6 +12,7 @@ from gradleak.analysis.summary import DIVERGED, cell_table, ordered
 from gradleak.errors import UserError
 from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.captions import titled
 from gradleak.presentations.gallery_layout import draw_panels
 from gradleak.presentations.gallery_lines import CAPTION, VICTIM, Panel, Place, shared, to_lines
 
@@ -89,9 +90,9 @@ class Gallery(Presentation):
         marks = divergence.explained(divergence.DAGGER, pairs.get(DIVERGED, ()))
         marks = f"{marks} " if marks else ""
         caption = (
-            f"{markup.sentence(experiment.title)} Victims {where} their reconstructions, LPIPS below these. Victims "
-            "are chosen by their place, not by how well they were reconstructed: the first of the first batch among "
-            f"those that the most columns share. {marks}All images come from study {data.study}.{reused}\n"
+            f"{markup.sentence(titled(experiment, data.results))} Victims {where} their reconstructions, LPIPS below "
+            "these. Victims are chosen by their place, not by how well they were reconstructed: the first of the first "
+            f"batch among those that the most columns share. {marks}All images come from study {data.study}.{reused}\n"
         )
         return files | {"_gallery.txt": caption.encode()}
 

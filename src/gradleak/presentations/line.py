@@ -10,6 +10,7 @@ from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.summary import DIVERGED, cell_table, ordered, summarise
 from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.captions import titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +66,7 @@ class Line(Presentation):
             files = style.image_files(self.draw(cells, points))
         numbers = ["value", "std", "low", "high", "lower", "upper"]
         files[".csv"] = markup.points_csv(self.keys, numbers, points).encode()
-        files[".txt"] = markup.caption(experiment.title, self._sentences(points), data.study).encode()
+        files[".txt"] = markup.caption(titled(experiment, data.results), self._sentences(points), data.study).encode()
         return files
 
     def points(self, cells: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from gradleak.analysis.baseline import Baseline
 from gradleak.analysis.experiment import Experiment
 from gradleak.errors import UserError
 from gradleak.parquet import read_parquet
@@ -63,7 +64,9 @@ def parse_experiment(
     if twice := sorted(file for file, count in counts.items() if count > 1):
         raise UserError(f"{where}: two entries of 'show' write {twice[0]}; give one of them a 'suffix'")
     cells = pd.DataFrame(rows, dtype=object)
-    return ShownExperiment(name, content["title"], _paper(content.get("paper")), cells, show)
+    baseline = content.get("baseline")
+    compared = None if baseline is None else Baseline.parse(baseline, f"{where}: baseline")
+    return ShownExperiment(name, content["title"], _paper(content.get("paper")), cells, compared, show)
 
 
 def _labels(labels: object, where: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from gradleak.analysis.summary import cell_table
 from gradleak.analysis.text import csv_text
 from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.captions import titled
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -71,7 +72,9 @@ class Rounds(Presentation):
             files = style.image_files(self.draw(points))
         files[".csv"] = self._csv(points).encode()
         files[".txt"] = markup.caption(
-            experiment.title, [*self._sentences(), divergence.counted(data.results, experiment)], data.study
+            titled(experiment, data.results),
+            [*self._sentences(), divergence.counted(data.results, experiment)],
+            data.study,
         ).encode()
         return files
 

@@ -15,6 +15,7 @@ from gradleak.analysis.summary import DIVERGED, cell_table, ordered, summarise
 from gradleak.analysis.text import csv_text, fixed
 from gradleak.presentations import divergence, markup
 from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.captions import titled
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Table(Presentation):
         entries = self._entries(experiment, data)
         return {
             ".csv": self._csv(entries).encode(),
-            ".tex": self._latex(experiment, data.study, entries).encode(),
+            ".tex": self._latex(experiment, data, entries).encode(),
         }
 
     def _entries(self, experiment: Experiment, data: StudyData) -> list[Entry]:
@@ -173,7 +174,7 @@ class Table(Presentation):
         ]
         return csv_text([[*self.rows, "column", "metric", *numbers, *named, *([DIVERGED] if marks else [])], *rows])
 
-    def _latex(self, experiment: Experiment, study: str, entries: list[Entry]) -> str:
+    def _latex(self, experiment: Experiment, data: StudyData, entries: list[Entry]) -> str:
         """The table as a LaTeX environment: published values in small grey type under those of the study."""
         columns = ordered(pd.Series([entry.column for entry in entries], dtype=object))
         labels = [markup.escape(self.heading(row)) for row in self.rows] + (["Metric"] if self.names_metric else [])
@@ -184,8 +185,8 @@ class Table(Presentation):
             markup.line([*labels, *(markup.escape(self.shown(column)) for column in columns)]),
         ]
         body = self._body(entries, columns, len(labels))
-        caption = self._caption(experiment.title, study, entries)
-        name = f"{study}-{self.stem(experiment.name)}"
+        caption = self._caption(titled(experiment, data.results), data.study, entries)
+        name = f"{data.study}-{self.stem(experiment.name)}"
         return markup.frame(body, heading, len(labels), len(columns), caption, name, self.wide)
 
     def _body(self, entries: list[Entry], columns: list[object], labels: int) -> list[str]:

@@ -13,6 +13,7 @@ from gradleak.analysis.tradeoff import best_of_each, pareto, tradeoff_points
 from gradleak.metrics.rates import TAU_LPIPS
 from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation
+from gradleak.presentations.captions import titled
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -90,9 +91,11 @@ class Tradeoff(Presentation):
             files = style.image_files(self.draw(points), "_tradeoff")
         name = f"{data.study}-{self.stem(experiment.name)}_tradeoff"
         files["_tradeoff.csv"] = self._csv(points).encode()
-        files["_tradeoff.tex"] = self._latex(points, experiment.title, name).encode()
+        files["_tradeoff.tex"] = self._latex(points, titled(experiment, data.results), name).encode()
         files["_tradeoff.txt"] = markup.caption(
-            experiment.title, [*self._sentences(points), divergence.counted(data.results, experiment)], data.study
+            titled(experiment, data.results),
+            [*self._sentences(points), divergence.counted(data.results, experiment)],
+            data.study,
         ).encode()
         return files
 

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from gradleak.analysis.scale import scale
 from gradleak.presentations import divergence
 from gradleak.presentations.base import Presentation
+from gradleak.presentations.captions import warning
 from gradleak.presentations.read import ShownExperiment
 from gradleak.presentations.table import Table
 from gradleak.report import pivot
@@ -126,19 +127,17 @@ def _items(presentation: Presentation, experiment: ShownExperiment, folder: Path
             alt = f"{experiment.paper}, {kind}: {plain(experiment.title)}"
             items.append(figure_item(stem, folder, alt, made_by, kind, own))
         elif ".csv" in found:
-            said = divergence.counted(results, experiment)
-            items.append(_table(presentation, folder / f"{stem}.csv", kind, made_by, own, said))
+            table, caption = _table(presentation, folder / f"{stem}.csv", made_by)
+            if not isinstance(presentation, Table):  # whose entries have marks
+                caption = f"{caption} {divergence.counted(results, experiment)}"
+            caption = f"{warning(experiment, results)} {caption}".strip()
+            items.append(Item(kind, html(caption), own, table=table))
     return items
 
 
-def _table(
-    presentation: Presentation, path: Path, kind: str, made_by: str, files: tuple[str, ...], diverged: str
-) -> Item:
+def _table(presentation: Presentation, path: Path, made_by: str) -> tuple[HtmlTable, str]:
+    """The table of a CSV file, and what its numbers are, in words."""
     if isinstance(presentation, Table):
         rows = read_csv(path, made_by, pivot.needed(presentation), numbers=pivot.NUMBERS)
-        table, caption = pivot.rows_by_columns(presentation, rows), pivot.caption(presentation, rows)
-    else:
-        rows = read_csv(path, made_by)
-        table, caption = line_by_line(rows, presentation), _CAPTIONS.get(presentation.kind, "")
-        caption = f"{caption} {diverged}".strip()
-    return Item(kind, html(caption), files, table=table)
+        return pivot.rows_by_columns(presentation, rows), pivot.caption(presentation, rows)
+    return line_by_line(read_csv(path, made_by), presentation), _CAPTIONS.get(presentation.kind, "")

@@ -21,13 +21,14 @@ MOST_CELLS, MOST_IMAGES = 100_000, 1_000_000
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment whose blocks are expanded: each cell with its labels."""
+    """An experiment whose blocks are expanded: each cell with its labels. baseline: what it compares with."""
 
     title: str
     paper: str
     show: list[dict[str, Any]]
     cells: list[tuple[Cell, dict[str, Scalar]]]
     note: str = ""
+    baseline: dict[str, Any] | None = None
 
     def content(self) -> dict[str, Any]:
         """The experiment as `plan.json` holds it."""
@@ -35,6 +36,7 @@ class Experiment:
             "title": self.title,
             "paper": self.paper,
             "note": self.note,
+            **({"baseline": self.baseline} if self.baseline is not None else {}),
             "show": self.show,
             "cells": [{"cell_id": cell.id, "labels": labels} for cell, labels in self.cells],
         }
@@ -76,7 +78,8 @@ def load_study(path: Path) -> Study:
         if not cells:
             raise UserError(f"{where}: has no cells")
         experiments[name] = Experiment(
-            experiment.title, experiment.paper, experiment.show, cells, _paragraph(experiment.note)
+            *(experiment.title, experiment.paper, experiment.show, cells, _paragraph(experiment.note)),
+            baseline=experiment.baseline,
         )
     name = check_name(path.stem, f"{path}: study", STUDIES_RESERVED)
     return Study(name, spec.title, experiments, _paragraph(spec.note), spec.jobs)

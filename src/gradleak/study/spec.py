@@ -82,12 +82,14 @@ class Block(Point):
 class ExperimentSpec(Block):
     """What one table or figure of the paper needs, and how it is shown; `note`: how it differs from the paper's.
 
-    `cells` lists its blocks. What the experiment sets itself holds for all of them, under what they set.
+    `baseline` tells the cells in which nothing protects yet (`gradleak.analysis.baseline`). `cells` lists its blocks.
+    What the experiment sets itself holds for all of them, under what they set.
     """
 
     title: str
     paper: str
     note: str = ""
+    baseline: dict[str, Any] | None = None
     cells: list[Block] = Field([Block()])
     show: list[dict[str, Any]]
 
@@ -121,6 +123,7 @@ class _Words(Frozen):
     title: str
     paper: str
     show: list[dict[str, Any]]
+    baseline: dict[str, Any] | None = None
 
 
 class _Shared(Frozen):
@@ -158,7 +161,7 @@ def _completed(study: dict[str, Any], shared: dict[str, Any], path: Path, beside
             completed[name] = own
         elif name in known:
             completed[name] = known[name] | own | {"show": _shown(known[name]["show"], own.get("show", {}), where)}
-        elif own.keys() >= _Words.model_fields.keys():
+        elif own.keys() >= {name for name, key in _Words.model_fields.items() if key.is_required()}:
             completed[name] = own
         else:
             raise UserError(

@@ -2,9 +2,10 @@
 
 import pandas as pd
 
+from gradleak.analysis.choice import Values, among
 from gradleak.analysis.tradeoff import tradeoff_points
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
-from gradleak.claims.selection import TRIAL, CellStatistic, Values, among
+from gradleak.claims.selection import TRIAL, CellStatistic
 from gradleak.metrics.rates import TAU_LPIPS
 
 

@@ -6,9 +6,11 @@ from typing import Annotated, Literal, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
+from gradleak.analysis.choice import Values, are_among
+from gradleak.analysis.text import as_text
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
-from gradleak.claims.selection import Cells, CellStatistic, Values, are_among
-from gradleak.presentations.base import as_text, in_words
+from gradleak.claims.selection import Cells, CellStatistic
+from gradleak.presentations.base import in_words
 
 
 @STATISTICS.register("difference")

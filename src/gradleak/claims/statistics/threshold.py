@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import pandas as pd
 
+from gradleak.analysis.choice import Choice, are_among
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, Statistic, UntestedError
-from gradleak.claims.selection import CellStatistic, Choice, are_among
+from gradleak.claims.selection import CellStatistic
 from gradleak.errors import UserError
 from gradleak.presentations.base import in_words
 
