@@ -2,10 +2,12 @@
 
 import io
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from gradleak.analysis.baseline import Baseline
 from gradleak.analysis.published import published, published_names
 from gradleak.claims.base import ClaimData
 from gradleak.claims.published import agreements, published_lines
@@ -88,6 +90,14 @@ def test_agreement_and_ranks(data: ClaimData) -> None:
     last = found["table6", "lpips"]
     assert (last.printed, last.found, last.judged) == (16, 0, 0)
     assert math.isnan(last.rate)
+
+
+def test_numbers_whose_baseline_is_not_reconstructed_have_no_verdict(data: ClaimData) -> None:
+    baseline = Baseline.parse({"where": {"client_steps": 4}}, "here")  # 0.2
+    noisy = replace(data.experiments["table1"], baseline=baseline)
+    found = {group.table: group for group in agreements(published_lines(replace(data, experiments={"table1": noisy})))}
+    first = found["table1"]
+    assert (first.found, first.judged, first.agreed) == (5, 0, 0)
 
 
 def test_files_name_the_study(data: ClaimData) -> None:

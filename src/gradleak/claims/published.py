@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from gradleak.analysis.baseline import noise
 from gradleak.analysis.published import Published, published, published_labels, published_names
 from gradleak.analysis.statistics import Correlation, rank_correlation
-from gradleak.analysis.summary import cell_table, summarise
+from gradleak.analysis.summary import attacked, cell_table, summarise
 from gradleak.analysis.text import as_text
 from gradleak.claims.base import ClaimData
 from gradleak.metrics.rates import TAU_LPIPS
@@ -26,7 +27,7 @@ class Line:
 
     labels: the paper's row labels. published, value, std: NaN where there is none. trials: 0 where the study has no
     such entry. setting: the study's labels that the paper does not have. paper_verdict, our_verdict: `above`, `below`,
-    `better`, `worse`, `same`, or nothing.
+    `better`, `worse`, `same`, or nothing; so for a number whose baseline the study does not reconstruct.
     """
 
     table: str
@@ -79,6 +80,7 @@ class _Ours:
     std: float
     trials: int
     baseline: float
+    noise: bool
 
 
 def published_lines(data: ClaimData) -> list[Line]:
@@ -140,11 +142,14 @@ def _ours(
         for row in rows
         if reference is not None and as_text(row[table.columns]).casefold() == reference.casefold()
     }
+    shown = noise(data.results, attacked(data.results, experiment).cells, experiment.baseline)
+    noisy = set(cells[cells["cell_id"].isin(shown.cells)][keys].itertuples(index=False, name=None))
     found: dict[tuple[str, ...] | None, list[_Ours]] = {}
     for row in rows:
         setting = ", ".join(f"{table.heading(key)} {table.shown(row[key])}" for key in own)
         base = baselines.get((*(row[key] for key in rest), row["metric"]), math.nan)
-        ours = _Ours(experiment.name, setting, float(row["value"]), float(row["std"]), int(row["trials"]), base)
+        numbers = float(row["value"]), float(row["std"]), int(row["trials"]), base
+        ours = _Ours(experiment.name, setting, *numbers, tuple(row[key] for key in keys) in noisy)
         found.setdefault(paper.key(row, row["metric"]), []).append(ours)
     return found
 
@@ -170,7 +175,7 @@ def _beside(line: Line, ours: _Ours) -> Line:
         value=ours.value,
         std=ours.std,
         trials=ours.trials,
-        our_verdict=_verdict(line.table, line.metric, line.column, ours.value, ours.baseline),
+        our_verdict="" if ours.noise else _verdict(line.table, line.metric, line.column, ours.value, ours.baseline),
     )
 
 
