@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradleak.archive.reuse import open_archives
-from gradleak.auxiliary.base import AUXILIARIES
+from gradleak.auxiliary.base import AUXILIARIES, Auxiliary
 from gradleak.claims.base import STATISTICS
 from gradleak.claims.ledger import LEDGER
 from gradleak.data.base import DATASETS
@@ -130,7 +130,7 @@ class Workflow:
     @cached_property
     def sheets(self) -> list[str]:
         """Names of the pictures of all auxiliary models' samples."""
-        return [f"auxiliary_{value.title}_{key}.png" for key, value in self.plan.auxiliaries.items()]
+        return [f"auxiliary_{name}.png" for name in self.plan.shown_auxiliaries]
 
     def minutes(self, rule: str, name: str) -> int:
         """Minutes that a job with a GPU may take at its first attempt; `name` is the id of what it computes."""
@@ -138,14 +138,12 @@ class Workflow:
 
     def pretrain_code(self, auxiliary: str) -> list[str]:
         """Files that training an auxiliary model runs."""
-        config = self.plan.auxiliaries[auxiliary]
-        modules = ["gradleak.stages.pretrain", AUXILIARIES.origin(config.name)]
-        return code_files(modules + _data_modules(config.dataset))
+        return code_files(["gradleak.stages.pretrain", *_auxiliary_modules(self.plan.auxiliaries[auxiliary])])
 
-    @cached_property
-    def untrained(self) -> str:
-        """Pattern that matches only the ids of checkpoints of round 0."""
-        return "|".join(self.plan.untrained) or "none"
+    def show_code(self) -> list[str]:
+        """Files that measuring and drawing all auxiliary models runs."""
+        modules = [module for config in self.plan.auxiliaries.values() for module in _auxiliary_modules(config)]
+        return code_files(["gradleak.stages.pretrain", *modules])
 
     def federate_code(self, training: str) -> list[str]:
         """Files that a federated training runs."""
@@ -153,10 +151,6 @@ class Workflow:
         assert cell.model.training is not None
         modules = [MODELS.origin(cell.model.name), *_data_modules(cell.training_data)]
         return code_files(["gradleak.stages.federate", *modules, *origins(cell.model.training.post_processing)])
-
-    def checkpoint_cell(self, checkpoint: str) -> Cell:
-        """A cell that attacks a checkpoint."""
-        return self.plan.cells[self.plan.checkpoints[checkpoint]]
 
     def datasets(self, batch: str) -> list[str]:
         """Names of the data sets whose images the cells of a batch attack."""
@@ -174,10 +168,6 @@ class Workflow:
     def data_code(self) -> list[str]:
         """Files that opening and describing data sets runs."""
         return code_files(["gradleak.stages.data", *map(DATASETS.origin, DATASETS)])
-
-    def checkpoint_code(self, checkpoint: str) -> list[str]:
-        """Files that writing a checkpoint runs."""
-        return code_files(["gradleak.stages.checkpoint", *_model_and_data(self.checkpoint_cell(checkpoint))])
 
     def update_code(self, batch: str) -> list[str]:
         """Files that computing a batch's updates runs."""
@@ -253,17 +243,16 @@ def take_former_names(settings: MutableMapping[str, Any]) -> None:
 
 def _cancel_orphans(plans: Sequence[Plan | Outline], results: Path) -> None:
     """Cancel the SLURM jobs of some plans that a run which has ended left in this folder, and say so."""
-    parts = [part for plan in plans for part in (plan.batches, plan.checkpoints, plan.trainings, plan.auxiliaries)]
     # As Snakemake's plugin writes comments: of rules with a wildcard, and of those of one training.
     files = {
-        f"rule_{stage.rule}_{before}{name}": results / stage.output.format(name)
+        f"rule_{stage.rule}_{before}{name}": results / stage.output.format(name) if stage.output else None
         for plan in plans
         for stage in STAGES
-        if stage.output and not stage.local
+        if not stage.local
         for name in stage.ids(plan)
         for before in ("wildcards_", "")
     }
-    found = cancel_orphans(Path.cwd(), {name for part in parts for name in part}, files)
+    found = cancel_orphans(Path.cwd(), files)
     if found:
         print(f"Cancelled SLURM jobs of an earlier run: {', '.join(found)}", file=sys.stderr)
 
@@ -284,6 +273,10 @@ def _files_of(plan: Plan | Outline) -> set[str]:
             experiment = parse_experiment(name, content, "plan.json")
             found |= {*stage_files("tables", experiment), *stage_files("figures", experiment)}
     return found
+
+
+def _auxiliary_modules(auxiliary: Auxiliary) -> list[str]:
+    return [AUXILIARIES.origin(auxiliary.name), *_data_modules(auxiliary.dataset)]
 
 
 def _model_and_data(cell: Cell) -> list[str]:

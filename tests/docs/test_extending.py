@@ -57,10 +57,6 @@ for training in plan.trainings:
     run("federate", *given, "--training", training, *out)
 workflow = Workflow(plan)
 code = {"score": workflow.score_code(), "tables": workflow.table_code(), "figures": workflow.figure_code()}
-for checkpoint, cell in plan.checkpoints.items():
-    if plan.cells[cell].model.round == 0:
-        run("train", *given, "--checkpoint", checkpoint, "--out", f"checkpoints/{checkpoint}.safetensors")
-        code[f"train {plan.cells[cell].model.name}"] = workflow.checkpoint_code(checkpoint)
 for batch in plan.batches:
     cells = plan.batch_cells(batch)
     name = f"{cells[0].model.name} {cells[0].attack.name}"
@@ -77,7 +73,7 @@ run("tables", *given, "--results", "results.parquet", "--out", "shown")
 run("figures", *given, "--results", "results.parquet", "--images", "images.parquet", "--out", "shown")
 Path("code.json").write_text(json.dumps(code))
 """
-MLP = {"train mlp", *(f"{stage} mlp {attack}" for stage in ("update", "attack") for attack in ("gia-o", "first-layer"))}
+MLP = {*(f"{stage} mlp {attack}" for stage in ("update", "attack") for attack in ("gia-o", "first-layer"))}
 #: The jobs that run each file; no other has it among its inputs.
 USED = {
     "priors/darkness.py": {"attack mlp gia-o"},

@@ -42,7 +42,7 @@ experiments:
 """
 #: Jobs that compute; the others join, print and draw.
 COMPUTING = [
-    *("data", "checkpoint", "federate", "pretrain", "update clipped", "update plain", "smoothness"),
+    *("data", "federate", "pretrain", "update clipped", "update plain", "smoothness"),
     *("reconstruct gia-o", "reconstruct gia-l", "score"),
 ]
 
@@ -54,9 +54,9 @@ def inputs(workflow: Workflow) -> dict[str, list[str]]:
     (training,), (auxiliary,) = plan.trainings, plan.auxiliaries
     found = {
         "data": workflow.data_code(),
-        "checkpoint": workflow.checkpoint_code(plan.untrained[0]),
         "federate": workflow.federate_code(training),
         "pretrain": workflow.pretrain_code(auxiliary),
+        "show": workflow.show_code(),
         "update clipped": workflow.update_code(of["gia-o"]),
         "update plain": workflow.update_code(of["gia-l"]),
         "smoothness": workflow.smoothness_code(of["gia-o"]),
@@ -116,7 +116,7 @@ def test_an_edit_of_one_defense_reruns_only_jobs_that_use_it(found):
 def test_an_edit_of_an_attack_a_prior_or_an_objective_reruns_only_attacks_that_use_it(found):
     assert jobs_with(found, "attacks/gia_o.py", "priors/total_variation.py") == {"reconstruct gia-o"}
     assert jobs_with(found, "attacks/latent_search.py", "objectives/euclidean.py") == {"reconstruct gia-l"}
-    assert not jobs_with(found, "attacks/base.py", "auxiliary/base.py") & {"checkpoint", "federate"}
+    assert not jobs_with(found, "attacks/base.py", "auxiliary/base.py") & {"federate"}
 
 
 def test_what_computes_needs_nothing_that_shows(found):

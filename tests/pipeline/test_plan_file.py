@@ -56,13 +56,15 @@ def test_a_run_that_goes_on_keeps_its_plan(other_run):
 def test_the_jobs_of_a_run_that_goes_on_are_not_cancelled(other_run, monkeypatch):
     process, folder = other_run
     asked = []
-    monkeypatch.setattr(workflow, "cancel_orphans", lambda here, ids, results: asked.append(ids) or [])
+    monkeypatch.setattr(workflow, "cancel_orphans", lambda here, results: asked.append(results) or [])
     Workflow(planned()).start(folder.parent, folder.parent, slurm=object())
     assert asked == []
     process.kill()
     process.wait()
     Workflow(planned(threads=2)).start(folder.parent, folder.parent, slurm=object())
-    assert asked == [{*planned().batches, *planned().checkpoints}]
+    (results,) = asked
+    (batch,) = planned().batches
+    assert results[f"rule_reconstruct_batch_wildcards_{batch}"] == folder / f"reconstructions/{batch}.safetensors"
 
 
 def test_a_killed_run_owns_nothing(other_run):

@@ -11,9 +11,8 @@ from gradleak.data.opening import open_dataset
 from gradleak.models.base import build_model
 from gradleak.parquet import read_parquet
 from gradleak.post_processing.privacy import DELTA, local_epsilon
-from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.collect import collect
-from gradleak.stages.common import checkpoint_path, global_model
+from gradleak.stages.common import global_model
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import write_scores
 from gradleak.stages.session import Session
@@ -92,7 +91,6 @@ def place(tmp_path_factory, cache):
     plan = make_plan(load_study(folder / "study.yaml"), config)
     (batch,) = plan.batches
     cells = plan.batch_cells(batch)
-    write_checkpoint(cells[0], config, checkpoint_path(folder, cells[0], config))
     write_updates(plan, batch, folder, folder / "updates")
     write_reconstructions(plan, batch, folder / "updates", folder, folder, folder / "reconstructions", Session())
     write_scores(plan, batch, folder / "reconstructions", folder / "shard", folder / "images")

@@ -93,11 +93,11 @@ def test_needs_that_follow_from_others_are_left_out() -> None:
     experiments = [parse_experiment(name, content, "plan") for name, content in plan["experiments"].items()]
     rules = {rule.name: rule for rule in rules_of(Outline.parse(json.dumps(plan)), experiments)}
     assert rules["reconstruct_batch"].needs == ("compute_updates",)
-    assert rules["compute_updates"].needs == ("write_checkpoint",)
+    assert rules["compute_updates"].needs == ("fetch_data",)
     assert rules["collect_results"].needs == ("score_batch",)
     assert "tables" in rules
     assert not {"figures", "collect_images"} & rules.keys(), "the study shows no figures"
-    assert not {"federate_training", "pretrain_auxiliary", "show_auxiliary", "measure_smoothness"} & rules.keys()
+    assert not {"federate_training", "pretrain_auxiliary", "show_auxiliaries", "measure_smoothness"} & rules.keys()
 
 
 def test_edges_go_to_the_right_and_every_rule_is_drawn() -> None:

@@ -12,9 +12,8 @@ from gradleak.parquet import write_parquet
 from gradleak.smoothness.igsa import forward_igsa, igsa
 from gradleak.smoothness.spec import ForwardSettings, IgsaSettings
 from gradleak.stages import smoothness
-from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.collect import collect
-from gradleak.stages.common import checkpoint_path, dataset_of, global_model
+from gradleak.stages.common import dataset_of, global_model
 from gradleak.stages.session import Session
 from gradleak.stages.smoothness import write_smoothness
 from gradleak.study.cell import Cell
@@ -49,10 +48,7 @@ def plan_of(folder, blocks):
 @pytest.fixture
 def plan(tmp_path):
     blocks = [{}, {"set": {"smoothness": FINITE}}, {"set": {"smoothness": FORWARD}}]
-    plan = plan_of(tmp_path, blocks)
-    cell = next(iter(plan.cells.values()))
-    write_checkpoint(cell, plan.config, checkpoint_path(tmp_path / "checkpoints", cell, plan.config))
-    return plan
+    return plan_of(tmp_path, blocks)
 
 
 def test_what_is_measured_changes_the_id_and_neither_the_family_nor_the_checkpoint():
@@ -132,7 +128,6 @@ def test_a_cell_without_igsa_is_named_and_a_batch_that_asks_for_none_is_refused(
     rounded = {"method": "finite", "samples": 8, "radius": 1e-9, "precision": "float32"}
     plan = plan_of(tmp_path, [{"set": {"smoothness": rounded}}])
     cell = next(iter(plan.cells.values()))
-    write_checkpoint(cell, plan.config, checkpoint_path(tmp_path / "checkpoints", cell, plan.config))
     (batch,) = plan.batches
     with pytest.raises(UserError, match=rf"^cell {cell.id} \(model 'convnet', round 0\): IGSA: precision is 'float32'"):
         write_smoothness(plan, batch, tmp_path / "checkpoints", tmp_path / "out.parquet", Session())

@@ -9,8 +9,6 @@ from gradleak.attacks import matching
 from gradleak.attacks.base import ATTACKS
 from gradleak.models.base import build_model, set_bn_mode
 from gradleak.specs import ModelSpec
-from gradleak.stages.checkpoint import write_checkpoint
-from gradleak.stages.common import checkpoint_path
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.session import Session, silent
 from gradleak.stages.update import write_updates
@@ -46,8 +44,6 @@ class Place:
         self.config = Config.parse({"device": "cpu", "cache": str(cache), "jobs": {"save_every_s": 0}}, "here")
         self.plan = make_plan(load_study(study), self.config)
         (self.batch,) = self.plan.batches
-        for cell in (self.plan.cells[name] for name in self.plan.checkpoints.values()):
-            write_checkpoint(cell, self.config, checkpoint_path(folder, cell, self.config))
         write_updates(self.plan, self.batch, folder, folder / "updates")
 
     def reconstruct(self, name, progress=silent):

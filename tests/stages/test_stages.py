@@ -19,9 +19,8 @@ from gradleak.federated.client import drawn_order, local_update
 from gradleak.models.base import build_model
 from gradleak.parquet import read_parquet, write_parquet
 from gradleak.specs import ClientSpec
-from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.collect import collect
-from gradleak.stages.common import checkpoint_path, dataset_of, global_model
+from gradleak.stages.common import dataset_of, global_model
 from gradleak.stages.data import record_dataset
 from gradleak.stages.reconstruct import write_reconstructions
 from gradleak.stages.score import update_facts, write_scores
@@ -71,7 +70,6 @@ class Place:
         return self.folder / name
 
     def trained(self):
-        write_checkpoint(self.cells[0], self.config, checkpoint_path(self["checkpoints"], self.cells[0], self.config))
         write_updates(self.plan, self.batch, self["checkpoints"], self["updates.safetensors"])
         return self
 
@@ -106,9 +104,7 @@ def test_commands_in_another_folder_write_the_same_bytes(done, tmp_path, cache):
     assert Plan.read(place["plan.json"]) == done.plan
     plan, batch = ("--plan", place["plan.json"]), ("--batch", place.batch)
     checkpoints, updates = ("--checkpoints", place["checkpoints"]), ("--updates", place["updates.safetensors"])
-    out = place["checkpoints"] / f"{place.checkpoint}.safetensors"
     for command in [
-        ("train", *plan, "--checkpoint", place.checkpoint, "--out", out),
         ("update", *plan, *batch, *checkpoints, "--out", place["updates.safetensors"]),
         ("reconstruct", *plan, *batch, *checkpoints, *updates, "--out", place["reconstructions.safetensors"]),
         (
@@ -119,7 +115,7 @@ def test_commands_in_another_folder_write_the_same_bytes(done, tmp_path, cache):
     ]:
         ran = gradleak(*command)
         assert ran.code == 0, ran.err
-    for name in [*FILES, f"checkpoints/{place.checkpoint}.safetensors"]:
+    for name in FILES:
         assert place[name].read_bytes() == done[name].read_bytes(), name
 
 
@@ -277,11 +273,19 @@ def test_each_knowledge_level_reads_no_more_than_it_grants(done):
         assert list(seen.update) == [name for name, _ in model.named_parameters()]
 
 
-def test_a_checkpoint_is_the_seeded_model(done, tmp_path):
+def test_the_model_of_round_0_is_the_seeded_one_and_can_be_written_as_a_file(done, tmp_path):
+    done.plan.write(tmp_path / "plan.json")
+    options = ("--plan", tmp_path / "plan.json", "--checkpoint", done.checkpoint)
+    ran = gradleak("checkpoint", *options, "--out", tmp_path / "one.safetensors")
+    assert ran.code == 0, ran.err
+    model = global_model(done.cells[0], done.config, tmp_path / "none")
+    written = load_file(tmp_path / "one.safetensors")
+    assert written.keys() == model.state_dict().keys()
+    for name, value in model.state_dict().items():
+        assert torch.equal(written[name], value), name
     other = done.cells[0].model_copy(update={"model": done.cells[0].model.model_copy(update={"init_seed": 1})})
-    first = load_file(done["checkpoints"] / f"{done.checkpoint}.safetensors")
-    write_checkpoint(other, done.config, tmp_path / "other.safetensors")
-    assert not torch.equal(load_file(tmp_path / "other.safetensors")["network.fc.weight"], first["network.fc.weight"])
+    fc = global_model(other, done.config, tmp_path / "none").network.fc.weight
+    assert not torch.equal(fc, written["network.fc.weight"])
 
 
 def test_a_missing_cell_fails_the_collection_and_leaves_no_file(done, results, tmp_path):
@@ -303,11 +307,10 @@ def test_the_order_of_shards_does_not_matter_and_foreign_rows_are_left_out(done,
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a.parquet"), results)
 
 
-@pytest.mark.parametrize("what", ["checkpoint", "updates", "reconstructions", "shard"])
+@pytest.mark.parametrize("what", ["updates", "reconstructions", "shard"])
 def test_a_missing_input_is_one_line_that_names_the_file_and_the_command(done, tmp_path, what):
     missing = tmp_path / "missing.safetensors"
     calls = {
-        "checkpoint": lambda: write_updates(done.plan, done.batch, tmp_path, tmp_path / "out"),
         "updates": lambda: write_reconstructions(
             done.plan, done.batch, missing, done["checkpoints"], tmp_path, tmp_path / "out", Session()
         ),

@@ -109,17 +109,17 @@ def test_study_then_nothing_to_do_and_edits_rerun(checkout):
     assert "rule reconstruct_batch:" not in planned
     assert "rule score_batch:" not in planned
 
-    # A prior that one batch uses: its attack runs again, checkpoints and updates do not.
+    # A prior that one batch uses: its attack runs again, updates do not.
     prior = place.folder / "src/gradleak/priors/total_variation.py"
     prior.write_text(prior.read_text() + "\n# edited\n")
     planned = place.snakemake("--dry-run", "--quiet", "rules").stdout + place.snakemake("--dry-run").stdout
     assert "rule reconstruct_batch:" in planned
-    assert "rule write_checkpoint:" not in planned
+    assert "rule compute_updates:" not in planned
 
     # Settings that decide bits: all that is computed runs again. How jobs are saved: nothing but what is shown.
     place.snakemake("--touch")
     planned = place.snakemake("--dry-run", threads=2).stdout
-    assert {"write_checkpoint", "compute_updates", "reconstruct_batch", "score_batch"} <= rules_in(planned)
+    assert {"compute_updates", "reconstruct_batch", "score_batch"} <= rules_in(planned)
     planned = place.snakemake("--dry-run", jobs="{save_every_s: 5}").stdout
     assert "collect_results" in rules_in(planned)
     assert "reconstruct_batch" not in rules_in(planned)
@@ -144,10 +144,6 @@ def test_attack_killed_hard_resumes_and_gives_the_same_bytes(checkout):
 
     plan = Plan.read(place.folder / "plan.json")
     batch = next(iter(plan.batches.values()))
-    for checkpoint in batch.checkpoints:
-        out = f"checkpoints/{checkpoint}.safetensors"
-        trained = place.run(*gradleak, "checkpoint", "--plan", "plan.json", "--checkpoint", checkpoint, "--out", out)
-        assert trained.returncode == 0, trained.stderr
     shared = (*gradleak, "update", "--plan", "plan.json", "--batch", batch.id, "--checkpoints", "checkpoints")
     assert place.run(*shared, "--out", "updates.safetensors").returncode == 0
 

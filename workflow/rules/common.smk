@@ -31,9 +31,8 @@ OUTPUTS = [f"{FIGURES}/{name}" for name in STUDY.tables + STUDY.figures + STUDY.
 
 wildcard_constraints:
     batch="[0-9a-f]{16}",
-    checkpoint="[0-9a-f]{16}",
     auxiliary="[0-9a-f]{16}",
-    title="[^/]+",
+    study="[^/]+",
 
 
 def result(rule, name):
@@ -41,9 +40,14 @@ def result(rule, name):
     return f"{RESULTS}/{RULES[rule].output.format(name)}"
 
 
+def weights(checkpoint):
+    """The file of a checkpoint that a training writes."""
+    return f"{RESULTS}/checkpoints/{checkpoint}.safetensors"
+
+
 def checkpoints(wildcards):
-    """The checkpoints that a batch attacks."""
-    return [result("write_checkpoint", name) for name in STUDY.plan.batches[wildcards.batch].checkpoints]
+    """The checkpoints that a batch attacks, but for those of round 0: each job makes untrained models itself."""
+    return [weights(name) for name in STUDY.plan.trained(wildcards.batch)]
 
 
 def datasets(wildcards):

@@ -1,33 +1,6 @@
 """Checkpoints of the global model."""
 
 
-rule write_checkpoint:
-    """Write the untrained global model, round 0."""
-    input:
-        data=lambda wildcards: result("fetch_data", STUDY.checkpoint_cell(wildcards.checkpoint).dataset.name),
-        code=lambda wildcards: STUDY.checkpoint_code(wildcards.checkpoint),
-    output:
-        result("write_checkpoint", "{checkpoint}"),
-    log:
-        f"{RESULTS}/logs/write_checkpoint/{{checkpoint}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/write_checkpoint/{{checkpoint}}.tsv"
-    wildcard_constraints:
-        checkpoint=STUDY.untrained,
-    conda:
-        "../../envs/compute.yaml"
-    threads: STUDY.threads
-    resources:
-        mem_mb=grown(4000),
-        runtime=grown(10),
-    params:
-        plan=PLAN,
-        settings=STUDY.settings,
-    shell:
-        "gradleak checkpoint --plan {params.plan:q} --checkpoint {wildcards.checkpoint:q}"
-        " --out {output:q} 2> {log:q}"
-
-
 # One rule per training: only so does Snakemake know which checkpoints a job writes.
 for _training in STUDY.plan.trainings:
 
@@ -39,7 +12,7 @@ for _training in STUDY.plan.trainings:
             code=STUDY.federate_code(_training),
         output:
             accuracy=result("federate_training", _training),
-            checkpoints=[result("write_checkpoint", name) for name in STUDY.plan.trainings[_training]],
+            checkpoints=[weights(name) for name in STUDY.plan.trainings[_training]],
         log:
             f"{RESULTS}/logs/federate_training/{_training}.log",
         benchmark:

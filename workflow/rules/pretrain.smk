@@ -27,31 +27,32 @@ rule pretrain_auxiliary:
         " --out {output:q} 2> {log:q}"
 
 
-rule show_auxiliary:
-    """Measure an auxiliary model on images that it was not trained on, and draw what it makes."""
+rule show_auxiliaries:
+    """Measure the auxiliary models on images that they were not trained on, and draw what they make."""
     input:
-        weights=rules.pretrain_auxiliary.output[0],
+        weights=[result("pretrain_auxiliary", name) for name in STUDY.plan.auxiliaries],
         backbone=rules.fetch_lpips.output[0],
-        code=lambda wildcards: STUDY.pretrain_code(wildcards.auxiliary),
+        code=STUDY.show_code(),
     output:
-        quality=f"{RESULTS}/auxiliary/{{title}}_{{auxiliary}}.json",
-        sheet=report(
-            f"{FIGURES}/auxiliary_{{title}}_{{auxiliary}}.png",
+        qualities=[f"results/{{study}}/auxiliary/{name}.json" for name in STUDY.plan.shown_auxiliaries],
+        sheets=report(
+            [f"paper_figures/{{study}}/auxiliary_{name}.png" for name in STUDY.plan.shown_auxiliaries],
             caption="../report/auxiliary.rst",
             category="Auxiliary models",
         ),
     log:
-        f"{RESULTS}/logs/show_auxiliary/{{title}}_{{auxiliary}}.log",
+        "results/{study}/logs/show_auxiliaries/{study}.log",
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads
     resources:
         mem_mb=grown(8000),
-        runtime=grown(30),
+        runtime=grown(20 + 10 * len(STUDY.plan.auxiliaries)),
     params:
         plan=PLAN,
         settings=STUDY.settings,
-        folder=lambda wildcards, input: Path(input.weights).parent,
+        folder=f"{RESULTS}/auxiliary",
+        figures=FIGURES,
     shell:
-        "gradleak pretrain show --plan {params.plan:q} --auxiliary {wildcards.auxiliary:q}"
-        " --weights {params.folder:q} --out {output.quality:q} --sheet {output.sheet:q} 2> {log:q}"
+        "gradleak pretrain show --plan {params.plan:q} --auxiliaries {params.folder:q} --out {params.figures:q}"
+        " 2> {log:q}"

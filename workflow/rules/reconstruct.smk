@@ -24,7 +24,7 @@ rule reconstruct_batch:
     params:
         plan=PLAN,
         settings=STUDY.settings,
-        checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
+        checkpoints=f"{RESULTS}/checkpoints",
         auxiliaries=f"{RESULTS}/auxiliary",
     shell:
         "exec gradleak reconstruct --plan {params.plan:q} --batch {wildcards.batch:q} --updates {input.updates:q}"

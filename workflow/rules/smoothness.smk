@@ -23,7 +23,7 @@ rule measure_smoothness:
     params:
         plan=PLAN,
         settings=STUDY.settings,
-        checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
+        checkpoints=f"{RESULTS}/checkpoints",
     shell:
         "exec gradleak smoothness --plan {params.plan:q} --batch {wildcards.batch:q} --checkpoints {params.checkpoints:q}"
         " --out {output:q} 2> {log:q}"

@@ -22,7 +22,7 @@ rule compute_updates:
     params:
         plan=PLAN,
         settings=STUDY.settings,
-        checkpoints=lambda wildcards, input: Path(input.checkpoints[0]).parent,
+        checkpoints=f"{RESULTS}/checkpoints",
     shell:
         "gradleak update --plan {params.plan:q} --batch {wildcards.batch:q} --checkpoints {params.checkpoints:q}"
         " --out {output:q} 2> {log:q}"

@@ -18,7 +18,6 @@ from gradleak.frozen import digest
 from gradleak.metrics.base import columns
 from gradleak.parquet import read_parquet
 from gradleak.specs import DatasetSpec
-from gradleak.stages.checkpoint import write_checkpoint
 from gradleak.stages.federate import write_training
 from gradleak.stages.pretrain import write_auxiliary
 from gradleak.stages.reconstruct import write_reconstructions
@@ -195,10 +194,6 @@ def recompute(plan: Plan, folder: Path, session: Session) -> pd.DataFrame:
     """
     (batch,) = plan.batches
     checkpoints, auxiliaries = folder / "checkpoints", folder / "auxiliary"
-    for name, cell in plan.checkpoints.items():
-        path = checkpoints / f"{name}.safetensors"
-        if plan.cells[cell].model.round == 0 and not path.exists():
-            write_checkpoint(plan.cells[cell], plan.config, path)
     for training in plan.trainings:
         rounds = {number: checkpoints / f"{name}.safetensors" for number, name in plan.rounds(training).items()}
         out = folder / "trainings" / f"{training}.parquet"

@@ -6,6 +6,7 @@ import click
 
 from gradleak.cli.options import (
     OUT_FILE,
+    OUT_FOLDER,
     PATH,
     auxiliaries_option,
     batch_option,
@@ -48,25 +49,22 @@ def run(plan_path: Path, auxiliary: str, out: Path) -> None:
 
 @pretrain.command()
 @plan_option
-@_auxiliary_option
-@click.option("--weights", type=PATH, required=True, help="Folder of trained auxiliary models.")
-@click.option("--sheet", type=OUT_FILE, required=True, help="PNG with samples to write.")
-@out_option
-def show(plan_path: Path, auxiliary: str, weights: Path, sheet: Path, out: Path) -> None:
-    """Write how good a trained model is (JSON) and what it makes (PNG).
+@auxiliaries_option
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder to write the PNG files to.")
+def show(plan_path: Path, auxiliaries: Path, out: Path) -> None:
+    """Write how good a study's trained models are (JSON, beside their weights) and what they make (PNG).
 
     \b
     Example:
-      gradleak pretrain show --plan results/quick/plan.json --auxiliary 0123456789abcdef \\
-        --weights results/quick/auxiliary --out quality.json --sheet samples.png
+      gradleak pretrain show --plan results/quick/plan.json --auxiliaries results/quick/auxiliary \\
+        --out paper_figures/quick
     """
-    from gradleak.stages.pretrain import write_quality
+    from gradleak.stages.pretrain import show_auxiliaries
     from gradleak.study.plan import Plan
 
     plan = Plan.read(plan_path)
-    chosen = plan.auxiliary(auxiliary)
     prepare_cpu(plan.config)
-    write_quality(chosen, plan.config, weights, out, sheet)
+    show_auxiliaries(plan, auxiliaries, out)
 
 
 @click.command()
@@ -74,7 +72,9 @@ def show(plan_path: Path, auxiliary: str, weights: Path, sheet: Path, out: Path)
 @click.option("--checkpoint", "name", required=True, help="Id of a checkpoint in the plan.")
 @out_option
 def checkpoint(plan_path: Path, name: str, out: Path) -> None:
-    """Write the untrained global model, round 0, as a checkpoint; `federate` writes those of later rounds.
+    """Write the untrained global model, round 0, as a file, as `federate` writes those of later rounds.
+
+    No stage reads it: each makes untrained models itself.
 
     \b
     Example:

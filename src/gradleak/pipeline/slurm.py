@@ -16,21 +16,22 @@ _LOOK_AGAIN_S = 0.5
 _LOOKED_AFTER_S = 200  # the plugin looks after three minutes at the latest
 
 
-def cancel_orphans(folder: Path, ids: Set[str], results: Mapping[str, Path]) -> list[str]:
-    """Cancel this user's SLURM jobs in a working folder whose comment names one of `ids`. Returns the jobs' ids.
+def cancel_orphans(folder: Path, results: Mapping[str, Path | None]) -> list[str]:
+    """Cancel this user's SLURM jobs in a working folder whose comment is one of `results`. Returns the jobs' ids.
 
     Snakemake's plugin puts rule and wildcards into a job's comment and cannot follow a job that an earlier run
     submitted. A cancelled attack or training saves its state, and the job that the new run submits goes on from there.
     A job that has written its result is left to end: Snakemake has counted the result as done, and a cancelled job
-    takes it back. `results`: the files that jobs write, by comment. Waits until the jobs are gone. Does nothing where
-    there is no SLURM. Raises UserError if they do not end, or took back a result that was there.
+    takes it back. `results`: the file that a job writes, by comment, or None for one that writes several. Waits until
+    the jobs are gone. Does nothing where there is no SLURM. Raises UserError if they do not end, or took back a result
+    that was there.
     """
     if shutil.which("squeue") is None:
         return []
-    there = [path for path in results.values() if path.exists()]
+    there = [path for path in results.values() if path is not None and path.exists()]
     cancelled: list[str] = []
     begun = time.monotonic()
-    while left := _jobs(folder, ids):
+    while left := _jobs(folder, results.keys()):
         waited = time.monotonic() - begun
         running = {job: comment for job, (state, comment) in left.items() if state in ("R", "CG")}
         spared = {job for job, comment in running.items() if _is_there(results.get(comment))}
@@ -70,13 +71,13 @@ def status_command() -> tuple[str, str]:
     return "sacct", ""
 
 
-def _jobs(folder: Path, ids: Set[str]) -> dict[str, tuple[str, str]]:
-    """State and comment of the jobs in a folder whose comment names one of `ids`, by the job's id."""
+def _jobs(folder: Path, comments: Set[str]) -> dict[str, tuple[str, str]]:
+    """State and comment of the jobs in a folder whose comment is one of `comments`, by the job's id."""
     rows = _output("squeue", "--me", "--array", "--noheader", "--format=%i|%t|%Z|%k").splitlines()
     found = {}
     for row in rows:
         job, state, where, comment = row.split("|", 3)
-        if Path(where) == folder and not ids.isdisjoint(comment.split("_")):
+        if Path(where) == folder and comment in comments:
             found[job] = (state, comment)
     return found
 

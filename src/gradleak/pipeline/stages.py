@@ -18,10 +18,11 @@ class Stage:
     """A kind of job.
 
     name: of its command. rule: of Snakemake. title: what it does, in a few words. group: a key of `GROUPS`. ids: what
-    its jobs compute of a plan, a job each. The job of a whole study has the id `""`. needs: rules whose files it reads.
-    output: its file under `results/<study>`, with `{}` for the id. Empty where it lies elsewhere or has more to its
-    name. gpu: whether it asks for a GPU. local: whether Snakemake runs it itself instead of submitting it. kept:
-    whether archives keep the provenance of its jobs. temporary: whether its file is removed once it was used.
+    its jobs compute of a plan, a job each. The job of a whole study has the id `""`, or the study's name where a
+    cluster may run it. needs: rules whose files it reads. output: its file under `results/<study>`, with `{}` for the
+    id. Empty where it lies elsewhere or has more to its name. gpu: whether it asks for a GPU. local: whether Snakemake
+    runs it itself instead of submitting it. kept: whether archives keep the provenance of its jobs. temporary: whether
+    its file is removed once it was used.
     """
 
     name: str
@@ -68,12 +69,6 @@ STAGES = (
         local=True,
     ),
     Stage(
-        *("checkpoint", "write_checkpoint", "untrained global model as a checkpoint", "client"),
-        ids=lambda plan: plan.untrained,
-        needs=("fetch_data",),
-        output="checkpoints/{}.safetensors",
-    ),
-    Stage(
         *("federate", "federate_training"),
         *("federated training: global models of later rounds as checkpoints", "client"),
         ids=lambda plan: plan.trainings,
@@ -94,7 +89,7 @@ STAGES = (
     Stage(
         *("update", "compute_updates", "local training of the victim clients: what the server sees", "client"),
         ids=lambda plan: plan.batches,
-        needs=("fetch_data", "write_checkpoint", "federate_training"),
+        needs=("fetch_data", "federate_training"),
         output="updates/{}.safetensors",
         kept=True,
         temporary=True,
@@ -103,7 +98,7 @@ STAGES = (
         *("smoothness", "measure_smoothness"),
         *("IGSA of the attacked models, for the cells that ask for it", "client"),
         ids=lambda plan: plan.smoothness_batches,
-        needs=("fetch_data", "write_checkpoint", "federate_training"),
+        needs=("fetch_data", "federate_training"),
         output="smoothness/{}.parquet",
         gpu=True,
         kept=True,
@@ -111,14 +106,14 @@ STAGES = (
     Stage(
         *("reconstruct", "reconstruct_batch", "run the attacks of a batch on the shared updates", "adversary"),
         ids=lambda plan: plan.batches,
-        needs=("compute_updates", "write_checkpoint", "federate_training", "pretrain_auxiliary"),
+        needs=("compute_updates", "federate_training", "pretrain_auxiliary"),
         output="reconstructions/{}.safetensors",
         gpu=True,
         kept=True,
     ),
     Stage(
-        *("pretrain", "show_auxiliary", "how good an auxiliary model is, in numbers and a picture", "adversary"),
-        ids=lambda plan: plan.auxiliaries,
+        *("pretrain", "show_auxiliaries", "how good auxiliary models are, in numbers and pictures", "adversary"),
+        ids=lambda plan: [plan.study] if plan.auxiliaries else [],
         needs=("pretrain_auxiliary", "fetch_lpips"),
     ),
     Stage(
@@ -152,7 +147,7 @@ STAGES = (
     ),
     _shown(
         *("report", "all of it as one HTML file, with provenance, the graph of rules and run times"),
-        *("tables", "figures", "claims", "theory", "survey", "show_auxiliary", "collect_results"),
+        *("tables", "figures", "claims", "theory", "survey", "show_auxiliaries", "collect_results"),
     ),
 )
 
@@ -167,7 +162,7 @@ KEPT = {stage.name: stage for stage in STAGES if stage.kept}
 # Former names, until version 0.2: commands and settings of rules are taken under them, and archives are read.
 FORMER_COMMANDS = {"train": "checkpoint"}
 FORMER_RULES = {
-    "train_checkpoint": "write_checkpoint",
+    "show_auxiliary": "show_auxiliaries",
     "train_federated": "federate_training",
     "train_auxiliary": "pretrain_auxiliary",
     "run_attack": "reconstruct_batch",

@@ -1,4 +1,4 @@
-"""Stage `checkpoint`: the untrained global model as a checkpoint file; `federate` writes those of later rounds."""
+"""The untrained global model as a file, which no stage needs; `federate` writes those of later rounds."""
 
 import time
 from pathlib import Path

@@ -38,22 +38,25 @@ def checkpoint_path(folder: Path, cell: "Cell", config: "Config") -> Path:
 
 
 def global_model(cell: "Cell", config: "Config", checkpoints: Path) -> Classifier:
-    """The global model that the client received: the checkpoint's weights, BN in the client's mode.
+    """The global model that the client received, BN in the client's mode: of round 0, or with a checkpoint's weights.
 
-    Raises UserError if the checkpoint is missing or damaged.
+    Raises UserError if the checkpoint of a later round is missing or damaged.
     """
-    path = checkpoint_path(checkpoints, cell, config)
     model = initial_model(cell, dataset_of(cell, config))
+    if cell.model.round:
+        _load_weights(model, cell, checkpoint_path(checkpoints, cell, config))
+    set_bn_mode(model, cell.client.bn_mode)
+    return model
+
+
+def _load_weights(model: nn.Module, cell: "Cell", path: Path) -> None:
     try:
         model.load_state_dict(load_file(path))
     except FileNotFoundError:
-        command = "federate" if cell.model.round else "checkpoint"
-        raise UserError(f"{path}: checkpoint is missing; run `gradleak {command}`") from None
+        raise UserError(f"{path}: checkpoint is missing; run `gradleak federate`") from None
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: not a checkpoint of model '{cell.model.name}' ({reason[:200]})") from None
-    set_bn_mode(model, cell.client.bn_mode)
-    return model
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

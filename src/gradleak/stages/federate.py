@@ -15,12 +15,12 @@ from gradleak.engine.device import device_facts
 from gradleak.federated.training import Accuracy, FederatedTraining
 from gradleak.files import write_provenance
 from gradleak.frozen import digest, flatten
-from gradleak.models.base import MODELS, Classifier, set_bn_mode
+from gradleak.models.base import MODELS, Classifier
 from gradleak.parquet import write_parquet
 from gradleak.pipeline.code import code_digest
 from gradleak.post_processing.chain import origins
 from gradleak.specs import FederatedSpec
-from gradleak.stages.common import checkpoint_path, dataset_of, global_model, initial_model
+from gradleak.stages.common import checkpoint_path, global_model, initial_model
 from gradleak.stages.rounds import Rounds
 from gradleak.stages.session import Session
 from gradleak.study.ids import training_id
@@ -80,12 +80,8 @@ def model_of(cell: "Cell", config: "Config", checkpoints: Path, session: Session
 
     Round 0 needs no folder. Accuracies go to the folder `trainings` beside it.
     """
-    if cell.model.round == 0:
-        model = initial_model(cell, dataset_of(cell, config))
-        set_bn_mode(model, cell.client.bn_mode)
-        return model
     path = checkpoint_path(checkpoints, cell, config)
-    if not path.exists():
+    if cell.model.round and not path.exists():
         out = checkpoints.with_name("trainings") / f"{training_id(cell, config)}.parquet"
         write_training(cell, {cell.model.round: path}, config, out, session)
     return global_model(cell, config, checkpoints)

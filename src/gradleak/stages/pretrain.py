@@ -23,6 +23,7 @@ from gradleak.tensors import write_tensors
 
 if TYPE_CHECKING:
     from gradleak.study.config import Config
+    from gradleak.study.plan import Plan
 
 _SHOWN = 60
 
@@ -55,6 +56,16 @@ def write_auxiliary(auxiliary: Auxiliary, config: "Config", out: Path, session: 
         **device_facts(session.device),
     )
     shutil.rmtree(state, ignore_errors=True)
+
+
+def show_auxiliaries(plan: "Plan", folder: Path, figures: Path) -> None:
+    """Write of all auxiliary models of a plan how good they are beside their weights in `folder`, and their pictures.
+
+    Files are `<title>_<id>.json` there and `auxiliary_<title>_<id>.png` in `figures`.
+    """
+    for name, auxiliary in plan.shown_auxiliaries.items():
+        sheet = figures / f"auxiliary_{name}.png"
+        write_quality(plan.auxiliaries[auxiliary], plan.config, folder, folder / f"{name}.json", sheet)
 
 
 def write_quality(auxiliary: Auxiliary, config: "Config", folder: Path, out: Path, sheet: Path) -> None:

@@ -10,15 +10,16 @@ from torch import Tensor, nn
 
 from gradleak.engine.device import device_facts
 from gradleak.errors import UserError
-from gradleak.files import sha256, write_provenance, write_text
+from gradleak.files import write_provenance, write_text
 from gradleak.frozen import digest
 from gradleak.parquet import write_parquet
 from gradleak.pipeline.code import code_digest
 from gradleak.smoothness.igsa import measure
-from gradleak.stages.common import checkpoint_path, dataset_of, global_model
+from gradleak.stages.common import dataset_of, global_model
 from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
 from gradleak.study.plan import Plan
+from gradleak.tensors import tensors_sha256
 
 
 def write_smoothness(plan: Plan, batch: str, checkpoints: Path, out: Path, session: Session) -> None:
@@ -26,8 +27,7 @@ def write_smoothness(plan: Plan, batch: str, checkpoints: Path, out: Path, sessi
 
     Cells that differ in the attack only are measured once. What is measured is kept in `<out>.state` until all is
     written: a killed job goes on with the next cell, unless weights, data, code or the settings that decide bits have
-    changed. Raises UserError where
-    no cell of the batch asks for it, and naming the cell where IGSA is not defined.
+    changed. Raises UserError where no cell of the batch asks for it, and naming the cell where IGSA is not defined.
     """
     started = time.time()
     total = sum(cell.smoothness is not None for cell in plan.batch_cells(batch))
@@ -44,7 +44,7 @@ def write_smoothness(plan: Plan, batch: str, checkpoints: Path, out: Path, sessi
             continue
         dataset = dataset_of(asked[0], plan.config)
         model = global_model(asked[0], plan.config, checkpoints)
-        weights = sha256(checkpoint_path(checkpoints, asked[0], plan.config))
+        weights = tensors_sha256(model.state_dict())
         sources = [weights, dataset.fingerprint(), code, session.device, plan.config.numerics]
         for cell in asked:
             content = cell.model_dump(mode="json", include={"dataset", "model", "smoothness", "victims"})

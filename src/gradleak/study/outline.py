@@ -84,12 +84,6 @@ class Outline:
         return list(self.measured)
 
     @property
-    def untrained(self) -> list[str]:
-        """The checkpoints of round 0, which no training writes."""
-        trained = {checkpoint for names in self.trainings.values() for checkpoint in names}
-        return [name for name in self.checkpoints if name not in trained]
-
-    @property
     def datasets(self) -> list[str]:
         """Names of the data sets whose images are attacked, or learned from by clients or adversaries; sorted."""
         cells = [cell for cell in self.computed.values() if "dataset" in cell]

@@ -78,10 +78,14 @@ class Plan:
         """The batches that have cells with `smoothness`."""
         return [batch for batch in self.batches if any(cell.smoothness is not None for cell in self.batch_cells(batch))]
 
+    def trained(self, batch: str) -> list[str]:
+        """The checkpoints that a batch attacks and a training writes: all but those of round 0."""
+        return [name for name in self.batches[batch].checkpoints if self.cells[self.checkpoints[name]].model.round]
+
     @property
-    def untrained(self) -> list[str]:
-        """The checkpoints of round 0, which no training writes."""
-        return [name for name, cell in self.checkpoints.items() if self.cells[cell].model.round == 0]
+    def shown_auxiliaries(self) -> dict[str, str]:
+        """Ids of the auxiliary models by the names under which they are shown: the title and the id."""
+        return {f"{auxiliary.title}_{name}": name for name, auxiliary in self.auxiliaries.items()}
 
     @property
     def datasets(self) -> list[str]:
