@@ -1,7 +1,7 @@
 """Makes the plan of a study: packs cells into batches of similar cost, and checks that all exists."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gradleak.data.opening import chosen_labels
@@ -24,7 +24,8 @@ def make_plan(
 
     Cells that one of `archives` (`archive.reuse.open_archives`) holds are taken over from the first that does. Raises
     UserError where a victim index is beyond the data set. Batches hold cells of one data set, model and
-    attack, so that adding an attack to a study leaves the other batches, and their results, as they are.
+    attack, so that adding an attack to a study leaves the other batches, and their results, as they are. Only models
+    whose cells ask for IGSA share a batch, where one holds all of them: they are measured in one job.
     """
     minutes = study.jobs.minutes if config.jobs.minutes is None else config.jobs.minutes
     jobs = {"minutes": minutes, "device": config.jobs.device or study.jobs.device}
@@ -38,18 +39,7 @@ def make_plan(
         check_views(cells.values())
     except UserError as error:
         raise UserError(f"study '{study.name}': {error}") from None
-    groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
-    for cell in cells.values():
-        groups[cell.dataset.name, cell.model.name, cell.attack.name].append(cell)
-    batches: dict[str, Batch] = {}
-    for group in groups.values():
-        # Families together, so that their cells share a job and run vectorised; those that differ in the weights next
-        # to each other.
-        alike = {cell.family: without_weights(cell) for cell in group}
-        first = {key: index for index, key in reversed([*enumerate(alike.values())])}
-        order = {family: (first[key], index) for index, (family, key) in enumerate(alike.items())}
-        for batch in _pack(sorted(group, key=lambda cell: order[cell.family]), config, 60 * minutes):
-            batches[batch.id] = batch
+    batches = {batch.id: batch for batch in _batches(cells.values(), config, 60 * minutes)}
     checkpoints = {checkpoint_id(cell, config): cell.id for cell in cells.values()}
     trainings = _trainings(cells, checkpoints, config)
     experiments = {name: experiment.content() for name, experiment in study.experiments.items()}
@@ -71,15 +61,39 @@ def check_models(study: Study, cells: Mapping[str, Cell]) -> None:
                 raise UserError(f"study '{study.name}': experiments.{name}: {error}") from None
 
 
+def _batches(cells: Iterable[Cell], config: Config, limit: float) -> Iterator[Batch]:
+    groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        groups[cell.dataset.name, cell.model.name, cell.attack.name].append(cell)
+    measured: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for (dataset, _, attack), group in groups.items():
+        if any(cell.smoothness is not None for cell in group):
+            measured[dataset, attack] += group
+    shared = {key: _pack(group, config, limit) for key, group in measured.items()}
+    for (dataset, _, attack), group in groups.items():
+        together = shared.get((dataset, attack), [])
+        if len(together) == 1 and group[0].id in together[0].cells:
+            yield from together  # once more for each of its models: it is the same batch
+        else:
+            yield from _pack(group, config, limit)
+
+
 def _pack(cells: list[Cell], config: Config, limit: float) -> list[Batch]:
-    """Cells in batches of at most `limit` seconds, but for single cells that take longer."""
+    """Cells in batches of at most `limit` seconds, but for single cells that take longer.
+
+    Families together, so that their cells share a job and run vectorised; those that differ in the weights next to each
+    other.
+    """
+    alike = {cell.family: without_weights(cell) for cell in cells}
+    first = {key: index for index, key in reversed([*enumerate(alike.values())])}
+    order = {family: (first[key], index) for index, (family, key) in enumerate(alike.items())}
     device = config.estimated_device
     seconds = recorded_throughput()[device].seconds
     batches: list[Batch] = []
     current: list[Cell] = []
     attack = measure = Cost()
     trials = Counter[str]()  # of each family in the current batch
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: order[cell.family]):
         costs = cost(cell, device, trials[cell.family]), smoothness_cost(cell, device)
         # A batch is one job that attacks and one that measures: neither shall be longer.
         if current and max(seconds(attack + costs[0]), seconds(measure + costs[1])) > limit:
