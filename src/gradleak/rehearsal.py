@@ -9,7 +9,7 @@ import pandas as pd
 from gradleak.analysis.experiment import StudyData
 from gradleak.errors import UserError
 from gradleak.metrics.base import columns
-from gradleak.post_processing.privacy import DELTA, local_epsilon
+from gradleak.post_processing.privacy import DELTA, bounded_noise
 from gradleak.presentations.markup import check_math
 from gradleak.presentations.read import ShownExperiment, parse_experiment
 from gradleak.study.plan import Plan
@@ -66,14 +66,14 @@ def _factors(plan: Plan, names: Iterable[str]) -> Iterator[dict[str, Any]]:
     for name in names:
         cell = plan.cells[name]
         factors = cell.factors()
-        epsilon = local_epsilon(cell.post_processing)
+        private = bounded_noise(cell.post_processing) is not None
         yield {
             **factors,
             **measured,
             **({"surrogate_alpha": 0.5} if factors.get("attack_surrogate_alpha") else {}),
             **({"model_accuracy": 0.5} if name in measuring else {}),
             **(dict.fromkeys(_IGSA, 0.5) if cell.smoothness is not None else {}),
-            **{"epsilon": epsilon, "epsilon_delta": None if epsilon is None else DELTA},
+            **({"epsilon": 0.5, "epsilon_delta": DELTA} if private else {"epsilon": None, "epsilon_delta": None}),
             **{"cell_id": name, "restart": 0, "chosen": True, "label": 0},
         }
 

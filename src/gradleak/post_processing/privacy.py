@@ -25,9 +25,18 @@ def local_epsilon(chain: tuple[Defense, ...], delta: float = DELTA) -> float | N
     change nothing. It is about the update alone, not about labels or BN statistics beside it; k updates of one client
     have the epsilon of a sensitivity sqrt(k) times as large.
     """
+    noised = bounded_noise(chain)
+    return None if noised is None else gaussian_epsilon(*noised, delta)
+
+
+def bounded_noise(chain: tuple[Defense, ...]) -> tuple[float, float] | None:
+    """The L2 sensitivity 2C of an update to which a chain adds noise, and the noise's standard deviation.
+
+    None where it adds none, or no step before it bounds the norm: there is no epsilon.
+    """
     bound: float | None = None
     for step in chain:
         if step.noise_std > 0:
-            return None if bound is None else gaussian_epsilon(2 * bound, step.noise_std, delta)
+            return None if bound is None else (2 * bound, step.noise_std)
         bound = step.norm_bound(bound)
     return None
