@@ -132,6 +132,18 @@ class Workflow:
         """Names of the pictures of all auxiliary models' samples."""
         return [f"auxiliary_{name}.png" for name in self.plan.shown_auxiliaries]
 
+    @cached_property
+    def urgency(self) -> dict[str, float]:
+        """Priorities of jobs by the ids of batches, checkpoints and auxiliary models: what long attacks need is first.
+
+        Estimated seconds of the longest attack of a batch that is it or needs it.
+        """
+        found: dict[str, float] = {}
+        for batch in self.plan.batches.values():
+            for name in (batch.id, *batch.checkpoints, *batch.auxiliaries):
+                found[name] = max(found.get(name, 0.0), batch.seconds)
+        return found
+
     def minutes(self, rule: str, name: str) -> int:
         """Minutes that a job with a GPU may take at its first attempt; `name` is the id of what it computes."""
         return gpu_job(self.plan, rule, name).limit_min

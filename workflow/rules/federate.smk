@@ -20,6 +20,7 @@ for _training in STUDY.plan.trainings:
         conda:
             "../../envs/compute.yaml"
         threads: STUDY.threads
+        priority: max(STUDY.urgency[name] for name in STUDY.plan.trainings[_training])
         resources:
             mem_mb=grown(8000),
             runtime=grown(STUDY.minutes("federate_training", _training)),

@@ -15,6 +15,7 @@ rule pretrain_auxiliary:
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads
+    priority: lambda wildcards: STUDY.urgency[wildcards.auxiliary]
     resources:
         mem_mb=grown(8000),
         runtime=minutes("pretrain_auxiliary", "auxiliary"),

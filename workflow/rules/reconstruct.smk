@@ -17,6 +17,7 @@ rule reconstruct_batch:
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads
+    priority: lambda wildcards: STUDY.urgency[wildcards.batch]
     resources:
         mem_mb=memory,
         runtime=minutes("reconstruct_batch", "batch"),

@@ -16,6 +16,7 @@ rule compute_updates:
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads
+    priority: lambda wildcards: STUDY.urgency[wildcards.batch]
     resources:
         mem_mb=grown(8000),
         runtime=grown(20),
