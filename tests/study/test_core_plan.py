@@ -103,6 +103,29 @@ def test_another_experiment_with_another_model_leaves_the_batches_as_they_are(tm
     assert data.batches == before.batches
 
 
+def test_models_that_are_measured_share_a_batch_where_one_holds_all_of_them(tmp_path):
+    def of(name, **settings):
+        return {"set": {"model": {"name": name, "width": 0.125, "options": {}}, **settings}}
+
+    asked = {"smoothness": {"method": "finite", "samples": 4}}
+    measured = {"measured": experiment(of("resnet18", **asked), of("resnet18"), of("googlenet", **asked))}
+    plain = plan_of(tmp_path, RATES)
+    plan = plan_of(tmp_path, RATES | measured)
+    alone, shared = plan.batches
+    assert plan.batches[alone] == plain.batches[alone]
+    assert [cell.model.name for cell in plan.batch_cells(shared)] == ["resnet18"] * 6 + ["googlenet"] * 3
+    assert plan.smoothness_batches == [shared]
+    other = plan_of(tmp_path, RATES | measured | {"other": experiment(of("densenet43"))})
+    assert plan.batches.items() < other.batches.items()
+
+    seconds = plan.batches[shared].seconds - JOB_START_S
+    tight = Config.parse({"device": "cpu", "jobs": {"minutes": 0.99 * seconds / 60}}, "here")
+    apart = plan_of(tmp_path, measured, tight)
+    models = [{cell.model.name for cell in apart.batch_cells(name)} for name in apart.batches]
+    assert all(len(names) == 1 for names in models)
+    assert set.union(*models) == {"resnet18", "googlenet"}
+
+
 def test_a_cell_that_two_experiments_share_is_computed_once(tmp_path):
     plan = plan_of(tmp_path, {"a": RATES["rates"], "b": experiment({"set": {"client.lr": 0.2}})})
     assert len(plan.cells) == 9

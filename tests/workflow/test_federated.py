@@ -64,6 +64,18 @@ def test_what_a_training_runs_makes_it_run_again_and_the_attack_is_no_part_of_it
     assert workflow.minutes("federate_training", training) == 11
 
 
+def test_what_a_long_attack_needs_is_as_urgent(tmp_path):
+    text = (ROOT / STUDY).read_text()
+    (tmp_path / "two.yaml").write_text(text.replace("2]}]", "2]}, {attack.descent.iterations: [5, 50]}]"))
+    plan = make_plan(load_study(tmp_path / "two.yaml"), Config.parse({"device": "cpu", "jobs": {"minutes": 1e-9}}, "."))
+    assert len(plan.batches) == 6
+    urgency = Workflow(plan).urgency
+    seconds = {name: batch.seconds for name, batch in plan.batches.items()}
+    assert seconds.items() <= urgency.items()
+    assert len(set(seconds.values())) == 2
+    assert {urgency[name] for name in plan.checkpoints} == {max(seconds.values())}
+
+
 def test_only_batches_with_cells_that_ask_for_it_are_measured(tmp_path):
     text = (ROOT / STUDY).read_text()
     asking = text.replace(
