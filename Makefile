@@ -30,8 +30,9 @@ endif
 .DEFAULT_GOAL := study
 .PHONY: study report figures verify test twice check bench bench-engine bench-gpu bench-rounds bench-igsa unlock lock clean help
 
-study: cores $(READY) ## run the study of config.yaml: fills results/ and paper_figures/
+study: cores $(READY) ## run the study of config.yaml: fills results/ and paper_figures/, and says what it found
 	$(SNAKEMAKE) $(UNLESS_LOCKED)
+	@gradleak summary
 
 report: cores $(READY) ## the study of config.yaml as one HTML file: results/<study>/report.html
 	$(SNAKEMAKE) report $(UNLESS_LOCKED)

@@ -254,6 +254,7 @@ RULES: dict[str, Callable[..., None]] = {
     r"gradleak plan( --study \w+)?": as_typed,
     r"gradleak plan --calibrate": parsed,  # times the machine for some seconds
     r"gradleak status( --study \w+)?": planned_before,
+    r"gradleak summary( --study \w+)?": as_typed,
     r"gradleak claims .*": as_typed,
     r"gradleak report .*": reported,
     r"gradleak survey --output \S+": as_typed,

@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "Tools": {
         "doctor": "whether this machine and this folder are ready, and for each fault what to do",
         "status": "what of a study is done, started, failed and waiting, and how long it will take",
+        "summary": "what a study found, in ten lines, and where to look next",
         "checkpoint": "an untrained global model of a study as a file",
         "attack": "run one cell alone, from update to picture",
         "audit": "your own model, images, client and defenses: a page of what leaks, by round and by defense",
@@ -38,7 +39,8 @@ _MODULES = {
     **{stage.name: "outputs" for stage in STAGES if stage.group == "shown"},
     "checkpoint": "stages",
     **dict.fromkeys(["attack", "audit", "tune", "metrics"], "tools"),
-    **{"doctor": "doctor", "plan": "plan", "status": "plan", "data": "data", "archive": "archive", "verify": "archive"},
+    **dict.fromkeys(["plan", "status", "summary"], "plan"),
+    **{"doctor": "doctor", "data": "data", "archive": "archive", "verify": "archive"},
 }
 
 

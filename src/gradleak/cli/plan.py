@@ -1,4 +1,4 @@
-"""The commands `gradleak plan` and `gradleak status`."""
+"""The commands `gradleak plan`, `gradleak status` and `gradleak summary`."""
 
 from pathlib import Path
 
@@ -72,3 +72,35 @@ def status(config_path: Path, study: str | None, results: Path) -> None:
     name = study_path(study or load_config(config_path).study).stem
     plan = Plan.read(results / name / "plan.json")
     Console().print(status_summary(plan, results / name, Path(".snakemake")))
+
+
+@click.command()
+@config_option
+@click.option("--study", help="Name of a study in workflow/studies, or path of a study file; default: the config's.")
+@click.option(
+    "--results", type=PATH, default=Path("results"), show_default=True, help="Folder of all studies' results."
+)
+@click.option(
+    "--figures", type=PATH, default=Path("paper_figures"), show_default=True, help="Folder of all studies' figures."
+)
+def summary(config_path: Path, study: str | None, results: Path, figures: Path) -> None:
+    """Print where a study's figures and tables are, how its claims fare, its strongest finding, and what to open.
+
+    The strongest finding is the supported claim whose effect is farthest from what it must exceed, in half widths of
+    its interval. `make` ends with these lines.
+
+    \b
+    Examples:
+      gradleak summary
+      gradleak summary --study paper
+    """
+    from gradleak.documents import read_yaml
+    from gradleak.report.summary import summary as lines
+    from gradleak.study.expand import DEFAULT_STUDY, study_path
+    from gradleak.study.outline import Outline
+
+    # No more of the config is needed, and the rest of it waits for torch.
+    name = study_path(study or str(read_yaml(config_path).get("study", DEFAULT_STUDY))).stem
+    plan = Outline.read(results / name / "plan.json")
+    for line in lines(plan, results / name, figures / name):
+        click.echo(line)

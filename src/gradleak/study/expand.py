@@ -15,6 +15,9 @@ from gradleak.study.nested import assign, copied, merged
 from gradleak.study.settings import FOLDERS, AttackSettings
 from gradleak.study.spec import Axis, Block, ExperimentSpec, Jobs, LabelledAxis, NamedAxis, Point, StudySpec, read_study
 
+#: The study of a config that names none.
+DEFAULT_STUDY = "quick"
+
 #: Most cells of a study, and most images that one block of an experiment attacks.
 MOST_CELLS, MOST_IMAGES = 100_000, 1_000_000
 
