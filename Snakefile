@@ -29,6 +29,7 @@ rule all:
         rules.theory.output,
         rules.survey.output,
         rules.claims.output,
+        rules.report.output,
 
 
 onstart:
