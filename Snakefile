@@ -1,5 +1,6 @@
 """gradleak: from data to every table and figure of the study that config.yaml names."""
 
+from snakemake.logging import logger
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -38,6 +39,9 @@ onstart:
         STUDY.start(Path("results"), Path("paper_figures"), cluster)
     except (UserError, OSError) as error:
         raise WorkflowError(str(error)) from None
+    # For `--logger gradleak`, which shows how far the run is.
+    work = STUDY.work(workflow.dag.needrun_jobs(), Path("results"))
+    logger.info(f"The run's plan: {PLAN}", extra={"work": work, "log_file": next(iter(log), None)})
 
 
 localrules:

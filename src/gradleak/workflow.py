@@ -2,7 +2,7 @@
 
 import contextlib
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,9 @@ from gradleak.metrics.backbone import WEIGHTS
 from gradleak.metrics.base import METRICS, described
 from gradleak.models.base import MODELS
 from gradleak.pipeline.code import code_files, resource_files
-from gradleak.pipeline.jobs import gpu_job
+from gradleak.pipeline.jobs import gpu_job, work
 from gradleak.pipeline.plan_file import check_folder, former_plan, own_plan
+from gradleak.pipeline.progress import Work
 from gradleak.pipeline.slurm import cancel_orphans, status_command
 from gradleak.pipeline.stages import FORMER_RULES, STAGES
 from gradleak.post_processing.chain import origins
@@ -93,6 +94,10 @@ class Workflow:
             path.unlink()
         if gone:
             print(f"gradleak: removed what is no longer shown: {', '.join(map(str, gone))}", file=sys.stderr)
+
+    def work(self, jobs: Iterable[Any], results: Path) -> Work:
+        """What the run has to do, of Snakemake's jobs, for whoever shows how far it is."""
+        return work(self.plan, [(job.rule.name, job.wildcards_dict) for job in jobs], results / self.name)
 
     @cached_property
     def _experiments(self) -> list[ShownExperiment]:

@@ -55,6 +55,11 @@ def test_a_killed_driver_leaves_a_lock_and_after_it_the_run_goes_on(checkout):  
 
     again = place.run(*command)
     assert again.returncode == 0, again.stderr[-3000:]
+    said = [line.split("] ")[-1] for line in again.stderr.splitlines()]
+    assert said.count("1 of 1 jobs are done") == 1
+    log = place.folder / next(line for line in said if ".snakemake/log" in line).split(": ")[1]
+    assert "rule reconstruct_batch:" in log.read_text()
+    assert "rule reconstruct_batch:" not in again.stderr
     found = result.read_bytes()
     result.unlink()
     unbroken = place.run(*command)

@@ -1,12 +1,14 @@
 """The jobs of a study as Snakemake runs them: their numbers by rule, their times, and the sums."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Group
 from rich.table import Table
 
+from gradleak.pipeline.progress import Job, Work
 from gradleak.pipeline.stages import RULES, STAGES
 from gradleak.study.cell import Cell
 from gradleak.study.cost import (
@@ -62,6 +64,31 @@ _COSTS: dict[str, Callable[[Plan, str], Cost]] = {
     "reconstruct": lambda plan, name: _attack(plan, plan.batch_cells(name)),
     "smoothness": lambda plan, name: _measurement(plan, plan.batch_cells(name)),
 }
+
+
+def work(plan: Plan, jobs: Iterable[tuple[str, Mapping[str, str]]], results: Path) -> Work:
+    """What a run has to do whose jobs Snakemake names by rule and wildcards; `results` is the study's folder.
+
+    A job without an estimate counts as long as a job's start. Experiments of which the run leaves a cell unscored are
+    left out.
+    """
+    found = [Job.of(rule, wildcards) for rule, wildcards in jobs]
+    seconds = {job: _estimate(plan, job) for job in found}
+    waits: dict[str, list[str]] = {}
+    shard = RULES["score_batch"].output
+    batches = {cell: batch.id for batch in plan.batches.values() for cell in batch.cells}
+    for name, experiment in plan.experiments.items():
+        own = dict.fromkeys(batches[entry["cell_id"]] for entry in experiment["cells"] if entry["cell_id"] in batches)
+        ahead = [batch for batch in own if Job("score_batch", batch) in seconds]
+        if all((results / shard.format(batch)).exists() for batch in own if batch not in ahead):
+            waits[name] = ahead
+    return Work(plan.study, seconds, {name: plan.experiments[name]["title"] for name in waits}, waits)
+
+
+def _estimate(plan: Plan, job: Job) -> float:
+    stage = RULES.get(job.rule)
+    known = stage is not None and stage.gpu and job.id in stage.ids(plan)
+    return gpu_job(plan, *job).seconds if known else JOB_START_S
 
 
 def job_counts(plan: Plan) -> dict[str, int]:
