@@ -83,8 +83,8 @@ twice: $(READY) ## run the study `quick` in two folders and compare all bytes
 	python -m pytest -m twice -n 0 -s tests/workflow/test_quick_twice.py
 
 check: $(READY) ## formatting, lint, types, workflow lint
-	ruff format --check src tests envs
-	ruff check src tests envs
+	ruff format --check src tests envs docs
+	ruff check src tests envs docs
 	snakefmt --check Snakefile workflow
 	mypy
 	snakemake --lint

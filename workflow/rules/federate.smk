@@ -1,6 +1,5 @@
 """Checkpoints of the global model."""
 
-
 # One rule per training: only so does Snakemake know which checkpoints a job writes.
 for _training in STUDY.plan.trainings:
 
@@ -17,10 +16,10 @@ for _training in STUDY.plan.trainings:
             f"{RESULTS}/logs/federate_training/{_training}.log",
         benchmark:
             f"{RESULTS}/benchmarks/federate_training/{_training}.tsv"
+        priority: max(STUDY.urgency[name] for name in STUDY.plan.trainings[_training])
         conda:
             "../../envs/compute.yaml"
         threads: STUDY.threads
-        priority: max(STUDY.urgency[name] for name in STUDY.plan.trainings[_training])
         resources:
             mem_mb=grown(8000),
             runtime=grown(STUDY.minutes("federate_training", _training)),

@@ -12,10 +12,10 @@ rule pretrain_auxiliary:
         f"{RESULTS}/logs/pretrain_auxiliary/{{auxiliary}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/pretrain_auxiliary/{{auxiliary}}.tsv"
+    priority: lambda wildcards: STUDY.urgency[wildcards.auxiliary]
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads
-    priority: lambda wildcards: STUDY.urgency[wildcards.auxiliary]
     resources:
         mem_mb=grown(8000),
         runtime=minutes("pretrain_auxiliary", "auxiliary"),

@@ -14,10 +14,10 @@ rule reconstruct_batch:
         f"{RESULTS}/logs/reconstruct_batch/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/reconstruct_batch/{{batch}}.tsv"
+    priority: lambda wildcards: STUDY.urgency[wildcards.batch]
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads
-    priority: lambda wildcards: STUDY.urgency[wildcards.batch]
     resources:
         mem_mb=memory,
         runtime=minutes("reconstruct_batch", "batch"),
@@ -45,6 +45,7 @@ rule score_batch:
         f"{RESULTS}/logs/score_batch/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/score_batch/{{batch}}.tsv"
+    priority: 1000000  # before any attack: it takes seconds, and an experiment may be finished with it
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads

@@ -13,10 +13,10 @@ rule compute_updates:
         f"{RESULTS}/logs/compute_updates/{{batch}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/compute_updates/{{batch}}.tsv"
+    priority: lambda wildcards: STUDY.urgency[wildcards.batch]
     conda:
         "../../envs/compute.yaml"
     threads: STUDY.threads
-    priority: lambda wildcards: STUDY.urgency[wildcards.batch]
     resources:
         mem_mb=grown(8000),
         runtime=grown(20),

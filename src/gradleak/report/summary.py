@@ -12,7 +12,7 @@ Line = Mapping[str, str]
 
 # As `gradleak.claims.verdict` has them, whose numbers would take half of this command's time to import.
 _VERDICTS = ("supported", "not supported", "undecided", "not tested")
-_COLUMNS = ("claim", "statistic", "reads", "effect_is", "claimed", "verdict", "reason", "strongest_verdict")
+_COLUMNS = ("claim", "reads", "effect_is", "claimed", "verdict", "reason", "strongest_verdict")
 _NUMBERS = ("margin", "effect", "low", "high")
 _WIDTH = 18
 
@@ -43,16 +43,14 @@ def strongest_finding(claims: Sequence[Line]) -> Line | None:
     """Of the claims that are supported, the line of the one whose effect is farthest from its margin; None for none.
 
     The distance is counted in half widths of the effect's 95 % interval, so that claims about different quantities can
-    be compared. Left out are claims that do not stand against the study's strongest attacks too, claims that read no
-    cells of the study (of the theory), and intervals without width: there, values do not vary, and say nothing of
-    how sure they are. Of equals, the first.
+    be compared. Only claims that something protects or exposes are findings: those that stand against the study's
+    strongest attacks too. Left out are intervals without width: there, values do not vary, and say nothing of how sure
+    they are. Of equals, the first.
     """
     standing = [
         line
         for line in claims
-        if line["verdict"] == "supported"
-        and line["strongest_verdict"] in ("", "supported")
-        and line["statistic"] != "csv_column"
+        if line["verdict"] == line["strongest_verdict"] == "supported"
         and number_of(line["high"]) > number_of(line["low"])
     ]
     return max(standing, key=_distance, default=None)
@@ -76,9 +74,7 @@ def _counted(claims: Sequence[Line]) -> list[str]:
 
 def _finding(line: Line | None) -> list[str]:
     if line is None:
-        return [
-            _line("strongest finding", "none: no supported claim on the study's cells has an interval with a width")
-        ]
+        return [_line("strongest finding", "none: no claim that something protects stands against all attacks")]
     effect, low, high = (number_of(line[name]) for name in ("effect", "low", "high"))
     numbers = f"{fixed(effect, 3)} (95 % interval {interval(low, high, 3)}), claimed {line['claimed']} {line['margin']}"
     measured = line["effect_is"].replace("$", "")
