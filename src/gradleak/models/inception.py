@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from gradleak.compat import prepare_torchvision
-from gradleak.errors import UserError
 from gradleak.models.base import MODELS, scaled
 from gradleak.models.stems import check_size, check_stem
 
@@ -89,18 +88,13 @@ def _googlenet_block(channels: int, *sizes: int) -> Block:
 
 
 @MODELS.register("googlenet")
-def googlenet(
-    num_classes: int, resolution: int, width: float = 1.0, stem: str = "cifar", blocks: int = 9
-) -> InceptionNet:
+def googlenet(num_classes: int, resolution: int, width: float = 1.0, stem: str = "cifar") -> InceptionNet:
     """GoogLeNet with batch normalisation: `nin1` to `nin9` are inception 3a, 3b, 4a, 4b, 4c, 4d, 4e, 5a, 5b.
 
-    blocks: how many of them there are, from the first on; the classifier follows the last. As in torchvision, the
-    branch that the publication calls 5x5 has a 3x3 convolution. Raises UserError for another number of blocks.
+    As in torchvision, the branch that the publication calls 5x5 has a 3x3 convolution.
     """
     prepare_torchvision()
     check_stem(stem)
-    if not 1 <= blocks <= 9:
-        raise UserError(f"googlenet: blocks must be 1 to 9 (found {blocks})")
     check_size("googlenet", resolution, 8 if stem == "cifar" else 32)
     small, middle, large = (scaled(channels, width) for channels in (64, 64, 192))
     layers: list[nn.Module]
@@ -111,7 +105,7 @@ def googlenet(
     layers += [ConvNormReLU(small, middle, kernel_size=1), ConvNormReLU(middle, large, kernel_size=3, padding=1)]
     if stem == "imagenet":
         layers.append(_pool(3))
-    body: list[Block | nn.Module] = [
+    blocks: list[Block | nn.Module] = [
         _googlenet_block(192, 64, 96, 128, 16, 32, 32),
         _googlenet_block(256, 128, 128, 192, 32, 96, 64),
         _pool(3),
@@ -124,8 +118,7 @@ def googlenet(
         _googlenet_block(832, 256, 160, 320, 32, 128, 128),
         _googlenet_block(832, 384, 192, 384, 48, 128, 128),
     ]
-    last = [i for i, entry in enumerate(body) if isinstance(entry, Block)][blocks - 1]
-    return InceptionNet(nn.Sequential(*layers), body[: last + 1], num_classes, width)
+    return InceptionNet(nn.Sequential(*layers), blocks, num_classes, width)
 
 
 @MODELS.register("inception_v3")
