@@ -114,7 +114,10 @@ def shaped(study: str) -> ClaimData:
 @pytest.mark.parametrize(
     ("study", "untested"),
     [
-        ("quick", {"batch-large", "latent-batch", "details-classes", "late-rounds-fail", "metrics-none"}),
+        (
+            "quick",
+            {"batch-large", "latent-batch", "latent-resolution", "details-classes", "late-rounds-fail", "metrics-none"},
+        ),
         ("paper", set()),
         ("architecture", set()),
         ("content", set()),

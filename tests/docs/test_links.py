@@ -29,10 +29,10 @@ MADE = (
 
 
 def outputs() -> set[str]:
-    """Names of the files that the study `quick`, the theory, the survey and the claims write."""
-    study = load_study(ROOT / "workflow/studies/quick.yaml")
+    """Names of the files that the studies `quick` and `reference`, the theory, the survey and the claims write."""
+    studies = [load_study(ROOT / f"workflow/studies/{name}.yaml") for name in ("quick", "reference")]
     found = {*SURVEY, *THEORY, *CLAIMS}
-    for name, own in study.experiments.items():
+    for name, own in (item for study in studies for item in study.experiments.items()):
         cells = [{"cell_id": cell.id, "labels": labels} for cell, labels in own.cells]
         experiment = parse_experiment(name, {"title": own.title, "show": own.show, "cells": cells}, "quick")
         found |= {file for stage in ("tables", "figures") for file in stage_files(stage, experiment)}
