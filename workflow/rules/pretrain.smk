@@ -52,8 +52,8 @@ rule show_auxiliaries:
     params:
         plan=PLAN,
         settings=STUDY.settings,
-        folder=f"{RESULTS}/auxiliary",
-        figures=FIGURES,
+        folder=lambda wildcards, input: Path(input.weights[0]).parent,
+        figures=lambda wildcards, output: Path(output.sheets[0]).parent,
     shell:
         "gradleak pretrain show --plan {params.plan:q} --auxiliaries {params.folder:q} --out {params.figures:q}"
         " 2> {log:q}"
