@@ -21,7 +21,7 @@ from gradleak.pipeline.jobs import gpu_job, work
 from gradleak.pipeline.plan_file import check_folder, former_plan, own_plan
 from gradleak.pipeline.progress import Work
 from gradleak.pipeline.slurm import cancel_orphans, status_command
-from gradleak.pipeline.stages import FORMER_RULES, STAGES
+from gradleak.pipeline.stages import FORMER_RULES, GONE_RULES, STAGES
 from gradleak.post_processing.chain import origins
 from gradleak.presentations.base import PRESENTATIONS
 from gradleak.presentations.read import ShownExperiment, parse_experiment
@@ -245,9 +245,14 @@ class Workflow:
 def take_former_names(settings: MutableMapping[str, Any]) -> None:
     """Gives the settings that a profile has for rules under former names to the rules of today, and says so.
 
-    A rule of one training has its id behind the name. What is set under today's name wins.
+    A rule of one training has its id behind the name. What is set under today's name wins. What is set for a rule that
+    is gone is left out.
     """
     for name in list(settings):
+        if name in GONE_RULES:
+            del settings[name]
+            print(f"gradleak: there is no rule '{name}' any more: what is set for it is left out", file=sys.stderr)
+            continue
         former = next((known for known in FORMER_RULES if name == known or name.startswith(f"{known}_")), None)
         if former is not None:
             rule = FORMER_RULES[former] + name.removeprefix(former)

@@ -88,7 +88,8 @@ def test_the_plans_hours_are_those_of_the_jobs_limits(planned):
 def test_settings_of_rules_under_former_names_are_taken_and_it_is_said(place):
     (training,) = plan_of(place.folder / STUDY).trainings
     old = ["run_attack:mem_mb=1234", "run_attack:runtime=5", f"train_federated_{training}:mem_mb=77"]
-    options = ["--set-resources", *old, "reconstruct_batch:runtime=6", "--set-threads", "show_auxiliary=1"]
+    threads = ["--set-threads", "show_auxiliary=1", "write_checkpoint=1"]
+    options = ["--set-resources", *old, "reconstruct_batch:runtime=6", *threads]
     done = place.snakemake("--dry-run", *options, study=STUDY)
     assert done.returncode == 0, done.stderr[-3000:]
     (resources,) = set(re.findall(r"^rule reconstruct_batch:\n(?:    .*\n)*?    resources: (.*)", done.stdout, re.M))
@@ -99,6 +100,7 @@ def test_settings_of_rules_under_former_names_are_taken_and_it_is_said(place):
     )
     assert "the rule 'run_attack' is now 'reconstruct_batch'" in done.stderr
     assert "the rule 'show_auxiliary' is now 'show_auxiliaries'" in done.stderr
+    assert "there is no rule 'write_checkpoint' any more" in done.stderr
 
 
 def test_rules_that_snakemake_runs_itself_are_those_of_the_table():

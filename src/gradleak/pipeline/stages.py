@@ -167,4 +167,5 @@ FORMER_RULES = {
     "train_auxiliary": "pretrain_auxiliary",
     "run_attack": "reconstruct_batch",
 }
+GONE_RULES = ("write_checkpoint", "train_checkpoint")  # untrained models are no jobs any more
 FORMER_KEPT = {"attack": "reconstruct", "measure": "smoothness", "train": "federate"}
