@@ -86,8 +86,8 @@ def status(config_path: Path, study: str | None, results: Path) -> None:
 def summary(config_path: Path, study: str | None, results: Path, figures: Path) -> None:
     """Print where a study's figures and tables are, how its claims fare, its strongest finding, and what to open.
 
-    The strongest finding is the supported claim whose effect is farthest from what it must exceed, in half widths of
-    its interval. `make` ends with these lines.
+    The strongest finding is the claim that something protects or exposes whose effect is farthest from what it must
+    exceed, in half widths of its interval, if it stands against all attacks. `make` ends with these lines.
 
     \b
     Examples:

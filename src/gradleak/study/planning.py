@@ -62,20 +62,21 @@ def check_models(study: Study, cells: Mapping[str, Cell]) -> None:
 
 
 def _batches(cells: Iterable[Cell], config: Config, limit: float) -> Iterator[Batch]:
-    groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
     for cell in cells:
         groups[cell.dataset.name, cell.model.name, cell.attack.name].append(cell)
-    measured: dict[tuple[str, str], list[Cell]] = defaultdict(list)
-    for (dataset, _, attack), group in groups.items():
+    measured: dict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
+    for key, group in groups.items():
         if any(cell.smoothness is not None for cell in group):
-            measured[dataset, attack] += group
-    shared = {key: _pack(group, config, limit) for key, group in measured.items()}
-    for (dataset, _, attack), group in groups.items():
-        together = shared.get((dataset, attack), [])
-        if len(together) == 1 and group[0].id in together[0].cells:
-            yield from together  # once more for each of its models: it is the same batch
-        else:
-            yield from _pack(group, config, limit)
+            measured[key[0], key[2]].append(key)
+    for first, *more in measured.values():
+        together = [cell for key in (first, *more) for cell in groups[key]]
+        if more and len(_pack(together, config, limit)) == 1:
+            groups[first] = together
+            for key in more:
+                del groups[key]
+    for group in groups.values():
+        yield from _pack(group, config, limit)
 
 
 def _pack(cells: list[Cell], config: Config, limit: float) -> list[Batch]:
