@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from worlds import Row, study, world
 
-from gradleak.analysis.baseline import Baseline, noise
+from gradleak.analysis.baseline import noise
+from gradleak.analysis.experiment import Baseline
 from gradleak.claims.base import ClaimData
 from gradleak.claims.ledger import parse_claim, read_ledger
 from gradleak.claims.verdict import Verdict, judge, judge_all
@@ -43,7 +44,7 @@ NOISE = {"N": [0.3, 0.3, 0.3, 0.01, 0.02], "1": [0.1, 0.1, 0.1, 0.1, 0.1]}
 
 def test_a_group_whose_baseline_is_above_the_line_in_most_trials_is_noise():
     data = compared(nets(a=GOOD, b=NOISE), where={"cut": "N"}, each=["net"])
-    found = noise(data.results, data.experiments["exp"].cells, data.experiments["exp"].baseline)
+    found = noise(data.results, data.experiments["exp"])
     assert found.cells == {f"c{i}" for i in range(10, 20)}
     (group,) = found.groups
     assert (group.name, group.below, group.cells) == ("b", 2, 5)
@@ -53,7 +54,16 @@ def test_a_group_whose_baseline_is_above_the_line_in_most_trials_is_noise():
 
 def test_half_of_the_trials_is_not_most():
     data = compared(nets(a={"N": [0.05, 0.3], "1": [0.3, 0.3]}), where={"cut": "N"})
-    assert not noise(data.results, data.experiments["exp"].cells, data.experiments["exp"].baseline).groups
+    assert not noise(data.results, data.experiments["exp"]).groups
+
+
+def test_cells_whose_client_diverged_are_no_baseline():
+    rows = nets(a={"N": [0.05, 0.06, 0.3, 0.3, 0.3], "1": [0.2, 0.2, 0.2, 0.2, 0.2]})
+    marked = [(labels, columns | {"client_diverged": columns["lpips"] == 0.3}) for labels, columns in rows]
+    assert str(noise(compared(rows, where={"cut": "N"}).results, compared(rows, where={"cut": "N"}).experiments["exp"]))
+    data = compared(marked, where={"cut": "N"})
+    assert not str(noise(data.results, data.experiments["exp"]))
+    assert not titled(data.experiments["exp"], data.results).endswith("judged by it.")
 
 
 def test_claims_read_what_is_compared_with_a_reconstructed_baseline():
@@ -77,9 +87,9 @@ def test_without_any_baseline_nothing_is_tested():
 def test_a_group_without_cells_of_the_baseline_goes_with_the_others():
     alone = {"1": [0.5] * 5}
     kept = compared(nets(a=GOOD, c=alone), where={"cut": "N"}, each=["net"])
-    assert not noise(kept.results, kept.experiments["exp"].cells, kept.experiments["exp"].baseline).cells
+    assert not noise(kept.results, kept.experiments["exp"]).cells
     gone = compared(nets(b=NOISE, c=alone), where={"cut": "N"}, each=["net"])
-    assert len(noise(gone.results, gone.experiments["exp"].cells, gone.experiments["exp"].baseline).cells) == 15
+    assert len(noise(gone.results, gone.experiments["exp"]).cells) == 15
 
 
 def test_the_strongest_attack_is_not_judged_by_its_own_selection():
@@ -122,7 +132,7 @@ def test_columns_of_results_choose_too():
     rows = nets(a=GOOD, b=NOISE)
     changed = [(labels, {**columns, "attack_level": 1 + (labels["net"] == "b")}) for labels, columns in rows]
     data = compared(changed, where={"image": {"least": 0, "most": 2}, "cut": "N"}, each=["attack_level"])
-    found = noise(data.results, data.experiments["exp"].cells, data.experiments["exp"].baseline)
+    found = noise(data.results, data.experiments["exp"])
     assert str(found).endswith(
         "(image from 0 to 2, cut N) is not reconstructed: 2: LPIPS 0.300, 0 of 3 trials recognisable"
     )
@@ -131,8 +141,8 @@ def test_columns_of_results_choose_too():
 def test_nothing_is_said_without_lpips_or_baseline():
     data = compared(nets(b=NOISE), where={"cut": "N"})
     experiment = data.experiments["exp"]
-    assert not str(noise(data.results.drop(columns="lpips"), experiment.cells, experiment.baseline))
-    assert not str(noise(data.results, experiment.cells, None))
+    assert not str(noise(data.results.drop(columns="lpips"), experiment))
+    assert not str(noise(data.results, replace(experiment, baseline=None)))
 
 
 def test_a_baseline_that_cannot_be_read_is_refused():

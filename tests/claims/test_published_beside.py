@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from gradleak.analysis.baseline import Baseline
+from gradleak.analysis.experiment import Baseline
 from gradleak.analysis.published import published, published_names
 from gradleak.claims.base import ClaimData
 from gradleak.claims.published import agreements, published_lines

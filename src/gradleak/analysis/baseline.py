@@ -1,33 +1,16 @@
 """Whether the baseline of an experiment is reconstructed: without that, a difference to it says nothing."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pandas as pd
 
-from gradleak.analysis.choice import Choice, are_among, in_short
+from gradleak.analysis.choice import are_among, in_short
+from gradleak.analysis.experiment import Experiment
+from gradleak.analysis.summary import attacked, diverged
 from gradleak.analysis.text import as_text
-from gradleak.frozen import Frozen
 from gradleak.metrics.rates import TAU_LPIPS
 
 _NUMBER = "number of the group"
-
-
-class Baseline(Frozen):
-    """What an experiment compares with: its cells in which nothing protects yet.
-
-    where: labels or columns, and the values (a list, or `least` and `most`) of these cells; those that the study does
-    not have choose nothing. each: labels or columns that tell groups apart, such as models and attacks; every group has
-    a baseline of its own. Those that the study does not have are left out.
-    """
-
-    where: Mapping[str, Choice] = {}
-    each: tuple[str, ...] = ()
-
-    @property
-    def named(self) -> str:
-        """The chosen cells as text: `cut N`. Nothing where all are chosen."""
-        return ", ".join(f"{name.replace('_', ' ')} {in_short(choice)}" for name, choice in self.where.items())
 
 
 @dataclass(frozen=True)
@@ -62,16 +45,18 @@ class Noise:
         return f"the baseline{at} is not reconstructed: {'; '.join(map(str, self.groups))}" if self.groups else ""
 
 
-def noise(results: pd.DataFrame, cells: pd.DataFrame, baseline: Baseline | None) -> Noise:
+def noise(results: pd.DataFrame, experiment: Experiment) -> Noise:
     """The groups of an experiment whose baseline is not reconstructed.
 
-    results: as in results.parquet. cells: the experiment's attacked cells, `cell_id` and labels. A baseline is not
-    reconstructed if in most of its cells the mean LPIPS of the images, as the objective chose them, is above
-    `TAU_LPIPS`. A group that has no cell of the baseline is judged with the others: it is noise if all of them are.
-    Nothing is said without a baseline or LPIPS.
+    results: as in results.parquet. A baseline is not reconstructed if in most of its cells the mean LPIPS of the
+    images, as the objective chose them, is above `TAU_LPIPS`. Cells that were not attacked, or whose client diverged,
+    do not count. A group that has no cell of the baseline is judged with the others: it is noise if all of them are.
+    Nothing is said without a baseline or LPIPS. Raises UserError where no cell was attacked.
     """
+    baseline = experiment.baseline
     if baseline is None or "lpips" not in results:
         return Noise()
+    cells = attacked(results, experiment).cells
     chosen = results[results["chosen"].astype(bool) & results["cell_id"].isin(cells["cell_id"])]
     table = cells.astype({"cell_id": str}).assign(lpips=cells["cell_id"].map(chosen.groupby("cell_id")["lpips"].mean()))
     facts = chosen.drop_duplicates("cell_id").set_index("cell_id")
@@ -81,10 +66,11 @@ def noise(results: pd.DataFrame, cells: pd.DataFrame, baseline: Baseline | None)
     each = [name for name in baseline.each if name in table]
     table[_NUMBER] = table.groupby(each, sort=False, dropna=False).ngroup() if each else 0
     own = table.dropna(subset="lpips")
-    for name, choice in baseline.where.items():
-        if name in table:
-            own = own[are_among(own[name], choice)]
-    where = Baseline(where={name: choice for name, choice in baseline.where.items() if name in table}).named
+    own = own[~own["cell_id"].isin(diverged(results, experiment))]
+    known = {name: choice for name, choice in baseline.where.items() if name in table}
+    for name, choice in known.items():
+        own = own[are_among(own[name], choice)]
+    where = ", ".join(f"{name.replace('_', ' ')} {in_short(choice)}" for name, choice in known.items())
     if own.empty:
         return Noise(where, absent=True)
     missed = own["lpips"].gt(TAU_LPIPS).groupby(own[_NUMBER], sort=False).mean() > 0.5

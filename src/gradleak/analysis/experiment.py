@@ -1,11 +1,24 @@
 """What an analysis reads: the cells of an experiment with their labels, and the results of a study."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from gradleak.analysis.baseline import Baseline
+from gradleak.analysis.choice import Choice
+from gradleak.frozen import Frozen
+
+
+class Baseline(Frozen):
+    """What an experiment compares with: its cells in which nothing protects yet.
+
+    where: labels or columns, and the values (a list, or `least` and `most`) of these cells; those that the study does
+    not have choose nothing. each: labels or columns that tell groups apart, such as models and attacks; every group has
+    a baseline of its own. Those that the study does not have are left out.
+    """
+
+    where: Mapping[str, Choice] = {}
+    each: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

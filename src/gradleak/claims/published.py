@@ -10,7 +10,7 @@ import pandas as pd
 from gradleak.analysis.baseline import noise
 from gradleak.analysis.published import Published, published, published_labels, published_names
 from gradleak.analysis.statistics import Correlation, rank_correlation
-from gradleak.analysis.summary import attacked, cell_table, summarise
+from gradleak.analysis.summary import cell_table, summarise
 from gradleak.analysis.text import as_text
 from gradleak.claims.base import ClaimData
 from gradleak.metrics.rates import TAU_LPIPS
@@ -142,7 +142,7 @@ def _ours(
         for row in rows
         if reference is not None and as_text(row[table.columns]).casefold() == reference.casefold()
     }
-    shown = noise(data.results, attacked(data.results, experiment).cells, experiment.baseline)
+    shown = noise(data.results, experiment)
     noisy = set(cells[cells["cell_id"].isin(shown.cells)][keys].itertuples(index=False, name=None))
     found: dict[tuple[str, ...] | None, list[_Ours]] = {}
     for row in rows:

@@ -116,7 +116,7 @@ def standing(data: ClaimData, name: str) -> ShownExperiment:
     left = experiment.cells[~experiment.cells["cell_id"].isin(diverged(data.results, experiment))]
     if left.empty:
         raise UntestedError(f"experiment '{name}': the client of every attacked cell diverged")
-    found = noise(data.results, left, experiment.baseline)
+    found = noise(data.results, experiment)
     left = left[~left["cell_id"].isin(found.cells)]
     if left.empty:
         raise UntestedError(f"experiment '{name}': {found}")

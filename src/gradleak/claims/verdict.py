@@ -172,13 +172,12 @@ def _left_out(claim: Claim, data: ClaimData) -> list[str]:
     experiment = data.experiments.get(claim.statistic.reads)
     if experiment is None:
         return []
-    skipped = [*unattacked(data.results, experiment), *diverged(data.results, experiment)]
-    left = experiment.cells[~experiment.cells["cell_id"].isin(skipped)]
-    found = noise(data.results, left, experiment.baseline)
+    skipped, gone = unattacked(data.results, experiment), diverged(data.results, experiment)
+    found = noise(data.results, experiment)
     counted = {
-        "cells were not attacked and are left out": len(unattacked(data.results, experiment)),
-        "cells' clients diverged and are left out": len(diverged(data.results, experiment)),
-        f"cells are left out: {found}": len(found.cells),
+        "cells were not attacked and are left out": len(skipped),
+        "cells' clients diverged and are left out": len(gone),
+        f"cells are left out: {found}": len(found.cells.difference(gone)),
     }
     return [f"{count} {text}" for text, count in counted.items() if count]
 

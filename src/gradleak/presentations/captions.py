@@ -4,7 +4,6 @@ import pandas as pd
 
 from gradleak.analysis.baseline import noise
 from gradleak.analysis.experiment import Experiment
-from gradleak.analysis.summary import attacked
 
 
 def titled(experiment: Experiment, results: pd.DataFrame) -> str:
@@ -14,7 +13,7 @@ def titled(experiment: Experiment, results: pd.DataFrame) -> str:
 
 def warning(experiment: Experiment, results: pd.DataFrame) -> str:
     """Which part of an experiment shows nothing, and why, as sentences. Empty where all baselines are reconstructed."""
-    found = noise(results, attacked(results, experiment).cells, experiment.baseline)
+    found = noise(results, experiment)
     said = str(found)
     if not said:
         return ""

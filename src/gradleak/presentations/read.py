@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from gradleak.analysis.baseline import Baseline
-from gradleak.analysis.experiment import Experiment
+from gradleak.analysis.experiment import Baseline, Experiment
 from gradleak.errors import UserError
 from gradleak.parquet import read_parquet
 from gradleak.presentations.base import Presentation, of_columns, parse_presentation

@@ -82,8 +82,8 @@ class Block(Point):
 class ExperimentSpec(Block):
     """What one table or figure of the paper needs, and how it is shown; `note`: how it differs from the paper's.
 
-    `baseline` tells the cells in which nothing protects yet (`gradleak.analysis.baseline`). `cells` lists its blocks.
-    What the experiment sets itself holds for all of them, under what they set.
+    `baseline` tells the cells in which nothing protects yet (`gradleak.analysis.experiment.Baseline`). `cells` lists
+    its blocks. What the experiment sets itself holds for all of them, under what they set.
     """
 
     title: str
