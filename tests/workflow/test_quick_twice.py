@@ -60,6 +60,11 @@ def test_quick_has_the_same_bytes_in_two_folders_and_is_done_then(tmp_path, cach
     kinds = {Path(name).suffix for name in first}
     assert {".parquet", ".safetensors", ".csv", ".tex", ".pdf", ".png"} <= kinds
     assert {"paper_figures/quick/claims.csv", "results/quick/results.parquet"} <= first.keys()
+    captions = {name: content for name, content in first.items() if Path(name).suffix in (".txt", ".tex")}
+    assert any(b"Bars: mean" in content for content in captions.values())
+    assert [
+        name for name, content in captions.items() if b"is not reconstructed" in content
+    ] == []  # no figure of noise
     print(f"{len(first)} files of {sum(map(len, first.values())) / 1e6:.1f} MB have the same bytes")
 
     assert (folders[0] / "results/quick/report.html").read_text().startswith("<!DOCTYPE html>")
