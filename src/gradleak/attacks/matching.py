@@ -21,6 +21,7 @@ from gradleak.engine.base import Matcher, Priors, Targets, no_priors
 from gradleak.engine.descent import Descent, DescentConfig, Outcome, SearchSpace
 from gradleak.engine.device import halve_on_oom, precision, trials_by_memory, trials_that_fit
 from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
+from gradleak.engine.whitening import Whitening
 from gradleak.errors import UserError
 from gradleak.federated.client import batch_statistics_of, batch_statistics_of_each
 from gradleak.federated.shared_update import LocalTraining, SharedUpdate
@@ -56,6 +57,7 @@ class MatchingAttack(Attack):
     adversary knows the client's post-processing and matches what a candidate's update is expected to look like after it
     (`post_processing.chain.expectation`); without, it takes what it received for a plain update. With `surrogate`
     candidates' gradients are taken at a model between the one sent and the one received, without at the one sent.
+    With `whitening` the objective compares whitened gradients.
     """
 
     objective: str = "cosine"
@@ -64,6 +66,7 @@ class MatchingAttack(Attack):
     view: tuple[str, ...] | None = Field(None, min_length=1, exclude_if=lambda value: value is None)
     adaptive: bool = Field(False, exclude_if=lambda value: not value)
     surrogate: Surrogate | None = Field(None, exclude_if=lambda value: value is None)
+    whitening: Whitening | None = Field(None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _one_way_of_steps(self) -> Self:
@@ -205,7 +208,7 @@ class Problem(Generic[MatchingT]):
         self.trials, self.model, self.context = trials, model, context
         self._label = label
         seen = [_seen(trial, model) for trial in trials]
-        self.targets = Targets.stack(seen, _labels(trials), context.device)
+        self.targets = Targets.stack(seen, _labels(trials), context.device, trials[0].attack.whitening)
         self.labels = self.targets.labels
         updates = [_on_device(trial.update, context.device) for trial in trials]
         self.priors: Priors = WeightedPriors([trial.attack.priors for trial in trials], updates)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gradleak.engine.base import Evaluation, Priors, Targets, slopes
 from gradleak.engine.glue import CheapGlue
-from gradleak.engine.layers import Tapped, TappedBatchNorm, TappedConv, TappedLinear
+from gradleak.engine.layers import Tapped, TappedBatchNorm, TappedConv, TappedLinear, Whitened
 from gradleak.engine.layout import laid_out
 from gradleak.engine.vectors import Vectors
 from gradleak.errors import UserError
@@ -58,6 +58,8 @@ class ActivationMatcher:
         assert len(models) in (1, trials)
         self._model, tapped = _tap(models, trials)
         self._layers = _in_view(tapped, set(targets.update))
+        if targets.whitener is not None:
+            self._layers = [(path, Whitened.around(layer, path, targets.whitener)) for path, layer in self._layers]
         self._normalisations = [layer for _, layer in tapped if isinstance(layer, TappedBatchNorm)]
         self._vectors = Vectors(self._layers, targets)
         for path, layer in self._layers:
@@ -72,6 +74,8 @@ class ActivationMatcher:
         self._back = torch.tensor([order.index(i) for i in range(len(order))], device=device)
         self._labels = targets.labels.flatten()
         self._norm2 = targets.norm2
+        whitener = targets.whitener  # of vectors the numbers are whitened, of matrices what they are computed from
+        self._factors = None if whitener is None else whitener.factors(targets.update, targets.norm2).square()
         self._objective = objective
         self._trials = trials
 
@@ -91,7 +95,7 @@ class ActivationMatcher:
             found = [layer.pair(d) for layer, d in zip(layers, laid, strict=True) if layer.matrix is not None]
             gradients = [layer.gradients(d) for layer, d in zip(layers, laid, strict=True)]
             inner, norm2 = self._numbers(found, self._vectors.pair(gradients))
-        objective, by_inner, by_norm2 = slopes(self._objective, inner, norm2, self._norm2)
+        objective, by_inner, by_norm2 = self._slopes(inner, norm2)
         with torch.no_grad():
             a, b2 = (slope.to(images.dtype)[:, self._back] for slope in (by_inner, 2 * by_norm2))
             by_matrix = iter(list(zip(*(slope.mT[:, :, None].unbind() for slope in (a, b2)), strict=True)))
@@ -111,6 +115,13 @@ class ActivationMatcher:
         pairs = [(o, c) for o, c in zip(outputs, cotangents, strict=True) if o.requires_grad]
         (gradient,) = torch.autograd.grad([o for o, _ in pairs], leaf, [c for _, c in pairs])
         return Evaluation(objective, prior.detach(), gradient)
+
+    def _slopes(self, inner: Tensor, norm2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The objective and its derivatives, for numbers whose vectors are not whitened yet."""
+        if self._factors is None:
+            return slopes(self._objective, inner, norm2, self._norm2)
+        objective, *by = slopes(self._objective, inner * self._factors, norm2 * self._factors, self._norm2)
+        return objective, by[0] * self._factors, by[1] * self._factors
 
     def _numbers(self, matrices: list[tuple[Tensor, Tensor]], vectors: tuple[Tensor, Tensor]) -> list[Tensor]:
         """<g, g*> and <g, g>, each float64 (T, L) in the order of the update."""

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from gradleak.engine.whitening import Whitener, Whitening
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.objectives.base import Objective
 from gradleak.priors.base import Moments
@@ -69,25 +70,31 @@ class MovingMatcher(Matcher, Protocol):
 class Targets:
     """T shared updates stacked: parameter name -> (T, ...); labels int64 (T, N); squared norms float64 (T, L).
 
-    L counts the parameters, in the order of `update`.
+    L counts the parameters, in the order of `update`. With a `whitener` whitened gradients are compared: then the norms
+    are those of the whitened updates.
     """
 
     update: dict[str, Tensor]
     labels: Tensor
     norm2: Tensor
+    whitener: Whitener | None = None
 
     @classmethod
-    def stack(cls, updates: Sequence[SharedUpdate], labels: Sequence[Tensor], device: str) -> "Targets":
+    def stack(
+        cls, updates: Sequence[SharedUpdate], labels: Sequence[Tensor], device: str, whitening: Whitening | None = None
+    ) -> "Targets":
         """Stack the updates of T trials on a device."""
         names = list(updates[0].update)
         stacked = {name: torch.stack([u.update[name] for u in updates]).to(device) for name in names}
-        return cls.of(stacked, torch.stack(list(labels)).to(device))
+        return cls.of(stacked, torch.stack(list(labels)).to(device), whitening)
 
     @classmethod
-    def of(cls, update: dict[str, Tensor], labels: Tensor) -> "Targets":
+    def of(cls, update: dict[str, Tensor], labels: Tensor, whitening: Whitening | None = None) -> "Targets":
         """What is stacked already, with its squared norms."""
-        norms2 = [(value * value).flatten(1).sum(dim=1, dtype=torch.float64) for value in update.values()]
-        return cls(update, labels, torch.stack(norms2, dim=1))
+        whitener = None if whitening is None else Whitener.of(update, whitening)
+        compared = update if whitener is None else whitener(update)
+        norms2 = [(value * value).flatten(1).sum(dim=1, dtype=torch.float64) for value in compared.values()]
+        return cls(update, labels, torch.stack(norms2, dim=1), whitener)
 
 
 def slopes(objective: Objective, inner: Tensor, norm2: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:

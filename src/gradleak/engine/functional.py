@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from gradleak.engine.base import Evaluation, Expectation, Priors, Targets, slopes, unprocessed
+from gradleak.engine.whitening import Matrices, whitened
 from gradleak.federated.client import Parameters, batch_statistics_of, parameters_of, summed_steps
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import Objective
@@ -69,14 +70,19 @@ class FunctionalMatcher:
             return value[None], gradient[None]
         own = len(self._parameters) > 1
         parameters = self._stacked if own else self._parameters[0]
-        mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(self._one_trial, in_dims=(0, 0, 0, 0, 0 if own else None))
-        return mapped(images, self._targets.labels, self._targets.update, self._targets.norm2, parameters)
+        whitening = {} if self._targets.whitener is None else self._targets.whitener.matrices
+        dims = (0, 0, 0, 0, 0, 0 if own else None)
+        mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(self._one_trial, in_dims=dims)
+        targets = self._targets
+        return mapped(images, targets.labels, targets.update, targets.norm2, whitening, parameters)
 
-    def _target(self, trial: int) -> tuple[Tensor, dict[str, Tensor], Tensor, Parameters]:
-        """Labels (N,), shared update with its squared norm, and the model's parameters, of one trial."""
-        update = {name: value[trial] for name, value in self._targets.update.items()}
+    def _target(self, trial: int) -> tuple[Tensor, dict[str, Tensor], Tensor, Matrices, Parameters]:
+        """One trial's labels (N,), shared update, its squared norms, what whitens it, and the model's parameters."""
+        targets = self._targets
+        update = {name: value[trial] for name, value in targets.update.items()}
+        whitening = {} if targets.whitener is None else targets.whitener.of_trial(trial)
         parameters = self._parameters[trial if len(self._parameters) > 1 else 0]
-        return self._targets.labels[trial], update, self._targets.norm2[trial], parameters
+        return targets.labels[trial], update, targets.norm2[trial], whitening, parameters
 
     def _update_of(
         self, images: Tensor, labels: Tensor, target: dict[str, Tensor], parameters: Parameters
@@ -87,9 +93,19 @@ class FunctionalMatcher:
         return self._expectation({name: update[name] for name in target}, target)
 
     def _one_trial(
-        self, images: Tensor, labels: Tensor, target: dict[str, Tensor], norm2: Tensor, parameters: Parameters
+        self,
+        images: Tensor,
+        labels: Tensor,
+        target: dict[str, Tensor],
+        norm2: Tensor,
+        whitening: Matrices,
+        parameters: Parameters,
     ) -> tuple[Tensor, Tensor]:
-        update, pull_back, *_ = vjp(lambda x: self._update_of(x, labels, target, parameters), images)
+        def compared(x: Tensor) -> dict[str, Tensor]:
+            return whitened(self._update_of(x, labels, target, parameters), whitening)
+
+        update, pull_back, *_ = vjp(compared, images)
+        target = whitened(target, whitening)
         inner, own = _paired(update, target)
         value, by_inner, by_norm2 = _slopes_of_one(self._objective, inner, own, norm2)
         return value, pull_back(_cotangent(update, target, by_inner, by_norm2))[0]
@@ -103,11 +119,18 @@ class OneByOneMatcher(FunctionalMatcher):
         return torch.stack([value for value, _ in rows]), torch.stack([gradient for _, gradient in rows])
 
     def _one_trial(
-        self, images: Tensor, labels: Tensor, target: dict[str, Tensor], norm2: Tensor, parameters: Parameters
+        self,
+        images: Tensor,
+        labels: Tensor,
+        target: dict[str, Tensor],
+        norm2: Tensor,
+        whitening: Matrices,
+        parameters: Parameters,
     ) -> tuple[Tensor, Tensor]:
         leaf = images.detach().requires_grad_()
         with torch.enable_grad():
-            update = self._update_of(leaf, labels, target, parameters)
+            update = whitened(self._update_of(leaf, labels, target, parameters), whitening)
+        target = whitened(target, whitening)
         inner, own = _paired(update, target)
         value, by_inner, by_norm2 = slopes(self._objective, inner[None], own[None], norm2[None])
         detached = {name: each.detach() for name, each in update.items()}

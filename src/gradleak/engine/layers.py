@@ -15,7 +15,7 @@ Two strategies follow, neither of which differentiates through a parameter-sized
 A model's weights are one for all trials, or T of them. Batches are trial-major, (T * N, ...).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from gradleak.engine import gram
 from gradleak.engine.convolutions import Constant, ConvArgs, Operator, convolution
 from gradleak.engine.layout import dot, flat, laid_out
-from gradleak.engine.linear import Linear, PiecewiseLinear
+from gradleak.engine.linear import Linear, Map, PiecewiseLinear
 from gradleak.engine.per_trial import OneEach, PerTrial
+from gradleak.engine.whitening import Whitener
 
 _batch_norm_backward = torch.ops.aten.native_batch_norm_backward.default
 
@@ -76,6 +77,7 @@ class TappedConv(nn.Module):
         assert not isinstance(first.padding, str)
         self.matrix, self.vectors = "weight", () if first.bias is None else ("bias",)
         self._args = ConvArgs(first.stride, first.padding, first.dilation, first.groups)
+        self.groups = first.groups
         # A kernel of one cell with a stride looks at some pixels only.
         self._sampled: tuple[int, int] | None = None
         if first.weight[0, 0].numel() == 1 and max(first.stride) > 1 and max(first.padding) == 0:
@@ -133,13 +135,25 @@ class TappedConv(nn.Module):
         if self._implicit:
             by_d, by_x = self._grams.pull(a, b2)
             del self._grams
-            if bias is not None:
-                by_d = (by_d.unflatten(0, (self._trials, -1)) + bias[:, None, :, None, None]).flatten(0, 1)
+            by_d = self.biased(by_d, cotangents)
         else:
             v = (self._gradient * b2).addcmul_(self._flat_target, a)
             by_d, by_x = self._each.forward(v, bias), self._each.transpose(v)
             del self._gradient, self._each
         return by_d, by_x
+
+    def biased(self, by_d: Tensor, cotangents: Sequence[Tensor]) -> Tensor:
+        """The derivative with respect to d, with what the bias adds to it."""
+        for v in cotangents:
+            by_d = (by_d.unflatten(0, (self._trials, -1)) + v[:, None, :, None, None]).flatten(0, 1)
+        return by_d
+
+    def channelwise(self, matrices: Tensor | None, groups: int) -> Map:
+        """Maps channels of images (T * N, C, H, W), or of each group, by symmetric matrices (T, C, C); or nothing."""
+        if matrices is None:
+            return _same
+        operator = PerTrial(matrices.repeat(1, groups, 1)[..., None, None], ConvArgs((1, 1), (0, 0), (1, 1), groups))
+        return lambda x: laid_out(operator.forward(x))
 
 
 class TappedLinear(nn.Module):
@@ -148,6 +162,7 @@ class TappedLinear(nn.Module):
     def __init__(self, layers: Sequence[nn.Linear], trials: int) -> None:
         super().__init__()
         first = layers[0]
+        self.groups = 1
         self.matrix, self.vectors = "weight", () if first.bias is None else ("bias",)
         self._shape, self._trials = first.weight.shape, trials
         own = len(layers) > 1
@@ -202,10 +217,20 @@ class TappedLinear(nn.Module):
             v = (self._gradient * b2).addcmul_(self._target, a)
             by_d, by_x = self._x @ v.mT, self._d @ v
             del self._gradient
-        for v in cotangents:  # of the bias
-            by_d = by_d + v[:, None]
         del self._x, self._d
-        return by_d.flatten(0, 1), by_x.flatten(0, 1)
+        return self.biased(by_d.flatten(0, 1), cotangents), by_x.flatten(0, 1)
+
+    def biased(self, by_d: Tensor, cotangents: Sequence[Tensor]) -> Tensor:
+        """The derivative with respect to d, with what the bias adds to it."""
+        for v in cotangents:
+            by_d = (by_d.unflatten(0, (self._trials, -1)) + v[:, None]).flatten(0, 1)
+        return by_d
+
+    def channelwise(self, matrices: Tensor | None, groups: int) -> Map:
+        """Maps features (T * N, F) by symmetric matrices (T, F, F); or nothing."""
+        if matrices is None:
+            return _same
+        return lambda x: (x.unflatten(0, (self._trials, -1)) @ matrices).flatten(0, 1)
 
 
 class TappedBatchNorm(nn.Module):
@@ -271,6 +296,61 @@ class TappedBatchNorm(nn.Module):
         return torch.addcmul(shift, x, scale).flatten(0, 1), (d * scale).flatten(0, 1)
 
 
+class Whitened:
+    """A tapped layer whose matrix is whitened: from the left as its backward signals, from the right as its inputs."""
+
+    def __init__(
+        self, layer: TappedConv | TappedLinear, left: Map, right: Map, target: Callable[[Tensor], Tensor]
+    ) -> None:
+        """`left` and `right` map backward signals and inputs, `target` a target (T, ...)."""
+        self._layer, self._left, self._right, self._whitened = layer, left, right, target
+        self.matrix: str | None = layer.matrix
+        self.vectors: tuple[str, ...] = layer.vectors
+
+    @classmethod
+    def around(cls, layer: Tapped, path: str, whitener: Whitener) -> Tapped:
+        """The layer whose parameters' names begin with `path`, whitened; as it is where it has no matrix."""
+        if not isinstance(layer, TappedConv | TappedLinear):
+            return layer
+        name = f"{path}{layer.matrix}"
+        sides = whitener.matrices[name]
+        left, right = layer.channelwise(sides.get("left"), 1), layer.channelwise(sides.get("right"), layer.groups)
+        return cls(layer, left, right, lambda target: whitener({name: target})[name])
+
+    @property
+    def x(self) -> Tensor:
+        """Input."""
+        return self._layer.x
+
+    @property
+    def y(self) -> Tensor:
+        """Output."""
+        return self._layer.y
+
+    def aim(self, target: Tensor) -> None:
+        """See `Tapped`."""
+        self._layer.aim(self._whitened(target))
+
+    def pair(self, d: Tensor) -> Numbers:
+        """See `Tapped`."""
+        x, self._d = self._layer.x, self._left(d)
+        self._layer.x = self._right(x)
+        numbers = self._layer.pair(self._d)
+        self._layer.x = x
+        return numbers
+
+    def gradients(self, d: Tensor) -> list[Tensor]:
+        """See `Tapped`."""
+        return self._layer.gradients(d)
+
+    def pull(self, d: Tensor, slopes: Numbers | None, cotangents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """See `Tapped`."""
+        by_d, by_x = self._layer.pull(self._d, slopes, [])
+        by_d, by_x = self._left(by_d), self._right(by_x)
+        del self._d
+        return self._layer.biased(by_d, cotangents), by_x
+
+
 def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """x * scale + shift with constant scale and shift."""
 
@@ -279,6 +359,10 @@ def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
     found: Tensor = PiecewiseLinear.apply(x, lambda x: (torch.addcmul(shift, x, scale), scaled, scaled))
     return found
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
 
 
 def _every(x: Tensor, down: int, across: int) -> Tensor:
