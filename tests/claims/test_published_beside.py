@@ -11,7 +11,7 @@ from gradleak.analysis.experiment import Baseline
 from gradleak.analysis.published import published, published_names
 from gradleak.claims.base import ClaimData
 from gradleak.claims.published import agreements, published_lines
-from gradleak.claims.published_report import published_csv, published_md, published_tex
+from gradleak.claims.published_report import by_source, published_csv, published_md, published_tex
 from gradleak.presentations.read import parse_experiment
 
 ONE = {1: 0.02, 2: 0.05, 4: 0.2, 6: 0.15, 8: 0.3}  # LPIPS over U; the paper: 0.0189, 0.1231, 0.1499, 0.1921, 0.2522
@@ -98,6 +98,44 @@ def test_numbers_whose_baseline_is_not_reconstructed_have_no_verdict(data: Claim
     found = {group.table: group for group in agreements(published_lines(replace(data, experiments={"table1": noisy})))}
     first = found["table1"]
     assert (first.found, first.judged, first.agreed) == (5, 0, 0)
+
+
+GUO = {1: 0.03, 4: 0.12, 32: 0.2}  # LPIPS over B; theirs on CIFAR-10: 0.0559, 0.0559, 0.1634
+
+
+def test_each_source_is_counted_by_itself(data: ClaimData) -> None:
+    cells = [{"cell_id": f"guo-{b}", "labels": {"dataset": "CIFAR10", "settings": "ours"}} for b in GUO]
+    fixed = {"restart": 0, "chosen": True, "position": 0, "image": 0, "dataset_name": "cifar10", "client_steps": 1}
+    rows = [
+        {"cell_id": f"guo-{b}", **fixed, "client_samples": b, "lpips": lpips, "psnr": 20 + lpips}
+        for b, lpips in GUO.items()
+    ]
+    show = {"kind": "table", "rows": ["dataset", "settings"], "columns": "client_samples", "published": "guo_batch"}
+    show["values"] = ["psnr", "lpips"]
+    experiments = {"guo": parse_experiment("guo", {"title": "G", "show": [show], "cells": cells}, "plan")}
+    both = replace(data, experiments={**data.experiments, **experiments})
+    both = replace(both, results=pd.concat([data.results, pd.DataFrame(rows)]))
+    lines, before = published_lines(both), published_lines(data)
+    paper, guo = (own for _, own in by_source(lines))
+    assert agreements(paper) == agreements(by_source(before)[0][1])
+    assert {line.source.name for line in guo} == {"Guo et al. 2025"}
+    found = {(own.table, own.metric): own for own in agreements(guo)}
+    assert (found["guo_batch", "lpips"].judged, found["guo_batch", "lpips"].agreed) == (3, 2)
+    assert (found["guo_batch", "psnr"].found, found["guo_batch", "psnr"].judged) == (3, 0)
+    assert (found["guo_batch", "ssim"].found, found["guo_batch", "ssim"].printed) == (0, 7)
+    one = next(line for line in guo if line.trials)
+    assert (one.setting, one.published, one.metric) == ("Settings ours", 22.03, "psnr")
+    table = pd.read_csv(io.StringIO(published_csv(lines, both)), keep_default_na=False)
+    for source, named in table.groupby("table")["source"]:
+        assert set(named) == {"the paper" if source.startswith("table") else "Guo et al. 2025"}
+    text = published_md(lines, both)
+    assert "## The paper" in text
+    assert (
+        text.index("| table6 | lpips |")
+        < text.index("Published numbers of Guo et al. 2025")
+        < text.index("| guo_batch |")
+    )
+    assert "The numbers of Guo et al. 2025 and those of study mine" in published_tex(lines, both)
 
 
 def test_files_name_the_study(data: ClaimData) -> None:

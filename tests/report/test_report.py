@@ -111,6 +111,23 @@ def test_every_number_of_a_table_is_there_beside_the_papers(folders: Folders, te
     assert "over 6 trials per entry. Bold: LPIPS above 0.1." in shown
 
 
+def test_each_source_of_published_numbers_has_its_own_table_and_count(folders: Folders, text: str) -> None:
+    part = text[text.index('<section id="published"') :]
+    part = part[: part.index("</section>")]
+    lines = pd.read_csv(folders.figures / "published.csv", keep_default_na=False)
+    for source, anchor in (("the paper", "published-table"), ("Guo et al. 2025", "published-guo")):
+        own = lines[lines["source"] == source]
+        assert part.count(f'id="{anchor}"') == part.count(f'data-table="{anchor}"') == 1
+        assert f"All {len(own)} numbers" in words(part)
+        assert f"Published numbers of {source} (" in words(part)
+    paper = lines[(lines["source"] == "the paper") & (lines["agrees"] != "")]
+    top = words(text[text.index("<header>") : text.index("</header>")])
+    assert (
+        f"{(paper['agrees'] == 'yes').sum()} of {len(paper)} verdicts on single numbers agree with the paper's" in top
+    )
+    assert "agree with those of" not in top  # the study has none of Guo et al.'s
+
+
 def test_figures_have_captions_places_and_what_differs_from_the_paper(folders: Folders, text: str) -> None:
     for name in ("fig4b", "table1_gallery"):
         caption = (folders.figures / f"{name}.txt").read_text().strip()

@@ -1,7 +1,8 @@
-"""The paper's published values, and how they are found for a study's entries."""
+"""Published values, the paper's and others', and how they are found for a study's entries."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 
 import pandas as pd
@@ -11,17 +12,52 @@ from gradleak.errors import UserError
 TAIL = ["column", "metric", "value", "comment"]
 
 
+@dataclass(frozen=True)
+class Source:
+    """A work that published numbers. name: in text. tables: which numbers of it are on file.
+
+    prefix: what the names of its tables begin with.
+    """
+
+    prefix: str
+    name: str
+    tables: str
+
+    @property
+    def is_paper(self) -> bool:
+        """Whether it is the paper that the package reproduces."""
+        return self is PAPER
+
+
+PAPER = Source("table", "the paper", "Tables 1 to 6")
+
+#: In the order in which they are shown.
+SOURCES = (
+    PAPER,
+    Source("guo_", "Guo et al. 2025", "arXiv:2503.11514; their attack IG by batch size, equal labels and local epochs"),
+)
+
+
 def published_names() -> list[str]:
-    """Names of the published tables that are on file: `table1`, ..."""
+    """Names of the published tables that are on file, the paper's first: `table1`, ..., `guo_batch`, ..."""
     folder = files("gradleak.resources") / "published"
-    return sorted(item.name.removesuffix(".csv") for item in folder.iterdir() if item.name.endswith(".csv"))
+    names = sorted(item.name.removesuffix(".csv") for item in folder.iterdir() if item.name.endswith(".csv"))
+    return sorted(names, key=lambda name: SOURCES.index(source_of(name)))
+
+
+def source_of(name: str) -> Source:
+    """Who published a table of this name. Raises UserError for a name that no source's tables have."""
+    found = next((source for source in SOURCES if name.startswith(source.prefix)), None)
+    if found is None:
+        raise UserError(f"no published values '{name}'; names begin with {', '.join(one.prefix for one in SOURCES)}")
+    return found
 
 
 def published(name: str) -> pd.DataFrame:
-    """Published values of one of the paper's tables, one row per printed cell.
+    """Published values of one table, one row per printed cell.
 
     Columns: `table`, the table's row labels (text), `column` (text), `metric`, `value` (float; rates and
-    ratios as fractions; NaN where the paper's text did not survive), `comment`. Raises UserError for an
+    ratios as fractions; NaN where its text did not survive), `comment`. Raises UserError for an
     unknown name, and ValueError where the file breaks its format.
     """
     if name not in published_names():
@@ -78,7 +114,7 @@ class Published:
         self._known = {label: list(dict.fromkeys(table[label])) for label in self.sources}
 
     def find(self, known: Mapping[str, object], metric: str) -> float | None:
-        """The published value of an entry: NaN where it did not survive, None where the paper has no such entry.
+        """The published value of an entry: NaN where it did not survive, None where its source has no such entry.
 
         known: values of the study's labels and columns.
         """
@@ -99,7 +135,7 @@ class Published:
         """Values of the sources `beside` the keys, per entry (combination of keys).
 
         cells: one row per cell with the keys and all sources. Raises UserError where one differs within an
-        entry, which then mixes what the paper lists apart.
+        entry, which then mixes what the source lists apart.
         """
         extra = self.beside(keys)
         found: dict[tuple[object, ...], dict[str, object]] = {}
@@ -114,7 +150,7 @@ class Published:
         return found
 
     def unmatched(self, known: Mapping[str, object], where: str) -> UserError:
-        """The error for a table without any entry of the paper's; it shows an entry with these values."""
+        """The error for a table without any entry of the source's; it shows an entry with these values."""
         ours = ", ".join(f"{label} '{known.get(source, math.nan)}'" for label, source in self.sources.items())
         theirs = "; ".join(f"{label}: {', '.join(values)}" for label, values in self._known.items())
         return UserError(

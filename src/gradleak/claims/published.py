@@ -1,4 +1,4 @@
-"""Every number that the paper published (Tables 1 to 6) beside the study's: difference and verdict of either."""
+"""Every published number, the paper's and others', beside the study's: difference and verdict of either."""
 
 import math
 from collections.abc import Hashable, Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from gradleak.analysis.baseline import noise
-from gradleak.analysis.published import Published, published, published_labels, published_names
+from gradleak.analysis.published import Published, Source, published, published_labels, published_names, source_of
 from gradleak.analysis.statistics import Correlation, rank_correlation
 from gradleak.analysis.summary import cell_table, summarise
 from gradleak.analysis.text import as_text
@@ -25,9 +25,10 @@ BASELINES = {"table4": "None"}
 class Line:
     """One published number, and what the study has beside it (if anything).
 
-    labels: the paper's row labels. published, value, std: NaN where there is none. trials: 0 where the study has no
-    such entry. setting: the study's labels that the paper does not have. paper_verdict, our_verdict: `above`, `below`,
-    `better`, `worse`, `same`, or nothing; so for a number whose baseline the study does not reconstruct.
+    labels: the source's row labels. published, value, std: NaN where there is none. trials: 0 where the study has no
+    such entry. setting: the study's labels that the source does not have. paper_verdict (the source's), our_verdict:
+    `above`, `below`, `better`, `worse`, `same`, or nothing; so for a number whose baseline the study does not
+    reconstruct.
     """
 
     table: str
@@ -44,8 +45,13 @@ class Line:
     our_verdict: str = ""
 
     @property
+    def source(self) -> Source:
+        """Whose number it is."""
+        return source_of(self.table)
+
+    @property
     def difference(self) -> float:
-        """Ours less the paper's."""
+        """Ours less the published one."""
         return self.value - self.published
 
     @property
@@ -84,7 +90,8 @@ class _Ours:
 
 
 def published_lines(data: ClaimData) -> list[Line]:
-    """All published numbers in the paper's order, each as often as the study has an entry for it, at least once.
+    """All published numbers, the paper's first, in their sources' order, each as often as the study has an entry, at
+    least once.
 
     The study's entries are those of its tables that name a published table. Raises UserError where results are
     incomplete.

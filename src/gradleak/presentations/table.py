@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from gradleak.analysis.experiment import Experiment, StudyData
-from gradleak.analysis.published import COLUMN, Published, published, published_labels, published_names
+from gradleak.analysis.published import COLUMN, Published, published, published_labels, published_names, source_of
 from gradleak.analysis.summary import DIVERGED, cell_table, ordered, summarise
 from gradleak.analysis.text import csv_text, fixed
 from gradleak.presentations import divergence, markup
@@ -22,9 +22,9 @@ from gradleak.presentations.captions import titled
 class Entry:
     """One entry of a table: the values of its `rows` and `columns`, the metric, and the mean over trials.
 
-    value, std: NaN where there is none. diverged: in how many trials the client diverged. published: the paper's
-    value, NaN where it has none; published_as: what the paper calls the entry's labels, where the study calls them
-    otherwise.
+    value, std: NaN where there is none. diverged: in how many trials the client diverged. published: the
+    published value, NaN where there is none; published_as: what its source calls the entry's labels, where the study
+    calls them otherwise.
     """
 
     row: tuple[object, ...]
@@ -45,11 +45,11 @@ class Table(Presentation):
     values: metrics, rates or numeric columns, each averaged over trials. bold_above / bold_below set entries
     of `bold_value` (default: the first value) in bold. wide: over both columns of a two-column page.
 
-    published: name of the paper's table (`table1`, ...) to compare with. An entry is compared with the published
-    value that has the same labels, whether the table groups by them or not; a label that the study does not have
-    is looked for in the columns of the results (`attack_knowledge`). published_as: for a label of the published
-    table that the study calls otherwise or fills otherwise, the study's label or column to compare instead. With
-    `published_as: {dataset: paper}`, cells labelled `dataset: photos10, paper: CIFAR10` stand in a row `photos10`
+    published: name of a published table (`table1`, ..., `guo_batch`, ...) to compare with. An entry is compared with
+    the published value that has the same labels, whether the table groups by them or not; a label that the study does
+    not have is looked for in the columns of the results (`attack_knowledge`). published_as: for a label of the
+    published table that the study calls otherwise or fills otherwise, the study's label or column to compare instead.
+    With `published_as: {dataset: paper}`, cells labelled `dataset: photos10, paper: CIFAR10` stand in a row `photos10`
     beside the paper's values for CIFAR10, and say so. `column` stands for the headings over the published values; rows
     without a counterpart in the paper get a name that the paper does not have, such as `paper: none`.
 
@@ -243,7 +243,8 @@ class Table(Presentation):
                 sentences.append(f"Bold: {shape.name} {word} {bound:g}.")
         sentences.append(divergence.explained(divergence.DAGGER, (entry.diverged for entry in entries), counts[-1]))
         grey = any(not math.isnan(entry.published) for entry in entries)
-        but = ", except those in small grey type, which the paper published" if grey else ""
+        who = source_of(self.published).name if self.published else ""
+        but = f", except those in small grey type, which {who} published" if grey else ""
         return markup.caption_latex(title, sentences, study, but)
 
 

@@ -1,13 +1,16 @@
-"""The paper's numbers beside ours, from `published.csv`: agreement per table, and all numbers."""
+"""Published numbers beside ours, from `published.csv`: agreement per table, and all numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
+from gradleak.analysis.published import Source
 from gradleak.analysis.text import fixed, interval, minus, p_value
 from gradleak.claims.published import Agreement, Line, agreements
+from gradleak.claims.published_report import by_source, caption
 from gradleak.presentations.base import in_words
 from gradleak.report.claims import MADE_BY
 from gradleak.report.read import number_of, read_csv
@@ -39,6 +42,30 @@ def read_lines(path: Path) -> list[Line]:
     ]
 
 
+@dataclass(frozen=True)
+class OfSource:
+    """What the page shows of one source. agreed: see the function of that name."""
+
+    source: Source
+    caption: str
+    agreement: HtmlTable
+    numbers: HtmlTable
+    agreed: tuple[int, int]
+
+    @property
+    def anchor(self) -> str:
+        """Id of the table of all numbers."""
+        return f"published-{self.source.prefix.strip('_')}"
+
+
+def of_sources(lines: list[Line], study: str, links: Mapping[str, str]) -> list[OfSource]:
+    """The numbers of each source, the paper's first. study: its name. links: ids in the page by experiment."""
+    return [
+        OfSource(source, caption(source, study), agreement_table(own), all_numbers(own, links), agreed(own))
+        for source, own in by_source(lines)
+    ]
+
+
 def agreement_table(lines: list[Line]) -> HtmlTable:
     """One line per table and metric."""
     titles = ("Table", "Metric", "Published", "Of these here", "Verdicts", "Agree", "Rank correlation", "Interval", "p")
@@ -54,7 +81,7 @@ def all_numbers(lines: Sequence[Line], links: Mapping[str, str]) -> HtmlTable:
 
 
 def agreed(lines: Sequence[Line]) -> tuple[int, int]:
-    """The number of verdicts that agree, and the number that both the paper and the study give."""
+    """The number of verdicts that agree, and the number that both the source and the study give."""
     both = [line.agrees for line in lines if line.agrees is not None]
     return sum(both), len(both)
 

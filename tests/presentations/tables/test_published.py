@@ -1,10 +1,10 @@
-"""The published values: format, spot checks against the paper, and no invented cell."""
+"""The published values: format, spot checks against their sources, and no invented cell."""
 
 import pandas as pd
 import pytest
 
 from gradleak.analysis import published as resources
-from gradleak.analysis.published import Published, published, published_names
+from gradleak.analysis.published import Published, published, published_names, source_of
 from gradleak.errors import UserError
 
 CELLS = {
@@ -14,6 +14,9 @@ CELLS = {
     "table4": (10, 0),
     "table5": (42, 0),
     "table6": (16, 0),
+    "guo_batch": (21, 0),
+    "guo_fedavg": (81, 0),
+    "guo_labels": (12, 0),
 }
 
 
@@ -22,7 +25,8 @@ def test_number_of_printed_and_lost_cells(name: str) -> None:
     table = published(name)
     assert (len(table), int(table["value"].isna().sum())) == CELLS[name]
     known = table["value"].dropna()
-    assert known.between(0, 1).all()
+    assert known[table["metric"] != "psnr"].between(0, 1).all()
+    assert known[table["metric"] == "psnr"].between(10, 25).all()  # in dB
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,10 @@ def test_number_of_printed_and_lost_cells(name: str) -> None:
         ("table5", {"attack": "O"}, 10, "brr", 0.3475),
         ("table5", {"attack": "L"}, 100, "wsrr", 0.0875),
         ("table6", {"model": "Swin", "dataset": "CIFAR100"}, "C", "lpips", 0.045),
+        ("guo_batch", {"dataset": "CIFAR100"}, 64, "psnr", 14.99),
+        ("guo_labels", {"dataset": "cifar10"}, 3, "ssim", 0.5593),
+        ("guo_fedavg", {"dataset": "CIFAR100", "client_epochs": 2, "knowledge": "strong"}, 16, "lpips", 0.1138),
+        ("guo_fedavg", {"dataset": "CIFAR100", "client_epochs": 5, "knowledge": "weak"}, 1, "psnr", 10.93),
     ],
 )
 def test_spot_checks(name: str, labels: dict, column: object, metric: str, value: float) -> None:
@@ -70,7 +78,29 @@ def test_lost_cells_are_empty() -> None:
 def test_unknown_name_lists_what_exists() -> None:
     with pytest.raises(UserError, match=r"table9.*known: table1, table2"):
         published("table9")
-    assert published_names() == sorted(CELLS)
+    assert published_names() == list(CELLS)  # the paper's first
+
+
+def test_every_table_has_a_source() -> None:
+    assert {name: source_of(name).name for name in published_names()} == {
+        name: "the paper" if name.startswith("table") else "Guo et al. 2025" for name in CELLS
+    }
+    with pytest.raises(UserError, match="no published values 'other'; names begin with table, guo_"):
+        source_of("other")
+
+
+@pytest.mark.parametrize("metric", ["psnr", "ssim", "lpips"])
+def test_rows_that_look_like_copying_mistakes_say_so(metric: str) -> None:
+    batch, labels, local = published("guo_batch"), published("guo_labels"), published("guo_fedavg")
+    one = Published("guo_batch", "b").find({"dataset": "CIFAR10", "b": 1}, metric)
+    assert one == Published("guo_labels", "b").find({"dataset": "CIFAR10", "b": 0}, metric)
+    marked = [
+        *batch[batch["column"].eq("4")]["comment"],
+        *labels[labels["column"].eq("0")]["comment"],
+        *local[local["knowledge"].eq("weak") & local["client_epochs"].eq("1") & local["column"].ne("8")]["comment"],
+    ]
+    assert len(marked) == 3 + 3 + 6
+    assert all("copying mistake" in comment for comment in marked)
 
 
 @pytest.mark.parametrize(
