@@ -133,18 +133,43 @@ def _parse_classes(value: object) -> object:
     return tuple(sorted(names))
 
 
+class LabelGroups(Frozen):
+    """Images in groups of `every`, of which `alike` have one class and all others different ones.
+
+    `alike` 1: all labels of a group differ. With as many images as `every`, a client has one group.
+    """
+
+    every: int = Field(ge=2)
+    alike: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.alike > self.every:
+            raise ValueError(f"alike is {self.alike}, but a group has only {self.every} images (every)")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """How many classes a group has."""
+        return self.every - self.alike + 1
+
+
 class DatasetSpec(Frozen):
     """Which images: a data set at a resolution (height = width in pixels), whole or some of its classes.
 
     `classes` lists the names of the classes to use. The model still tells all classes of the data set apart. With
     `label_space`, the name of another data set, the model is one for that data set's classes and normalisation, and
     `classes` maps own class names to class names there. Both are kept sorted: their order means nothing.
+
+    `labels` groups the images of victims by their labels, which are those that the model has.
     """
 
     name: str
     resolution: int = Field(32, ge=8, le=512)
     classes: Annotated[tuple[str, ...] | dict[str, str] | None, BeforeValidator(_parse_classes)] = None
     label_space: str | None = None
+    # Left out of the content where there are none: ids of other data sets do not depend on them.
+    labels: LabelGroups | None = Field(None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -172,6 +197,15 @@ class DatasetSpec(Frozen):
         if isinstance(self.classes, dict):
             return ", ".join(f"{own} -> {target}" for own, target in self.classes.items())
         return ", ".join(self.classes)
+
+    @property
+    def selection_text(self) -> str:
+        """Which images are left, for behind `images`: ` of its chosen classes (a, b), in groups of ...`, or nothing."""
+        chosen = "" if self.classes is None else f" of its chosen classes ({self.classes_text})"
+        if self.labels is None:
+            return chosen
+        alike = f"{self.labels.alike} of one class" if self.labels.alike > 1 else "all of different classes"
+        return f"{chosen} in groups of {self.labels.every}, {alike}"
 
 
 class ModelSpec(Frozen):

@@ -131,3 +131,10 @@ def test_no_victim_of_photos10_is_public_or_for_tuning():
     assert {image.numpy().tobytes() for image in together} == {image.numpy().tobytes() for image in crops}
     victims = view.images("test", range(view.size("test"))).flatten(1)
     assert not (together.flatten(1)[:, None] == victims[None]).all(-1).any()
+
+
+@pytest.mark.parametrize("role", [PublicImages, TuningImages])
+def test_groups_are_of_victims_only(role):
+    view = open_view(DatasetSpec(name="photos10", resolution=16, labels={"every": 4}), {})
+    with pytest.raises(UserError, match=r"^dataset.labels: groups are of victims, but other images of 'photos10' are"):
+        role(view)

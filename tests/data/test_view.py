@@ -186,3 +186,81 @@ def test_fetching_a_view_fetches_the_whole(monkeypatch):
     monkeypatch.setattr(type(view.whole), "fetch", lambda dataset: fetched.append(dataset))
     view.fetch()
     assert fetched == [view.whole]
+
+
+def grouped(labels, tmp_path, **groups):
+    source = parquet(tmp_path / "mine", labels, names=["owl", "ape", "cow", "eel"])
+    return view_of({"mine": source}, name="mine", labels=groups)
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        # 0 1 2 3 4 5 6 7 8 9 are images of the classes 0 0 1 0 2 3 1 1 0 2
+        ({"every": 3, "alike": 1}, [0, 2, 4, 1, 5, 6, 3, 7, 9]),
+        ({"every": 3, "alike": 2}, [0, 1, 2, 3, 4, 8, 5, 6, 7]),
+        ({"every": 3, "alike": 3}, [0, 1, 3, 2, 6, 7]),
+        ({"every": 4, "alike": 1}, [0, 2, 4, 5]),
+        ({"every": 4, "alike": 2}, [0, 1, 2, 4, 3, 5, 6, 8]),
+        ({"every": 4, "alike": 4}, [0, 1, 3, 8]),
+    ],
+)
+def test_groups_have_so_many_images_of_one_class_and_each_image_once(tmp_path, groups, expected):
+    classes = [0, 0, 1, 0, 2, 3, 1, 1, 0, 2]
+    view = grouped(classes, tmp_path, **groups)
+    assert greys(view) == expected
+    assert view.labels("test", range(len(expected))).tolist() == [classes[row] for row in expected]
+    assert len(set(expected)) == len(expected)
+    for start in range(0, len(expected), groups["every"]):
+        group = [classes[row] for row in expected[start : start + groups["every"]]]
+        most = max(map(group.count, group))
+        assert (most, len(set(group))) == (groups["alike"], groups["every"] - groups["alike"] + 1)
+
+
+def test_groups_of_chosen_classes_at_any_resolution_in_grey(tmp_path):
+    small = view_of(name="photos10", classes=["rocket", "chelsea"], labels={"every": 2})
+    assert small.labels("test", range(4)).tolist() == [1, 3, 1, 3]
+    spec = DatasetSpec(name="photos10", resolution=32, classes=("rocket", "chelsea"), labels={"every": 2})
+    large = open_view(spec, {}, channels=1)
+    assert large.images("test", [0]).shape == (1, 1, 32, 32)
+    assert large.rows("test") == small.rows("test")
+    assert small.fingerprint() == open_dataset("photos10", 16, {}).fingerprint()
+
+
+def test_no_more_groups_than_there_are(tmp_path):
+    view = grouped([0, 0, 1, 1, 2], tmp_path, every=3, alike=2)
+    assert view.size("test") == 3
+    with pytest.raises(UserError, match=r"index 3 is outside split 'test' of 3 images"):
+        view.images("test", [3])
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"every": 6}, r"^dataset.labels: 6 images of which 1 have one class need 6 classes, data set 'mine' has 4$"),
+        ({"every": 6, "alike": 2}, r"need 5 classes, data set 'mine' has 4$"),
+    ],
+)
+def test_groups_of_more_classes_than_there_are_are_refused(tmp_path, groups, message):
+    with pytest.raises(UserError, match=message):
+        grouped([0, 1], tmp_path, **groups)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ({"every": 4, "alike": 5}, r"alike is 5, but a group has only 4 images"),
+        ({"every": 1}, "greater than or equal to 2"),
+        ({"every": 4, "alike": 0}, "greater than or equal to 1"),
+        ({"alike": 2}, "Field required"),
+        ({"every": 4, "equal": 2}, "Extra inputs"),
+    ],
+)
+def test_wrong_groups_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        DatasetSpec(name="photos10", labels=groups)
+
+
+def test_a_data_set_without_groups_is_dumped_as_before():
+    assert set(DatasetSpec(name="photos10").model_dump()) == {"name", "resolution", "classes", "label_space"}
+    assert DatasetSpec(name="photos10", labels={"every": 4}).model_dump()["labels"] == {"every": 4, "alike": 1}

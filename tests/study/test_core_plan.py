@@ -227,6 +227,16 @@ def test_victims_are_checked_for_each_choice_of_classes(tmp_path):
             plan_of(tmp_path, {"all": experiment({}), "some": experiment({"set": settings, "trials": beyond})})
 
 
+def test_victims_are_checked_for_each_choice_of_labels(tmp_path):
+    grouped = {"dataset.labels": {"every": 4, "alike": 4}, "client.samples": 4}
+    plan = plan_of(tmp_path, {"a": experiment({"set": grouped})}, trials={"count": 120})
+    (cell,) = [cell for cell in plan.cells.values() if cell.victims[0] == 4]
+    assert (cell.factors()["dataset_labels_every"], cell.factors()["dataset_labels_alike"]) == (4, 4)
+    message = r"'photos10' has 480 images in groups of 4, 4 of one class \(0 to 479\)$"
+    with pytest.raises(UserError, match=message):
+        plan_of(tmp_path, {"a": experiment({"set": grouped})}, trials={"count": 121})
+
+
 def test_a_misspelt_class_is_refused_even_if_the_images_are_not_there_yet(tmp_path):
     config = Config.parse({"device": "cpu", "cache": str(tmp_path / "empty")}, "here")
     plan_of(tmp_path, {"a": experiment({"set": {"dataset.name": "cifar10", "dataset.classes": ["cat"]}})}, config)

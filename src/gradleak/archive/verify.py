@@ -105,7 +105,7 @@ def check_data(archive: Archive, run: Run, config: Config, config_path: Path) ->
     learned += [cell.training_data for cell in run.cells if cell.model.round]
     differences = []
     for spec in {
-        spec.name: spec.model_copy(update={"classes": None, "label_space": None}) for spec in learned
+        spec.name: spec.model_copy(update={"classes": None, "label_space": None, "labels": None}) for spec in learned
     }.values():
         found = _open(archive, spec, config, config_path).fingerprint()
         if found != archive.provenance.data[spec.name].fingerprint:

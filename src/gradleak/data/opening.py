@@ -1,4 +1,4 @@
-"""Opens data sets: by name, from the configured source, with a choice of classes."""
+"""Opens data sets: by name, from the configured source, with a choice of classes or labels."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from gradleak.data.base import DATASETS, DEFAULT_CACHE, DataSource, ImageDataset
 from gradleak.data.folder import FolderImages
 from gradleak.data.grey import in_channels, one_channel
 from gradleak.data.parquet import ParquetImages
-from gradleak.data.view import ClassView, LabelSpace, RelabelledView
+from gradleak.data.view import ClassView, GroupedView, LabelSpace, RelabelledView
 from gradleak.errors import UserError
 from gradleak.specs import DatasetSpec
 
@@ -56,11 +56,16 @@ def open_dataset(
 def open_view(
     spec: DatasetSpec, sources: Mapping[str, DataSource], cache: Path = DEFAULT_CACHE, channels: int = 3
 ) -> ImageDataset:
-    """Open the data set of a cell, or a view of its chosen classes, for a model of so many channels (3 or 1).
+    """Open the data set of a cell, or a view of its chosen classes and labels, for a model of 3 channels or 1.
 
     Of a label space only the classes and normalisation are used; a registered one needs no files. Raises UserError as
-    `open_dataset` and `chosen_labels` do.
+    `open_dataset` and `chosen_labels` do, and for groups that need more classes than there are.
     """
+    view = _of_classes(spec, sources, cache, channels)
+    return view if spec.labels is None else GroupedView(view, spec.labels)
+
+
+def _of_classes(spec: DatasetSpec, sources: Mapping[str, DataSource], cache: Path, channels: int) -> ImageDataset:
     if spec.classes is None:
         return in_channels(open_dataset(spec.name, spec.resolution, sources, cache), channels)
     labels = chosen_labels(spec, sources, cache)

@@ -17,7 +17,7 @@ from functools import cache, cached_property
 from torch import Tensor
 
 from gradleak.data.base import ImageDataset
-from gradleak.data.view import ClassView
+from gradleak.data.view import ClassView, GroupedView
 from gradleak.errors import UserError
 
 
@@ -101,6 +101,8 @@ class TuningImages(_TrainPart):
 
 
 def _rows(dataset: ImageDataset, tuning: bool) -> list[int]:
+    if isinstance(dataset, GroupedView):
+        raise UserError(f"dataset.labels: groups are of victims, but other images of '{dataset.name}' are asked for")
     whole = dataset.whole if isinstance(dataset, ClassView) else dataset
     aside = _set_aside(whole.size("train"))
     places = dataset.rows("train") if isinstance(dataset, ClassView) else range(dataset.size("train"))

@@ -1,7 +1,9 @@
-"""Views of a data set: only the images of some classes, in its own or in another data set's label space."""
+"""Views of a data set: the images of some classes, in its own or another label space, or groups of given labels."""
 
 import hashlib
 import json
+from abc import abstractmethod
+from collections import deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +11,8 @@ from functools import cached_property
 from torch import Tensor
 
 from gradleak.data.base import ImageDataset, Split
+from gradleak.errors import UserError
+from gradleak.specs import LabelGroups
 
 
 class View(ImageDataset):
@@ -42,23 +46,23 @@ class View(ImageDataset):
         return self.whole.fingerprint()
 
 
-class ClassView(View):
-    """The images of some classes of a data set, in their order. Labels and normalisation stay those of the whole.
+class Selection(View):
+    """Some images of a data set, by their labels. Labels and normalisation stay those of the whole.
 
-    `labels` are the labels whose images are in the view. Selecting reads the labels
-    of a split once and decodes no image. A split may turn out empty.
+    Selecting reads the labels of a split once and decodes no image. A split may turn out empty.
     """
 
-    def __init__(self, whole: ImageDataset, labels: Collection[int]) -> None:
+    def __init__(self, whole: ImageDataset) -> None:
         super().__init__(whole, whole.mean, whole.std)
-        self._chosen = frozenset(labels)
         self._places: dict[Split, list[int]] = {}
 
+    @abstractmethod
+    def _select(self, labels: list[int]) -> list[int]: ...
+
     def rows(self, split: Split) -> list[int]:
-        """For each image of the view, its index in the same split of the whole data set: ascending."""
+        """For each image of the view, its index in the same split of the whole data set."""
         if split not in self._places:
-            labels = self.whole.labels(split, range(self.whole.size(split))).tolist()
-            self._places[split] = [row for row, label in enumerate(labels) if label in self._chosen]
+            self._places[split] = self._select(self.whole.labels(split, range(self.whole.size(split))).tolist())
         return self._places[split]
 
     def _size(self, split: Split) -> int:
@@ -73,6 +77,55 @@ class ClassView(View):
 
     def _labels(self, split: Split, indices: list[int]) -> list[int]:
         return [int(label) for label in self.whole.labels(split, self._own(split, indices))]
+
+
+class ClassView(Selection):
+    """The images of some classes of a data set, in their order: those whose labels are among `labels`."""
+
+    def __init__(self, whole: ImageDataset, labels: Collection[int]) -> None:
+        super().__init__(whole)
+        self._chosen = frozenset(labels)
+
+    def _select(self, labels: list[int]) -> list[int]:
+        return [row for row, label in enumerate(labels) if label in self._chosen]
+
+
+class GroupedView(Selection):
+    """The images of a data set in groups of `groups.every`, of which `groups.alike` have one class and all others
+    different ones. Each image is in one group at most.
+
+    The class of a group is that of the first image that is left and has enough of its class. Of each class the first
+    images that are left are taken, and of all other classes those whose next image comes first. Within a group images
+    are in the data set's order. The view ends where no group can be made of what is left. Raises UserError where the
+    data set has fewer classes than a group needs.
+    """
+
+    def __init__(self, whole: ImageDataset, groups: LabelGroups) -> None:
+        super().__init__(whole)
+        self._groups = groups
+        if groups.classes > whole.num_classes:
+            raise UserError(
+                f"dataset.labels: {groups.every} images of which {groups.alike} have one class need {groups.classes} "
+                f"classes, data set '{whole.name}' has {whole.num_classes}"
+            )
+
+    def _select(self, labels: list[int]) -> list[int]:
+        left: dict[int, deque[int]] = {}
+        for row, label in enumerate(labels):
+            left.setdefault(label, deque()).append(row)
+        rows: list[int] = []
+        while group := self._next(left):
+            rows += group
+        return rows
+
+    def _next(self, left: dict[int, deque[int]]) -> list[int]:
+        """The rows of the next group, which are taken from `left` (those of each label). Empty if there is none."""
+        order = sorted((label for label in left if left[label]), key=lambda label: left[label][0])
+        alike = next((label for label in order if len(left[label]) >= self._groups.alike), None)
+        if alike is None or len(order) < self._groups.classes:
+            return []
+        others = [label for label in order if label != alike][: self._groups.classes - 1]
+        return sorted(left[label].popleft() for label in [alike] * self._groups.alike + others)
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ def highest_victims(cells: Iterable[Cell]) -> list[tuple[DatasetSpec, int]]:
 
 
 def check_victim(spec: DatasetSpec, top: int, size: int) -> None:
-    """Raises UserError if victim index `top` is beyond a data set whose chosen classes have `size` test images."""
+    """Raises UserError if victim index `top` is beyond a data set of which `size` test images are chosen."""
     if top >= size:
-        chosen = "" if spec.classes is None else f" of its chosen classes ({spec.classes_text})"
         allowed = f" (0 to {size - 1})" if size else ""
         raise UserError(
-            f"victim index {top}: the test split of data set '{spec.name}' has {size} images{chosen}{allowed}"
+            f"victim index {top}: the test split of data set '{spec.name}' has "
+            f"{size} images{spec.selection_text}{allowed}"
         )
 
 
