@@ -11,7 +11,7 @@ _NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._-]{{0,{LONGEST - 1}}}")
 #: Beside the studies' own folders under `results` and `paper_figures`.
 STUDIES_RESERVED = frozenset({"theory", "survey", "logs", "benchmarks"})
 #: Beside the files of a study's experiments under `paper_figures/<study>`.
-EXPERIMENTS_RESERVED = frozenset({"claims", "published", "auxiliary"})
+EXPERIMENTS_RESERVED = frozenset({"claims", "published", "published_rates", "auxiliary"})
 
 
 def check_name(name: object, what: str, reserved: Collection[str] = ()) -> str:

@@ -1,7 +1,7 @@
 """Every published number, the paper's and others', beside the study's: difference and verdict of either."""
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -89,15 +89,15 @@ class _Ours:
     noise: bool
 
 
-def published_lines(data: ClaimData) -> list[Line]:
+def published_lines(data: ClaimData, names: Collection[str] | None = None) -> list[Line]:
     """All published numbers, the paper's first, in their sources' order, each as often as the study has an entry, at
     least once.
 
-    The study's entries are those of its tables that name a published table. Raises UserError where results are
-    incomplete.
+    names: the published tables to read; None: all. The study's entries are those of its tables that name a published
+    table. Raises UserError where results are incomplete.
     """
     lines: list[Line] = []
-    for name in published_names():
+    for name in published_names() if names is None else names:
         table = published(name)
         ours = [(paper, _ours(data, experiment, shown, paper)) for experiment, shown, paper in _shows(data, name)]
         for row in table.to_dict("records"):
@@ -115,15 +115,17 @@ def agreements(lines: list[Line]) -> list[Agreement]:
     groups: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         groups.setdefault((line.table, line.metric), []).append(line)
-    found = []
-    for (table, metric), own in groups.items():
-        printed = {(line.labels, line.column) for line in own if not math.isnan(line.published)}
-        both = [line for line in own if not math.isnan(line.difference)]
-        has = {(line.labels, line.column) for line in both}
-        judged = [line.agrees for line in own if line.agrees is not None]
-        ranks = rank_correlation([line.published for line in both], [line.value for line in both])
-        found.append(Agreement(table, metric, len(printed), len(has), len(judged), sum(judged), ranks))
-    return found
+    return [agreement(table, metric, own) for (table, metric), own in groups.items()]
+
+
+def agreement(table: str, metric: str, lines: list[Line]) -> Agreement:
+    """Agreement of these lines, which are of one metric, under the name of a table."""
+    printed = {(line.labels, line.column) for line in lines if not math.isnan(line.published)}
+    both = [line for line in lines if not math.isnan(line.difference)]
+    has = {(line.labels, line.column) for line in both}
+    judged = [line.agrees for line in lines if line.agrees is not None]
+    ranks = rank_correlation([line.published for line in both], [line.value for line in both])
+    return Agreement(table, metric, len(printed), len(has), len(judged), sum(judged), ranks)
 
 
 def _shows(data: ClaimData, name: str) -> Iterator[tuple[ShownExperiment, Table, Published]]:

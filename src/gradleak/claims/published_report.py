@@ -37,8 +37,8 @@ def published_csv(lines: list[Line], data: ClaimData) -> str:
     return csv_text(rows)
 
 
-def published_md(lines: list[Line], data: ClaimData) -> str:
-    """For each source agreement per table, then all numbers of each."""
+def published_md(lines: list[Line], data: ClaimData, rates: str = "") -> str:
+    """For each source agreement per table, then all numbers of each. rates: a section between them."""
     titles = ["table", "metric", "published", "of these here", "verdicts", "agree", "rank correlation", "interval", "p"]
     all_heading = [*_HEAD, "trials", "paper says", "we say", "setting"]
     parts = [f"# Published numbers beside those of study `{data.study}`\n"]
@@ -46,6 +46,7 @@ def published_md(lines: list[Line], data: ClaimData) -> str:
         rows = [_agreement(found) for found in agreements(own)]
         parts += [f"## {_capital(source.name)}\n", f"{caption(source, data.named)}\n"]
         parts.append(markup.markdown_table(titles, rows, titles[2:]))
+    parts += [rates] if rates else []
     for source, own in by_source(lines):
         entries = [[*_entry(line), line.setting.replace("$", "")] for line in own]
         parts.append(f"## All numbers of {source.name}\n")

@@ -9,9 +9,11 @@ from gradleak.analysis.statistics import LEAST
 from gradleak.analysis.text import csv_text, fixed, interval, minus
 from gradleak.claims.base import ClaimData
 from gradleak.claims.published import published_lines
+from gradleak.claims.published_rates import rate_agreements
+from gradleak.claims.published_rates_report import rates_caption, rates_csv, rates_figure, rates_md
 from gradleak.claims.published_report import published_csv, published_md, published_tex
 from gradleak.claims.verdict import Twice, Verdict, counts
-from gradleak.files import write_text
+from gradleak.files import write_files
 from gradleak.presentations import markup
 
 STRONGEST = tuple(
@@ -166,20 +168,26 @@ def _interval(verdict: Verdict) -> str:
     return interval(verdict.low, verdict.high, 3)
 
 
-FILES = tuple(f"{name}.{ending}" for name in ("claims", "published") for ending in ("csv", "tex", "md"))
+FILES = (
+    *(f"{name}.{ending}" for name in ("claims", "published") for ending in ("csv", "tex", "md")),
+    *(f"published_rates.{ending}" for ending in ("csv", "pdf", "png", "txt")),
+)
 
 
 def write_claims(verdicts: list[Verdict], data: ClaimData, out: Path) -> list[Path]:
     """Write all `FILES` into a folder, or nothing if one cannot be computed. Returns the paths."""
     lines = published_lines(data)
+    rates = rate_agreements(data)
     texts = {
         "claims.csv": claims_csv(verdicts, data),
         "claims.tex": claims_tex(verdicts, data),
         "claims.md": claims_md(verdicts, data),
         "published.csv": published_csv(lines, data),
         "published.tex": published_tex(lines, data),
-        "published.md": published_md(lines, data),
+        "published.md": published_md(lines, data, rates_md(rates)),
+        "published_rates.csv": rates_csv(rates, data),
+        "published_rates.txt": rates_caption(rates, data),
     }
-    for name in FILES:
-        write_text(out / name, texts[name])
-    return [out / name for name in FILES]
+    drawn = {f"published_rates{ending}": content for ending, content in rates_figure(rates).items()}
+    contents = {name: text.encode() for name, text in texts.items()} | drawn
+    return write_files(out, {name: contents[name] for name in FILES})

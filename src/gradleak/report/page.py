@@ -56,7 +56,8 @@ def render(folders: Folders) -> str:
     links = {name: entry.anchor for entry in entries for name in entry.reads}
     claims = claim_rows(folders.figures / "claims.csv", links)
     lines = published.read_lines(folders.figures / "published.csv")
-    own = [folders.figures / "claims.csv", folders.figures / "published.csv"]
+    rates = published.rates_item(folders.figures)
+    own = [folders.figures / name for name in ("claims.csv", "published.csv", "published_rates.csv")]
     made_of = [plan_path, folders.study / "results.parquet", *own, *(path for one in entries for path in one.shown)]
     times = run_times(folders.study)
     rules = rules_of(plan, experiments.values())
@@ -78,6 +79,7 @@ def render(folders: Folders) -> str:
             twice=twice(claims),
             claims_of={entry.anchor: [row for row in claims if row.link == entry.anchor] for entry in entries},
             published=published.of_sources(lines, plan.study, links),
+            rates=rates,
             sections=_by_section(entries),
             captions=captions,
             provenance=read_provenance(folders.study, plan, made_of),

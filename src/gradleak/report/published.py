@@ -13,6 +13,7 @@ from gradleak.claims.published import Agreement, Line, agreements
 from gradleak.claims.published_report import by_source, caption
 from gradleak.presentations.base import in_words
 from gradleak.report.claims import MADE_BY
+from gradleak.report.entries import Item, figure_item
 from gradleak.report.read import number_of, read_csv
 from gradleak.report.tables import NOTHING, Column, Field, HtmlTable, html
 
@@ -56,6 +57,13 @@ class OfSource:
     def anchor(self) -> str:
         """Id of the table of all numbers."""
         return f"published-{self.source.prefix.strip('_')}"
+
+
+def rates_item(folder: Path) -> Item:
+    """The figure of agreement by the client's rate. Raises UserError for a missing file."""
+    stem = "published_rates"
+    files = tuple(f"{stem}{ending}" for ending in (".pdf", ".png", ".csv", ".txt"))
+    return figure_item(stem, folder, "Agreement with Tables 1 and 2 by the client's rate", MADE_BY, "plot", files)
 
 
 def of_sources(lines: list[Line], study: str, links: Mapping[str, str]) -> list[OfSource]:
