@@ -57,8 +57,8 @@ figures: $(READY) ## every table, figure and claim from results/reference, and t
 	  --survey "$$FIGURES/survey" --captions workflow/report --out $(DRAWN)/report.html > /dev/null
 	@echo "wrote" $(DRAWN) "with report.html, $$FIGURES/theory and $$FIGURES/survey"
 
-verify: $(READY) ## compute a random sample of the cells of results/reference again and compare; needs their data
-	gradleak verify "$$REFERENCE"
+verify: $(READY) ## compute a random sample of the cells of results/reference again, compare, draw; needs their data
+	gradleak verify "$$REFERENCE" --gallery $(DRAWN)/verified
 
 # What `make figures` does at once. Claims read what theory writes.
 DRAWN := "$$FIGURES/$$(basename "$$(cd "$$REFERENCE" && pwd)")"

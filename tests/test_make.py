@@ -130,6 +130,14 @@ def test_figures_of_an_archive_lie_in_a_folder_of_its_name(place, tmp_path, refe
     assert shlex.join(["--out", f"paper_figures/{drawn}/report.html"]) in calls["report"]
 
 
+def test_pictures_of_verified_cells_lie_beside_the_figures(place):
+    (place.folder / "results/an archive").mkdir(parents=True)
+    assert place.make("verify", "REFERENCE=results/an archive").returncode == 0
+    assert place.calls() == [
+        ["gradleak", "verify", "results/an archive", "--gallery", "paper_figures/an archive/verified"]
+    ]
+
+
 @pytest.mark.parametrize("name", ["theory", "survey", "quick", "reference"])
 def test_figures_of_an_archive_do_not_replace_those_of_something_else(place, tmp_path, name):
     (place.folder / "results/quick").mkdir()

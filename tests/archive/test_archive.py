@@ -1,6 +1,7 @@
 """A tiny run archived: what is in it, figures from it alone, cells computed again, and what is not accepted."""
 
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,7 +14,9 @@ import pandas as pd
 import pytest
 from archive_cases import finished_run
 from core_cases import gradleak
+from PIL import Image
 
+from gradleak.archive import gallery
 from gradleak.archive.provenance import Job, Provenance
 from gradleak.archive.read import Archive, Run
 from gradleak.archive.verify import check_data, compare, differences, draw, plan_of, recompute
@@ -22,6 +25,7 @@ from gradleak.engine.device import processor
 from gradleak.errors import UserError
 from gradleak.parquet import write_parquet
 from gradleak.pipeline.plan_file import check_folder
+from gradleak.presentations.gallery_layout import draw_panels
 from gradleak.report.provenance import read_provenance
 from gradleak.stages.session import Session
 from gradleak.study.cell import Cell
@@ -134,6 +138,66 @@ def test_verify_finds_the_same_bits(made, config):
     assert "1 of 9 cells, drawn with seed 0" in ran.out
     assert re.search(r"\n(\d) of \1 cells are identical, all agree\n", ran.out)
     assert ran.out.count("*") == 1
+
+
+def test_verify_draws_what_it_computed(made, config, tmp_path):
+    out = tmp_path / "pictures"
+    ran = gradleak("verify", made, "--config", config, "--cells", 2, "--gallery", out)
+    assert ran.code == 0, ran.err
+    stars = re.findall(r"^ ([0-9a-f]{16})\*", ran.out, re.MULTILINE)
+    names = {f"{cell}{ending}" for cell in stars for ending in (".pdf", ".png", ".txt")}
+    assert stars
+    assert {path.name for path in out.iterdir()} == names
+    assert all(f"{out / name}\n" in ran.out for name in names)
+    first = {name: (out / name).read_bytes() for name in names}
+    gradleak("verify", made, "--config", config, "--cells", 2, "--gallery", out)
+    assert first == {name: (out / name).read_bytes() for name in names}
+    experiments = json.loads((made / "plan.json").read_text())["experiments"]
+    for cell in stars:
+        name = next(name for name, own in experiments.items() if cell in {each["cell_id"] for each in own["cells"]})
+        text = (out / f"{cell}.txt").read_text()
+        assert text.startswith(f"{name}: ")
+        assert f"Cell {cell} of study tiny, computed again" in text
+
+
+def test_pictures_into_a_file_are_refused_before_anything_is_computed(made, config, tmp_path):
+    (tmp_path / "pictures").touch()
+    ran = gradleak("verify", made, "--config", config, "--gallery", tmp_path / "pictures")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("\n") == 1
+
+
+def test_a_gallery_has_a_line_for_each_setting_and_the_drawn_cell_first(made):
+    archive = Archive(made)
+    run = next(run for run in archive.runs if len({cell.client.updates for cell in run.cells}) > 1)
+    drawn = run.cells[-1]
+    rows = archive.results[archive.results["cell_id"].isin([cell.id for cell in run.cells])].copy()
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    pictures = rows[rows["chosen"]].assign(truth_png=picture.getvalue(), reconstruction_png=picture.getvalue())
+    shown = {}
+
+    def draw(panels):
+        shown["panel"] = panels[0]
+        return draw_panels(panels)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery, "draw_panels", draw)
+        files = gallery.run_gallery(archive, run, drawn.id, rows, pictures)
+    assert list(files) == [f"{drawn.id}{ending}" for ending in (".pdf", ".png", ".txt")]
+    lines = [line for line in shown["panel"].lines if not line.leads]
+    steps = list(dict.fromkeys([drawn.client.updates, *(cell.client.updates for cell in run.cells)]))
+    assert [line.label for line in lines if f"= {drawn.client.updates}" in line.label] == [lines[0].label]
+    assert len(lines) == len(steps)
+    own = rows[rows["chosen"] & rows["cell_id"].eq(drawn.id)].sort_values("position")
+    scores = [f"{row.lpips:.4f}, {row.psnr:.1f} dB" for row in own.itertuples()]
+    assert list(lines[0].below.values())[: len(scores)] == scores
+    # A cell that was not attacked has no numbers.
+    rows.loc[rows["cell_id"] == drawn.id, "psnr"] = float("nan")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery, "draw_panels", draw)
+        gallery.run_gallery(archive, run, drawn.id, rows, pictures)
+    assert shown["panel"].lines[1].below[0] == "not attacked"
 
 
 def test_a_config_that_is_asked_for_and_missing_is_one_line(made, tmp_path):

@@ -187,6 +187,12 @@ def plan_of(cells: list[Cell], config: Config) -> Plan:
     return make_plan(Study("verify", "", {"cells": experiment}), one_job)
 
 
+def pictures_of(plan: Plan, folder: Path) -> pd.DataFrame:
+    """What `recompute` left of a plan with one batch: victims and chosen reconstructions, as in images.parquet."""
+    (batch,) = plan.batches
+    return read_parquet(folder / "images" / f"{batch}.parquet")
+
+
 def recompute(plan: Plan, folder: Path, session: Session) -> pd.DataFrame:
     """Run the stages of a plan with one batch in a folder. Returns the batch's rows as `gradleak score` writes them.
 

@@ -50,6 +50,7 @@ def archive(run: Path, out: Path) -> None:
     show_default=True,
     help="What the drawn cells may take together, at the pace that is recorded.",
 )
+@click.option("--gallery", type=PATH, help="Folder that receives pictures of what is computed; default: none.")
 @click.option("--data", multiple=True, help="Draw only cells that need no data sets but these; repeatable.")
 @click.pass_context
 def verify(
@@ -59,18 +60,20 @@ def verify(
     cells: int,
     seed: int,
     minutes: float,
+    gallery: Path | None,
     data: tuple[str, ...],
 ) -> None:
     """Compute a random sample of the cells of an archive, FOLDER, again and compare.
 
     Equal bit for bit where device, CPU and torch are those of the archive, else within a tolerance (docs/reference.md).
-    Exit code 1 where they disagree. The config's precision must be the archive's.
+    Exit code 1 where they disagree. The config's precision must be the archive's. With --gallery, victims and
+    reconstructions of the computed runs are drawn, a picture for each drawn cell.
 
     \b
     Examples:
       gradleak verify
       gradleak verify results/reference --cells 10 --minutes 60 --seed 1
-      gradleak verify --data cifar10
+      gradleak verify --data cifar10 --gallery paper_figures/reference/verified
     """
     if not cells:
         from gradleak.archive.read import Archive
@@ -83,11 +86,24 @@ def verify(
 
     from rich.console import Console
 
+    from gradleak.archive.gallery import run_gallery
     from gradleak.archive.read import Archive
-    from gradleak.archive.verify import check_data, compare, differences, draw, estimate, plan_of, recompute
+    from gradleak.archive.verify import (
+        check_data,
+        compare,
+        differences,
+        draw,
+        estimate,
+        pictures_of,
+        plan_of,
+        recompute,
+    )
+    from gradleak.files import check_writable, write_files
     from gradleak.metrics.backbone import fetch_backbone
     from gradleak.stages.session import Session
 
+    if gallery is not None:
+        check_writable(gallery, folder=True)
     archive = Archive(folder)
     archive.check()
     config = chosen_config(context, config_path)
@@ -107,13 +123,19 @@ def verify(
         click.echo(f"not expected to be equal bit for bit: {reason}")
     fetch_backbone(config.cache)
     found: list[Comparison] = []
+    drawings: list[Path] = []
     with tempfile.TemporaryDirectory() as place, progress_bar() as progress:
         for cell, run in drawn:
-            ours = recompute(plan_of(run.cells, config), Path(place), Session(device, progress))
+            plan = plan_of(run.cells, config)
+            ours = recompute(plan, Path(place), Session(device, progress))
+            if gallery is not None:
+                drawings += write_files(gallery, run_gallery(archive, run, cell, ours, pictures_of(plan, Path(place))))
             ours = ours[ours["cell_id"].isin(run.compared)]
             found += compare(ours, archive.results, exact=not apart[cell])
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(_table(found, {cell for cell, _ in drawn}))
+    for path in drawings:
+        click.echo(path)
     wrong = [each for each in found if not each.agrees]
     if wrong:
         click.echo(
