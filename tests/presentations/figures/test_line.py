@@ -1,11 +1,14 @@
 """The line kind: plotted numbers by hand, what is drawn, nothing clipped or overlapping, same bytes twice."""
 
 import io
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from core_cases import gradleak
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -14,7 +17,9 @@ from gradleak.analysis.summary import cell_table
 from gradleak.errors import UserError
 from gradleak.presentations import style
 from gradleak.presentations.line import Line
+from gradleak.presentations.read import read_plan
 from gradleak.presentations.write import render_stage
+from gradleak.study.plan import Plan
 
 Make = Callable[..., Experiment]
 LINE = {"kind": "line", "x": "dataset_resolution", "hue": "variant", "leak_line": 0.1, "log_x": 2}
@@ -156,3 +161,44 @@ def test_missing_cell(data: StudyData, make_experiment: Make) -> None:
     partial = StudyData("s", data.results.iloc[1:])
     with pytest.raises(UserError, match="no results for cell v0-r32-t0"):
         render_stage("figures", make_experiment(LINE), partial)
+
+
+def test_lpips_over_iterations_of_a_study_that_has_the_shared_experiment(tmp_path: Path) -> None:
+    """Cells of other numbers of iterations are other attacks: the line joins them by their label."""
+    (tmp_path / "studies").mkdir()
+    shutil.copy(Path(__file__).parents[3] / "workflow/experiments.yaml", tmp_path)
+    study = tmp_path / "studies/mine.yaml"
+    study.write_text("""
+title: Mine
+defaults:
+  dataset: {name: photos10, resolution: 16}
+  model: {name: convnet, options: {channels: 4, stages: 2, layers: 1}}
+  attack: {name: gia-o}
+trials: {count: 2}
+experiments:
+  iterations:
+    cells:
+      - {labels: {setting: "$N$ = 1"}, axes: [{attack.descent.iterations: [800, 50, 200]}]}
+      - {labels: {setting: "$N$ = 2"}, set: {client.samples: 2}, axes: [{attack.descent.iterations: [50, 200, 3200]}]}
+""")
+    (tmp_path / "config.yaml").write_text("device: cpu")
+    ran = gradleak("plan", "--study", study, "--config", tmp_path / "config.yaml", "--out", tmp_path / "plan.json")
+    assert ran.code == 0, ran.err
+    plan = Plan.read(tmp_path / "plan.json")
+    rows = [
+        {**cell.factors(), "cell_id": cell.id, "restart": 0, "chosen": True, "image": image, "lpips": 0.1}
+        for cell in plan.cells.values()
+        for image in cell.victims
+    ]
+    data = StudyData("mine", pd.DataFrame(rows))
+    experiment = read_plan(tmp_path / "plan.json")[1]["iterations"]
+    (line,) = [entry for entry in experiment.show if isinstance(entry, Line)]
+    points = pd.read_csv(io.BytesIO(line.render(experiment, data)[".csv"]))
+    drawn = points.groupby("setting")["attack_descent_iterations"].apply(sorted).to_dict()
+    assert drawn == {"$N$ = 1": [50, 200, 800], "$N$ = 2": [50, 200, 3200]}
+    with style.theme():
+        cells = cell_table(data.results, experiment, line.keys, [line.y])
+        axes = line.draw(cells, line.points(cells)).axes[0]
+    assert (axes.get_xscale(), axes.get_xlabel()) == ("log", "Iterations")
+    first = axes.get_lines()[0]
+    assert list(np.asarray(first.get_xdata())) == [50, 200, 800]
