@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from gradleak.engine.whitening import Whitener, Whitening
+from gradleak.engine.whitening import Whitener, Whitening, grouped_weights
 from gradleak.federated.shared_update import SharedUpdate
 from gradleak.objectives.base import Objective
 from gradleak.priors.base import Moments
@@ -86,12 +86,12 @@ class Targets:
         """Stack the updates of T trials on a device."""
         names = list(updates[0].update)
         stacked = {name: torch.stack([u.update[name] for u in updates]).to(device) for name in names}
-        return cls.of(stacked, torch.stack(list(labels)).to(device), whitening)
+        whitener = None if whitening is None else Whitener.of(stacked, whitening, grouped_weights(updates[0].model))
+        return cls.of(stacked, torch.stack(list(labels)).to(device), whitener)
 
     @classmethod
-    def of(cls, update: dict[str, Tensor], labels: Tensor, whitening: Whitening | None = None) -> "Targets":
+    def of(cls, update: dict[str, Tensor], labels: Tensor, whitener: Whitener | None = None) -> "Targets":
         """What is stacked already, with its squared norms."""
-        whitener = None if whitening is None else Whitener.of(update, whitening)
         compared = update if whitener is None else whitener(update)
         norms2 = [(value * value).flatten(1).sum(dim=1, dtype=torch.float64) for value in compared.values()]
         return cls(update, labels, torch.stack(norms2, dim=1), whitener)

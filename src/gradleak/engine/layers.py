@@ -77,7 +77,6 @@ class TappedConv(nn.Module):
         assert not isinstance(first.padding, str)
         self.matrix, self.vectors = "weight", () if first.bias is None else ("bias",)
         self._args = ConvArgs(first.stride, first.padding, first.dilation, first.groups)
-        self.groups = first.groups
         # A kernel of one cell with a stride looks at some pixels only.
         self._sampled: tuple[int, int] | None = None
         if first.weight[0, 0].numel() == 1 and max(first.stride) > 1 and max(first.padding) == 0:
@@ -148,11 +147,11 @@ class TappedConv(nn.Module):
             by_d = (by_d.unflatten(0, (self._trials, -1)) + v[:, None, :, None, None]).flatten(0, 1)
         return by_d
 
-    def channelwise(self, matrices: Tensor | None, groups: int) -> Map:
-        """Maps channels of images (T * N, C, H, W), or of each group, by symmetric matrices (T, C, C); or nothing."""
+    def channelwise(self, matrices: Tensor | None) -> Map:
+        """Maps channels of images (T * N, C, H, W) by symmetric matrices (T, C, C); or nothing."""
         if matrices is None:
             return _same
-        operator = PerTrial(matrices.repeat(1, groups, 1)[..., None, None], ConvArgs((1, 1), (0, 0), (1, 1), groups))
+        operator = PerTrial(matrices[..., None, None], ConvArgs((1, 1), (0, 0), (1, 1), 1))
         return lambda x: laid_out(operator.forward(x))
 
 
@@ -162,7 +161,6 @@ class TappedLinear(nn.Module):
     def __init__(self, layers: Sequence[nn.Linear], trials: int) -> None:
         super().__init__()
         first = layers[0]
-        self.groups = 1
         self.matrix, self.vectors = "weight", () if first.bias is None else ("bias",)
         self._shape, self._trials = first.weight.shape, trials
         own = len(layers) > 1
@@ -226,7 +224,7 @@ class TappedLinear(nn.Module):
             by_d = (by_d.unflatten(0, (self._trials, -1)) + v[:, None]).flatten(0, 1)
         return by_d
 
-    def channelwise(self, matrices: Tensor | None, groups: int) -> Map:
+    def channelwise(self, matrices: Tensor | None) -> Map:
         """Maps features (T * N, F) by symmetric matrices (T, F, F); or nothing."""
         if matrices is None:
             return _same
@@ -309,12 +307,14 @@ class Whitened:
 
     @classmethod
     def around(cls, layer: Tapped, path: str, whitener: Whitener) -> Tapped:
-        """The layer whose parameters' names begin with `path`, whitened; as it is where it has no matrix."""
+        """The layer whose parameters' names begin with `path`, whitened; as it is where a matrix has but a factor."""
         if not isinstance(layer, TappedConv | TappedLinear):
             return layer
         name = f"{path}{layer.matrix}"
         sides = whitener.matrices[name]
-        left, right = layer.channelwise(sides.get("left"), 1), layer.channelwise(sides.get("right"), layer.groups)
+        if "factor" in sides:
+            return layer
+        left, right = (layer.channelwise(sides.get(side)) for side in ("left", "right"))
         return cls(layer, left, right, lambda target: whitener({name: target})[name])
 
     @property

@@ -6,12 +6,12 @@ else. With the singular values s of the shared update's matrix, whitening by `po
 s^(1 - 4 p): at 1/8 into its root, at 1/4 into 1.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradleak.frozen import Frozen
 
@@ -39,15 +39,16 @@ class Whitener:
     """What whitens updates of T trials: by parameter symmetric matrices, `left` (T, out, out) and `right` (T, in, in).
 
     A weight (out, in, k, k) has its kernel's cells as further samples on either side, so that both are maps of channels
-    alone. A side may have no matrix (`_sides`). A vector has a `factor` (T,) instead.
+    alone. A side may have no matrix (`_sides`). A vector has a `factor` (T,) instead, and so has the weight of a
+    convolution in groups: rows of different groups multiply different inputs.
     """
 
     matrices: Matrices
 
     @classmethod
-    def of(cls, update: Mapping[str, Tensor], spec: Whitening) -> "Whitener":
-        """What whitens the updates (T, ...) of T trials."""
-        return cls({name: _sides(value, spec) for name, value in update.items()})
+    def of(cls, update: Mapping[str, Tensor], spec: Whitening, grouped: Collection[str] = ()) -> "Whitener":
+        """What whitens the updates (T, ...) of T trials; `grouped` names weights of convolutions in groups."""
+        return cls({name: _sides(value, spec, name in grouped) for name, value in update.items()})
 
     def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whiten parameters (T, ...) by name."""
@@ -63,6 +64,11 @@ class Whitener:
         return torch.stack([self.matrices[name].get("factor", ones).to(like) for name in names], dim=1)
 
 
+def grouped_weights(model: nn.Module) -> set[str]:
+    """Names of the weights of a model's convolutions in groups."""
+    return {f"{path}.weight" for path, layer in model.named_modules() if getattr(layer, "groups", 1) > 1}
+
+
 def whitened(values: Mapping[str, Tensor], matrices: Matrices) -> dict[str, Tensor]:
     """Whiten one trial's parameters by name; without matrices they are as they were. Differentiable."""
     if not matrices:
@@ -74,12 +80,12 @@ def whitened(values: Mapping[str, Tensor], matrices: Matrices) -> dict[str, Tens
     return found
 
 
-def _sides(value: Tensor, spec: Whitening) -> dict[str, Tensor]:
+def _sides(value: Tensor, spec: Whitening, grouped: bool) -> dict[str, Tensor]:
     """What whitens a parameter (T, ...).
 
     A side that is longer than the other with the kernel's cells has a product of lower rank: the other takes its power.
     """
-    if value.dim() > 2:
+    if value.dim() > 2 and not grouped:
         rows = {side: value.movedim(dim, 1).flatten(2) for side, dim in (("left", 1), ("right", 2))}
         used = {side: own for side, own in rows.items() if own.shape[1] <= min(own.shape[2], _LONGEST_SIDE)}
         if used:
