@@ -11,7 +11,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -83,9 +83,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_files(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Write files into a folder, each atomically. Returns their paths. Raises UserError where the system refuses."""
-    for name, content in contents.items():
-        write_bytes(folder / name, content)
+    """Write files into a folder, and replace those that are there once all are written, one right after the other.
+
+    Returns their paths. Raises UserError where the system refuses.
+    """
+    with ExitStack() as written:
+        for name, content in reversed(list(contents.items())):  # they take their places in the order of `contents`
+            written.enter_context(atomic(folder / name)).write_bytes(content)
     return [folder / name for name in contents]
 
 
