@@ -158,8 +158,9 @@ class ContrastTable(Presentation):
     def samples(self, experiment: Experiment, data: StudyData) -> Iterator[tuple[tuple[Row, str, str, str], Sides]]:
         """What is compared, in reading order.
 
-        Raises UserError for an unknown column, a cell without results, a value that no image of a row has, and an
-        image without partner: no comparison ever runs over survivors.
+        Raises UserError for an unknown column, a cell without results, a value that no image of a row has, and where no
+        image has a partner. An image whose partner the study does not attack is left out: `n` says of how many a
+        comparison is.
         """
         compared = [name for pair in self.metrics for name in (pair.baseline, pair.against)] or list(self.values)
         values = [*dict.fromkeys([*compared, *([self.halves] if self.halves else [])])]
@@ -214,16 +215,16 @@ class ContrastTable(Presentation):
         first = sides[between.baseline]
         for against in between.against:
             second = sides[against]
+            baseline = first
             if self.pair_by:
-                alone = first.index.symmetric_difference(second.index)
-                if len(alone):
-                    pair = alone[0] if isinstance(alone[0], tuple) else (alone[0],)
+                both = first.index.intersection(second.index, sort=False)
+                if both.empty:
+                    pair = first.index[0] if isinstance(first.index[0], tuple) else (first.index[0],)
                     named = ", ".join(f"{key} '{value}'" for key, value in zip(keys, pair, strict=True))
-                    lacking = against if alone[0] in first.index else between.baseline
-                    raise UserError(f"{where}: pair {named} has no image with {between.label} '{lacking}'")
-                second = second.loc[first.index]
+                    raise UserError(f"{where}: pair {named} has no image with {between.label} '{against}', nor has any")
+                baseline, second = first.loc[both], second.loc[both]
             for metric in self.values:
-                yield (between.baseline, against, metric), (first[metric], second[metric])
+                yield (between.baseline, against, metric), (baseline[metric], second[metric])
 
     def _csv(self, found: list[Contrast]) -> str:
         counts = ["n"] if self.paired else ["n_baseline", "n_against"]

@@ -159,6 +159,16 @@ def test_csv_and_latex(make_experiment: Make, data: StudyData) -> None:
     assert files == render_stage("tables", experiment, data)
 
 
+def test_an_image_without_partner_is_in_no_pair(make_experiment: Make, data: StudyData) -> None:
+    left_out = ("L-ID-2", "L-OOD-5")
+    cells = [cell for cell in make_cells() if cell["cell_id"] not in left_out]
+    one, two = found(CONTRAST, make_experiment(cells=cells), data)
+    assert (one.result.count_baseline, two.result.count_baseline) == (PAIRS, PAIRS - 2)
+    pairs = [pair for pair in range(PAIRS) if pair not in (2, 5)]
+    assert two.result.baseline == pytest.approx(np.mean([lpips("L", "ID", pair) for pair in pairs]))
+    assert two.result.against == pytest.approx(np.mean([lpips("L", "OOD", pair) for pair in pairs]))
+
+
 def test_few_images_are_undecided_in_both_files(make_experiment: Make, data: StudyData) -> None:
     cells = [cell for cell in make_cells() if cell["labels"]["pair"] < 2]
     files = render_stage("tables", make_experiment(CONTRAST, cells=cells), data)
