@@ -6,11 +6,14 @@ READY := $(VENV)/.ready
 CORES ?= all
 # The archive that `make figures` and `make verify` read. What it draws lies in a folder of the archive's name.
 REFERENCE := results/reference
+# How long `make extend` goes on, and after how much of that it archives what it has.
+MINUTES := 600
+PART := 60
 FIGURES := paper_figures
 # What `make bench-engine` compares with, and where `make bench-gpu` writes.
 BASE := HEAD
 OUT := results/gpu
-export REFERENCE FIGURES CORES
+export REFERENCE FIGURES CORES MINUTES PART
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -28,7 +31,7 @@ export XDG_CACHE_HOME := $(HOME)/.cache
 endif
 
 .DEFAULT_GOAL := study
-.PHONY: study report figures verify test twice check bench bench-engine bench-gpu bench-rounds bench-igsa unlock lock clean help
+.PHONY: study report figures extend verify test twice check bench bench-engine bench-gpu bench-rounds bench-igsa unlock lock clean help
 
 study: cores $(READY) ## run the study of config.yaml: fills results/ and paper_figures/, and says what it found
 	$(SNAKEMAKE) $(UNLESS_LOCKED)
@@ -56,6 +59,18 @@ figures: $(READY) ## every table, figure and claim from results/reference, and t
 	@gradleak report --study-folder "$$REFERENCE" --figures $(DRAWN) --theory "$$FIGURES/theory" \
 	  --survey "$$FIGURES/survey" --captions workflow/report --out $(DRAWN)/report.html > /dev/null
 	@echo "wrote" $(DRAWN) "with report.html, $$FIGURES/theory and $$FIGURES/survey"
+
+# The choice is the same for the same archive and settings: what was killed goes on where it was.
+extend: cores $(READY) ## add to results/reference what decides most, for MINUTES, each PART of them archived before the next
+	@[ "$$MINUTES" -ge 1 ] 2> /dev/null \
+	  || { echo "make: MINUTES is '$$MINUTES'; allowed: a whole number from 1 up" >&2; exit 2; }
+	@name=$$(basename "$$REFERENCE"); study=$${STUDY:-$$name}; ends=$$(($$(date +%s) + 60 * MINUTES)); \
+	while [ "$$(date +%s)" -lt "$$ends" ]; do \
+	  more=$$(gradleak plan --study "$$study" --reuse "$$REFERENCE" --minutes "$$PART" --list) || exit; \
+	  [ -n "$$more" ] || { echo "nothing is left that fits in $$PART minutes"; break; }; \
+	  $(SNAKEMAKE) --config "study=$$study" "run=$$name-more" "reuse=$$REFERENCE" "minutes=$$PART" $(UNLESS_LOCKED); \
+	  gradleak archive "results/$$name-more" --out "$$REFERENCE" || exit; \
+	done
 
 verify: $(READY) ## compute a random sample of the cells of results/reference again, compare, draw; needs their data
 	gradleak verify "$$REFERENCE" --gallery $(DRAWN)/verified

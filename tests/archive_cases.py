@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-from gradleak.archive.reuse import open_archives
 from gradleak.archive.verify import recompute
-from gradleak.metrics.base import described
+from gradleak.planned import plan_run
 from gradleak.stages.collect import collect
 from gradleak.stages.data import record_dataset
 from gradleak.stages.session import Session
 from gradleak.study.config import Config
-from gradleak.study.expand import load_study
 from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
-from gradleak.study.planning import make_plan
 
 STUDY = """
 title: Tiny archive
@@ -61,7 +58,7 @@ def planned(folder: Path, cache: Path, study: str = STUDY, **settings: object) -
     config = Config.parse(
         {"device": "cpu", "cache": str(cache), "study": str(folder / "tiny.yaml"), **settings}, "here"
     )
-    return make_plan(load_study(folder / "tiny.yaml"), config, described(), open_archives(config))
+    return plan_run(config).plan
 
 
 def finished_run(folder: Path, cache: Path, study: str = STUDY, **settings: object) -> Plan:

@@ -219,3 +219,38 @@ def test_a_home_that_can_be_written_is_used(place, tmp_path):
     place.program("snakemake", '#!/bin/sh\nprintf "%s\\n" "$HOME" > calls\n')
     assert place.make(HOME=str(tmp_path), XDG_CACHE_HOME="").returncode == 0
     assert place.calls()[:1] == [[str(tmp_path)]]
+
+
+#: Has something to choose in the first two parts; what it is called with is written down.
+CHOOSES = """#!/bin/sh
+# {0}/.venv/bin/python
+for word in "${{0##*/}}" "$@"; do printf "%s\\n" "$word"; done | paste -sd "|" >> calls
+[ "$1" != plan ] || [ "$(grep -c archive calls)" -ge 2 ] || echo a cell
+"""
+
+
+def test_an_archive_is_extended_part_by_part_until_nothing_is_left(place):
+    place.program("gradleak", CHOOSES.format(place.folder.resolve()))
+    done = place.make("extend", "PART=30", "CORES=1", "REFERENCE=results/my own")
+    assert done.returncode == 0, done.stderr
+    asked = ["gradleak", "plan", "--study", "my own", "--reuse", "results/my own", "--minutes", "30", "--list"]
+    profile = ["--profile", "workflow/profiles/default", "--cores", "1"]
+    settings = ["study=my own", "run=my own-more", "reuse=results/my own", "minutes=30"]
+    computed = ["snakemake", *profile, "--config", *settings]
+    kept = ["gradleak", "archive", "results/my own-more", "--out", "results/my own"]
+    assert place.calls() == [*[asked, computed, kept] * 2, asked]
+
+
+def test_what_failed_is_not_archived(place):
+    place.program("gradleak", CHOOSES.format(place.folder.resolve()))
+    place.program("snakemake", "#!/bin/sh\nexit 1\n")
+    assert place.make("extend", "STUDY=other").returncode != 0
+    assert [call[1:4] for call in place.calls()] == [["plan", "--study", "other"]]
+
+
+@pytest.mark.parametrize("minutes", ["0", "", "1.5", "x; touch y"])
+def test_minutes_that_are_no_whole_number_are_one_line(place, minutes):
+    done = place.make("extend", f"MINUTES={minutes}")
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == f"make: MINUTES is '{minutes}'; allowed: a whole number from 1 up"
+    assert not place.calls()

@@ -1,13 +1,13 @@
 """A rehearsal of a study's end before its beginning: whether its results will have what its experiments show."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from gradleak.analysis.experiment import StudyData
-from gradleak.errors import UserError
+from gradleak.errors import UserError, first_line
 from gradleak.metrics.base import columns
 from gradleak.post_processing.privacy import DELTA, bounded_noise
 from gradleak.presentations.markup import check_math
@@ -24,6 +24,27 @@ _IGSA = ("igsa", "igsa_standard_error", "igsa_low", "igsa_high", "igsa_samples")
 
 def rehearse(plan: Plan) -> None:
     """Raise UserError for what an experiment shows and its results will not have: a kind, column, label, or value."""
+    thinned = {name: _few_trials(experiment, plan) for name, experiment in _shown(plan).items()}
+    for name, number, error in _unshown(plan, thinned):
+        raise UserError(f"study '{plan.study}': experiments.{name}.show[{number}]: {error}")
+
+
+def showable(plan: Plan) -> tuple[Plan, list[str]]:
+    """The plan without the entries of `show` that a part of a study lacks cells for, and a line for each of them.
+
+    Raises UserError for a kind that there is not, and for words and names of files that cannot be.
+    """
+    lines, without = [], {name: [*content["show"]] for name, content in plan.experiments.items()}
+    # A part may have other trials of one setting than of another, so all of them count.
+    for name, number, error in reversed([*_unshown(plan, _shown(plan))]):
+        kind = without[name].pop(number)["kind"]
+        lines.append(f"not shown yet: {kind} of {name}: {first_line(error)}")
+    experiments = {name: {**content, "show": without[name]} for name, content in plan.experiments.items()}
+    return replace(plan, experiments=experiments), lines[::-1]
+
+
+def _shown(plan: Plan) -> dict[str, ShownExperiment]:
+    """The experiments with what they show, whose words and names of files are checked."""
     where = f"study '{plan.study}'"
     shown = {name: parse_experiment(name, content, where, plan.columns) for name, content in plan.experiments.items()}
     for name, content in plan.experiments.items():
@@ -34,17 +55,21 @@ def rehearse(plan: Plan) -> None:
             other = writers.setdefault(file.lower(), name)
             if other != name:
                 raise UserError(f"{where}: experiments '{other}' and '{name}' both write {file}; rename one of them")
-    thinned = {name: _few_trials(experiment, plan) for name, experiment in shown.items()}
-    names = dict.fromkeys(cell for experiment in thinned.values() for cell in experiment.cells["cell_id"])
+    return shown
+
+
+def _unshown(plan: Plan, shown: Mapping[str, ShownExperiment]) -> Iterator[tuple[str, int, UserError]]:
+    """Of experiments, their names, the numbers of what cannot be shown, and why."""
+    names = dict.fromkeys(cell for experiment in shown.values() for cell in experiment.cells["cell_id"])
     factors = pd.DataFrame(_factors(plan, names)).set_index("cell_id", drop=False)
-    for name, experiment in thinned.items():
+    for name, experiment in shown.items():
         cells = list(dict.fromkeys(experiment.cells["cell_id"]))
         results = _rows(factors.loc[cells], [plan.cells[cell].victims for cell in cells])
         for number, entry in enumerate(experiment.show):
             try:
                 entry.check(experiment, StudyData(plan.study, results))
             except UserError as error:
-                raise UserError(f"{where}: experiments.{name}.show[{number}]: {error}") from None
+                yield name, number, error
 
 
 def _few_trials(experiment: ShownExperiment, plan: Plan) -> ShownExperiment:

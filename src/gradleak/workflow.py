@@ -7,14 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gradleak.archive.reuse import open_archives
 from gradleak.auxiliary.base import AUXILIARIES, Auxiliary
 from gradleak.claims.base import STATISTICS
 from gradleak.claims.ledger import LEDGER
 from gradleak.data.base import DATASETS
 from gradleak.errors import UserError
 from gradleak.metrics.backbone import WEIGHTS
-from gradleak.metrics.base import METRICS, described
+from gradleak.metrics.base import METRICS
 from gradleak.models.base import MODELS
 from gradleak.pipeline.code import code_files, resource_files
 from gradleak.pipeline.jobs import gpu_job, work
@@ -22,18 +21,17 @@ from gradleak.pipeline.plan_file import check_folder, former_plan, own_plan
 from gradleak.pipeline.progress import Work
 from gradleak.pipeline.slurm import cancel_orphans, status_command
 from gradleak.pipeline.stages import FORMER_RULES, GONE_RULES, STAGES
+from gradleak.planned import plan_run
 from gradleak.post_processing.chain import origins
 from gradleak.presentations.base import PRESENTATIONS
 from gradleak.presentations.read import ShownExperiment, parse_experiment
 from gradleak.presentations.write import drawable, stage_files
-from gradleak.rehearsal import rehearse
 from gradleak.specs import DatasetSpec
 from gradleak.study.cell import Cell
 from gradleak.study.config import Config
-from gradleak.study.expand import load_study, study_path
+from gradleak.study.expand import run_name
 from gradleak.study.outline import Outline
 from gradleak.study.plan import Plan
-from gradleak.study.planning import make_plan
 from gradleak.study.reused import reused_cells
 
 
@@ -54,11 +52,10 @@ class Workflow:
     @classmethod
     def load(cls, config: dict[str, Any]) -> "Workflow":
         """Validate a config, expand its study and plan it. Raises UserError with one line on bad input."""
-        parsed = Config.parse(config, "config.yaml")
-        study = load_study(study_path(parsed.study))
-        plan = make_plan(study, parsed, described(), open_archives(parsed))
-        rehearse(plan)
-        return cls(plan)
+        planned = plan_run(Config.parse(config, "config.yaml"))
+        for line in planned.lines:
+            print(f"gradleak: {line}", file=sys.stderr)
+        return cls(planned.plan)
 
     @classmethod
     def read(cls, config: dict[str, Any], results: Path) -> "Workflow":
@@ -67,8 +64,8 @@ class Workflow:
         For the processes in which Snakemake runs a job of a run that goes on: to plan again takes each of them seconds,
         and an edit of the study meanwhile would give them another plan.
         """
-        study = study_path(Config.parse(config, "config.yaml").study)
-        return cls(Plan.read(results / study.stem / "plan.json"))
+        parsed = Config.parse(config, "config.yaml")
+        return cls(Plan.read(results / run_name(parsed.study, parsed.run) / "plan.json"))
 
     def check(self, results: Path) -> None:
         """Check that the study's folder under `results` can hold its results; see `check_folder`. Changes nothing."""

@@ -400,7 +400,7 @@ def test_a_cell_without_its_run_is_near_what_it_is_with_it(made, cache, tmp_path
 def test_a_run_does_not_overwrite_an_archive(made):
     plan = Plan.read(made / "plan.json")
     before = (made / "plan.json").read_bytes()
-    with pytest.raises(UserError, match="which a run of study 'tiny' would overwrite; copy its file"):
+    with pytest.raises(UserError, match="which a run of study 'tiny' would overwrite; give the run another name"):
         check_folder(plan, made)
     assert (made / "plan.json").read_bytes() == before
 

@@ -246,8 +246,8 @@ def test_nothing_but_tables_and_plots_is_left_where_all_is_reused(folder, cache,
     assert rules == {"collect_results", "theory", "survey", "tables", "figures", "claims", "report"}
     rows, made = (path / "results.parquet" for path in (tmp_path / "all", folder / "made"))
     pd.testing.assert_frame_equal(pd.read_parquet(rows), pd.read_parquet(made))
-    write_archive(tmp_path / "all", tmp_path / "again")
-    assert (tmp_path / "again/provenance.json").read_text() == (folder / "made/provenance.json").read_text()
+    write_archive(tmp_path / "all", tmp_path / "again/made")
+    assert (tmp_path / "again/made/provenance.json").read_text() == (folder / "made/provenance.json").read_text()
 
 
 def test_an_archive_of_a_run_that_reuses_one_stands_alone(folder):
@@ -387,3 +387,52 @@ def test_other_pixels_and_other_data_do_not_join(folder):
     data = {"photos10": made.data["photos10"].model_copy(update={"fingerprint": "0" * 64})}
     with pytest.raises(UserError, match=r"'photos10': the cells reused from .*old were computed with another one"):
         join_archives(plan, made.model_copy(update={"data": data}))
+
+
+def test_in_no_time_a_part_of_a_study_is_what_the_archive_has_and_is_shown(folder, cache, tmp_path):
+    plan = finished_run(tmp_path / "part", cache, GROWN, reuse=str(folder / "old"), minutes=0, run="mine")
+    assert (plan.study, plan.config.minutes, plan.batches) == ("mine", 0, {})
+    assert plan.cells.keys() == Plan.read(folder / "first/plan.json").cells.keys()
+    assert "own" not in plan.experiments
+    read = ["--plan", str(tmp_path / "part/plan.json"), "--results", str(tmp_path / "part/results.parquet")]
+    for stage in ("tables", "figures", "claims"):
+        ran = gradleak(stage, *read, "--out", str(tmp_path / "out"))
+        assert ran.code == 0, ran.err
+    write_archive(tmp_path / "part", tmp_path / "kept")
+    kept = Archive(tmp_path / "kept")
+    kept.check()
+    assert (kept.plan.study, kept.provenance.study, kept.plan.config.study) == ("kept", "kept", "kept")
+    assert (kept.plan.config.run, kept.plan.config.minutes) == (None, None)
+    # An archive can be extended in its own place.
+    shutil.copytree(folder / "old", tmp_path / "old")
+    finished_run(tmp_path / "more", cache, GROWN, reuse=str(tmp_path / "old"), minutes=60)
+    write_archive(tmp_path / "more", tmp_path / "old")
+    Archive(tmp_path / "old").check()
+    assert len(Archive(tmp_path / "old").plan.cells) == 16
+
+
+def test_an_archive_must_have_the_name_of_a_study(folder, tmp_path):
+    for name in ("theory", "a b"):
+        with pytest.raises(UserError, match=f"{name}: the archive's study '{name}': "):
+            write_archive(folder / "first", tmp_path / name)
+
+
+def test_what_is_chosen_is_said_and_listed(folder, cache, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(GROWN)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"device": "cpu", "cache": str(cache)}))
+    asked = ["plan", "--config", str(tmp_path / "config.yaml"), "--study", str(tmp_path / "tiny.yaml")]
+    asked += ["--reuse", str(folder / "old"), "--minutes"]
+    ran = gradleak(*asked, "0")
+    said = " ".join(ran.out.split())
+    assert "minutes 0: 0 cells chosen, about 0.0 minutes; 7 left out, about 0.01 hours: table1 2 (0.01 h)" in said
+    assert "experiments without a cell: own" in said
+    assert not gradleak(*asked, "0", "--list").out
+    ran = gradleak(*asked, "60", "--list", "--out", str(tmp_path / "plan.json"))
+    assert ran.code == 0, ran.err
+    heading, *lines = ran.out.splitlines()
+    assert heading.split() == ["cell", "experiment", "entry", "trial", "narrows", "LPIPS", "by", "seconds", "why"]
+    chosen = [line.split()[0] for line in lines]
+    assert sorted(chosen) == sorted(Plan.read(tmp_path / "plan.json").computed)
+    # The attack that has no trial yet comes first.
+    assert lines[0].split()[1:5] == ["own", "variant", "E", "1"]
+    assert lines[0].rstrip().endswith("no trial yet")

@@ -137,6 +137,13 @@ def make(place: Place, *arguments: str) -> None:
         run(place, Command("Makefile", recipe.stdout.splitlines()[-1]))
 
 
+def extend(place: Place, *arguments: str) -> None:
+    """Too long to run: the Makefile takes these variables. tests/test_make.py says what is called, and when."""
+    assert re.search(r"^extend:", MAKEFILE, re.MULTILINE)
+    assert {word.split("=")[0] for word in arguments[1:]} <= set(re.findall(r"\b[A-Z]+\b", MAKEFILE))
+    assert 'make("extend"' in (ROOT / "tests/test_make.py").read_text(encoding="utf-8")
+
+
 def by_ci(place: Place, *arguments: str) -> None:
     """CI runs it: `make test` runs all tests, and the packages of a SLURM cluster are installed before."""
     assert "apt-get install" in CI
@@ -252,6 +259,7 @@ RULES: dict[str, Callable[..., None]] = {
     r"gradleak metrics ref\.png rec\.png": as_typed,
     r"gradleak data show photos10 --out sheet\.png": as_typed,
     r"gradleak plan( --study \w+)?": as_typed,
+    r"gradleak plan --study reference --reuse results/reference.*": parsed,  # tests/archive: on a small one
     r"gradleak plan --calibrate": parsed,  # times the machine for some seconds
     r"gradleak status( --study \w+)?": planned_before,
     r"gradleak summary( --study \w+)?": as_typed,
@@ -263,6 +271,7 @@ RULES: dict[str, Callable[..., None]] = {
     r"gradleak archive .*": parsed,
     r"gradleak [a-z]+( show| list)?": parsed,  # the name of a command in a sentence
     r"snakemake( .*)?": snakemake,
+    r"make extend( [A-Z]+=\S+)*": extend,
     r"make( [a-z-]+)?( [A-Z]+=\S+)?": make,
     r"python -m pytest -m slurm": slurm_tests,
     r"python tests/slurm/cluster\.py (start|stop) \S+": cluster_by_ci,

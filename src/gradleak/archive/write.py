@@ -10,6 +10,7 @@ from gradleak.archive.victims import Victims, join_victims, victim_checksums
 from gradleak.data.base import DEFAULT_CACHE
 from gradleak.errors import UserError
 from gradleak.files import write_files
+from gradleak.names import STUDIES_RESERVED, check_name
 from gradleak.parquet import read_parquet
 from gradleak.study.config import Config
 from gradleak.study.plan import Plan
@@ -19,12 +20,15 @@ from gradleak.study.reused import MANIFEST, PLAN, PROVENANCE, RESULTS, manifest_
 def write_archive(run: Path, out: Path) -> list[Path]:
     """Archive a finished run's folder `results/<study>`: plan, results, provenance, and their manifest.
 
+    The archive is of the study of its folder's name, whatever the run was called.
     No image is archived, neither victims nor reconstructions, only victims' checksums. Of archives that the run
     reuses, what belongs to the reused cells becomes part of this one. Raises UserError if the run is not finished, a
-    cell of the plan has no rows, both folders are the same, or a reused archive has changed since the run was planned.
+    cell of the plan has no rows, both folders are the same, or a reused archive has changed since the run was planned,
+    and for a folder whose name a study must not have.
     """
     if run.resolve() == out.resolve():
         raise UserError(f"{out}: is the run's own folder; archive it into another")
+    name = check_name(out.resolve().name, f"{out}: the archive's study", STUDIES_RESERVED)
     plan = Plan.read(run / PLAN)
     results = read_parquet(run / RESULTS)
     if set(results["cell_id"]) != plan.cells.keys():
@@ -34,19 +38,21 @@ def write_archive(run: Path, out: Path) -> list[Path]:
         pictures = read_parquet(run / "images.parquet", ["cell_id", "image", "truth_png"])
         victims = victim_checksums(plan.cells.values(), pictures)
     joined, provenance = join_archives(plan, gather(plan, run, len(results), victims))
-    published = replace(joined, config=_without_paths(joined.config, plan.study))
+    published = replace(joined, study=name, config=_as_archived(joined.config, name))
     contents = {
         PLAN: published.text().encode(),
         RESULTS: (run / RESULTS).read_bytes(),
-        PROVENANCE: provenance.text().encode(),
+        PROVENANCE: provenance.model_copy(update={"study": name}).text().encode(),
     }
     # The manifest comes last: what is half written does not fit it.
     return write_files(out, contents | {MANIFEST: manifest_text(contents).encode()})
 
 
-def _without_paths(config: Config, study: str) -> Config:
+def _as_archived(config: Config, study: str) -> Config:
+    """Settings without paths of the machine, and without what was said of one run only."""
     data = {name: source.model_copy(update={"path": None}) for name, source in config.data.items()}
-    return config.model_copy(update={"study": study, "cache": DEFAULT_CACHE, "data": data})
+    run = {"run": None, "minutes": None}
+    return config.model_copy(update={"study": study, "cache": DEFAULT_CACHE, "data": data, **run})
 
 
 def join_archives(plan: Plan, provenance: Provenance) -> tuple[Plan, Provenance]:

@@ -25,13 +25,13 @@ def check_folder(plan: Plan, folder: Path) -> None:
     if (folder / MANIFEST).exists():
         raise UserError(
             f"{folder} holds archived results, which a run of study '{plan.study}' would overwrite; "
-            "copy its file in workflow/studies under another name"
+            "give the run another name: run: NAME in config.yaml"
         )
     before = former_plan(folder)
     if before is not None and _other_study(str(before.config.get("study", "")), plan.config.study):
         raise UserError(
             f"{folder} holds the results of {study_path(before.config['study'])}, another study of the same name; "
-            f"give {study_path(plan.config.study)} another name, or remove {folder}"
+            f"give the run another name (run: NAME in config.yaml), or remove {folder}"
         )
     for record in sorted((folder / "data").glob("*.json")) if plan.reused else []:
         content = json.loads(record.read_text(encoding="utf-8"))
@@ -63,8 +63,8 @@ def own_plan(plan: Plan, folder: Path) -> bool:
     # The system gives up one lock before it takes the other.
     if not _locked(_held[owned], fcntl.LOCK_SH) or not _holds(path, text):
         raise UserError(
-            f"another run of study '{plan.study}' goes on here with other settings; wait for its end, or run a copy of "
-            "the study's file under another name"
+            f"another run of study '{plan.study}' goes on here with other settings; wait for its end, or give this one "
+            "another name: run: NAME in config.yaml"
         )
     return alone
 

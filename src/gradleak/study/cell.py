@@ -85,6 +85,11 @@ class Cell(Frozen):
         return digest(content)
 
     @cached_property
+    def setting(self) -> str:
+        """Hash of all but victims and seed: cells that share it are trials of one setting."""
+        return digest(self.model_dump(mode="json", exclude={"victims", "seed"}))
+
+    @cached_property
     def checkpoint(self) -> str:
         """Hash of what decides the model's weights: data set of its labels, resolution, model, training and round."""
         return digest(self._weights())

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 from gradleak.data.base import DEFAULT_CACHE, DataSource
 from gradleak.documents import read_yaml
 from gradleak.frozen import Frozen, wrong
-from gradleak.names import check_names
+from gradleak.names import STUDIES_RESERVED, check_name, check_names
 
 Precision = Literal["float32", "tf32", "bf16"]
 
@@ -35,7 +35,9 @@ class Config(Frozen):
     """One user's settings: the study, where data lies, the device, how jobs are cut, and which archives are reused.
 
     `threads` is the number of CPU threads of one job; results may differ in the last bit between thread counts.
-    `precision` is that of matrix products and convolutions (`engine.device.prepare_device`).
+    `precision` is that of matrix products and convolutions (`engine.device.prepare_device`). `run` names the run's
+    folders of results and figures; None: as the study. `minutes`: for how long one device, or one CPU core of
+    `threads` threads, computes at most; what is chosen for that decides most (`study.choosing`). None: the whole study.
     """
 
     study: str = "quick"
@@ -45,8 +47,10 @@ class Config(Frozen):
     cache: Path = DEFAULT_CACHE
     data: dict[str, DataSource] = Field({})
     jobs: JobConfig = JobConfig()
-    # Left out of plan.json where there is none: plans without it are what they were before it existed.
+    # These three are left out of plan.json where they are not set: other plans are what they were before they existed.
     reuse: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = Field((), exclude_if=lambda value: not value)
+    run: str | None = Field(None, exclude_if=lambda value: value is None)
+    minutes: float | None = Field(None, ge=0, exclude_if=lambda value: value is None)
 
     @model_validator(mode="before")
     @classmethod
@@ -54,6 +58,11 @@ class Config(Frozen):
         if isinstance(content, dict) and "tf32" in content:
             raise wrong("tf32", "unknown key; write precision: tf32 for true, precision: float32 for false")
         return content
+
+    @field_validator("run")
+    @classmethod
+    def _run(cls, run: str | None) -> str | None:
+        return None if run is None else check_name(run, "run", STUDIES_RESERVED)
 
     @field_validator("data")
     @classmethod

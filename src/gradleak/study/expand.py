@@ -123,6 +123,11 @@ def study_path(study: str) -> Path:
     return path
 
 
+def run_name(study: str, run: str | None) -> str:
+    """The name of a run's folders: `run` of the settings, or the study's. Raises UserError as `study_path` does."""
+    return run or study_path(study).stem
+
+
 def _paragraph(text: str) -> str:
     return " ".join(text.split())
 

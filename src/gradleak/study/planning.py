@@ -27,9 +27,9 @@ def make_plan(
     attack, so that adding an attack to a study leaves the other batches, and their results, as they are. Only models
     whose cells ask for IGSA share a batch, where one holds all of them: they are measured in one job.
     """
-    minutes = study.jobs.minutes if config.jobs.minutes is None else config.jobs.minutes
-    jobs = {"minutes": minutes, "device": config.jobs.device or study.jobs.device}
-    config = config.model_copy(update={"jobs": config.jobs.model_copy(update=jobs)})
+    config = settled(study, config)
+    minutes = config.jobs.minutes
+    assert minutes is not None
     every = {cell.id: cell for cell in study.cells()}
     reused = take_over(every, archives)
     cells = others(every, reused)
@@ -47,8 +47,15 @@ def make_plan(
     auxiliaries = {auxiliary_id(auxiliary, config): auxiliary for auxiliary in needed}
     for auxiliary in auxiliaries.values():
         chosen_labels(auxiliary.dataset, config.data, config.cache)
-    parts = (study.name, config, every, batches, checkpoints, trainings, auxiliaries, experiments)
+    parts = (config.run or study.name, config, every, batches, checkpoints, trainings, auxiliaries, experiments)
     return Plan(*parts, title=study.title, columns=dict(columns or {}), note=study.note, reused=reused)
+
+
+def settled(study: Study, config: Config) -> Config:
+    """The settings with the study's own, where they say nothing of how its jobs are cut and where they run."""
+    minutes = study.jobs.minutes if config.jobs.minutes is None else config.jobs.minutes
+    jobs = {"minutes": minutes, "device": config.jobs.device or study.jobs.device}
+    return config.model_copy(update={"jobs": config.jobs.model_copy(update=jobs)})
 
 
 def check_models(study: Study, cells: Mapping[str, Cell]) -> None:
