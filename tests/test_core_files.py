@@ -24,6 +24,17 @@ WRITERS = {
 }
 
 
+def test_files_take_their_places_once_all_are_written(tmp_path):
+    write_files(tmp_path, {"a": b"old", "b": b"old"})
+    (tmp_path / "c").write_bytes(b"")
+    with pytest.raises(UserError, match=r"c/d: cannot be written"):
+        write_files(tmp_path, {"c/d": b"", "a": b"new", "b": b"new"})
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"old"] * 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+    assert write_files(tmp_path, {"a": b"new", "b": b"new"}) == [tmp_path / "a", tmp_path / "b"]
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"new"] * 2
+
+
 def test_a_file_appears_only_when_its_content_is_complete(tmp_path):
     path = tmp_path / "deep" / "file.txt"
     with atomic(path) as temporary:

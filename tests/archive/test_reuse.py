@@ -25,6 +25,7 @@ from gradleak.files import sha256
 from gradleak.parquet import write_parquet
 from gradleak.pipeline.jobs import gpu_jobs, plan_summary
 from gradleak.pipeline.plan_file import check_folder
+from gradleak.planned import plan_run
 from gradleak.presentations.read import read_plan
 from gradleak.report.graph import rules_of
 from gradleak.report.provenance import read_provenance
@@ -436,3 +437,29 @@ def test_what_is_chosen_is_said_and_listed(folder, cache, tmp_path):
     # The attack that has no trial yet comes first.
     assert lines[0].split()[1:5] == ["own", "variant", "E", "1"]
     assert lines[0].rstrip().endswith("no trial yet")
+
+
+def test_what_a_part_cannot_show_yet_is_left_out_and_named(folder, cache, tmp_path):
+    compared = """
+      - {kind: contrast, between: {label: variant, baseline: G, against: E}, pair_by: [image]}
+"""
+    both = GROWN.replace("      - {kind: line", compared.removeprefix("\n") + "      - {kind: line").replace(
+        "- {labels: {variant: G}, axes: [{client.samples: [1, 2]}]}",
+        "- {labels: {variant: G}, axes: [{client.samples: [1, 2]}]}\n"
+        "      - {labels: {variant: E}, set: {attack.objective: euclidean}}",
+    )
+    (tmp_path / "tiny.yaml").write_text(both)
+    settings = {
+        "study": str(tmp_path / "tiny.yaml"),
+        "cache": str(cache),
+        "device": "cpu",
+        "reuse": str(folder / "old"),
+    }
+    plan, _, lines = plan_run(Config.parse(settings | {"minutes": 0}, "here"))
+    assert lines[1:] == [
+        "not shown yet: contrast of fig4b: experiment 'fig4b': no image has variant 'E'; they have: G",
+    ]
+    assert [entry["kind"] for entry in plan.experiments["fig4b"]["show"]] == ["gallery", "line"]
+    plan, _, lines = plan_run(Config.parse(settings | {"minutes": 60}, "here"))
+    assert len(lines) == 1
+    assert [entry["kind"] for entry in plan.experiments["fig4b"]["show"]] == ["gallery", "contrast", "line"]

@@ -16,6 +16,11 @@ def test_the_repositorys_config_is_valid_and_an_empty_one_too():
     assert Config.parse({}, "here") == Config()
 
 
+def test_what_is_not_set_is_not_in_a_plan():
+    assert not {"reuse", "run", "minutes"} & Config().model_dump().keys()
+    assert Config(run="mine", minutes=0).model_dump(include={"run", "minutes"}) == {"run": "mine", "minutes": 0}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -26,6 +31,9 @@ def test_the_repositorys_config_is_valid_and_an_empty_one_too():
         ({"precision": "fp16"}, "^here: precision: .*'float32', 'tf32' or 'bf16' .found 'fp16'.$"),
         ({"tf32": True}, "^here: tf32: unknown key; write precision: tf32 for true, precision: float32 for false$"),
         ({"jobs": {"minutes": 0}}, "^here: jobs.minutes: .*greater than 0 .found 0.$"),
+        ({"minutes": -1}, "^here: minutes: .*greater than or equal to 0 .found -1.$"),
+        ({"run": "a/b"}, "^here: run.*'a/b': becomes the name of a file"),
+        ({"run": "theory"}, "^here: run.*'theory': the pipeline has files of its own under this name; rename it"),
         ({"jobs": {"hours": 1}}, "^here: jobs.hours: unknown key$"),
         ({"data": {"x": {"source": "web"}}}, "^here: data.x.source: .*'embedded'.*'folder' .found 'web'.$"),
         ({"data": {"x": {"source": "folder", "dir": "/"}}}, "^here: data.x.dir: unknown key$"),
