@@ -28,7 +28,8 @@ _MEASURED = frozenset(
 
 def of_paper(data: ClaimData, name: str) -> ClaimData:
     """The same with those cells of an experiment only whose attack is one of the paper's: no surrogate point
-    (`attack_surrogate_alpha`), and no knowledge of the post-processing (`attack_adaptive`).
+    (`attack_surrogate_alpha`), no whitening (`attack_whitening_power`), and no knowledge of the post-processing
+    (`attack_adaptive`).
 
     Raises UntestedError where no cell is left.
     """
@@ -36,8 +37,9 @@ def of_paper(data: ClaimData, name: str) -> ClaimData:
         return data
     results, cells = data.results, data.experiments[name].cells
     other = pd.Series(False, index=results.index)
-    if "attack_surrogate_alpha" in results:
-        other |= results["attack_surrogate_alpha"].notna()
+    for column in ("attack_surrogate_alpha", "attack_whitening_power"):
+        if column in results:
+            other |= results[column].notna()
     if "attack_adaptive" in results:
         other |= results["attack_adaptive"].eq(True).fillna(False).astype(bool)
     left = cells[~cells["cell_id"].isin(results["cell_id"][other])]
@@ -198,6 +200,7 @@ def _names(results: pd.DataFrame, cells: Iterable[str]) -> list[str]:
         alpha, adaptive = row.get("attack_surrogate_alpha"), row.get("attack_adaptive")
         parts = [
             str(row.get("attack_name", "the attack")),
+            "whitened" if pd.notna(row.get("attack_whitening_power")) else "",
             "wst" if row.get("attack_knowledge") == "wst" else "",
             "adaptive" if pd.notna(adaptive) and adaptive else "",
             "" if pd.isna(alpha) else f"at alpha {alpha}",
