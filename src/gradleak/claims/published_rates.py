@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from gradleak.analysis.published import published
 from gradleak.analysis.statistics import LEAST_POINTS, Correlation
 from gradleak.claims.base import ClaimData
 from gradleak.claims.published import Line, agreement, published_lines
@@ -24,7 +25,7 @@ _FACTS = ["model_name", "client_lr", "client_steps"]
 class RateAgreement:
     """How the cells of one model and client rate agree with one table, or with both tables together.
 
-    stable: no client's loss ends above its start or is not finite, in any cell of the experiments. judged, agreed:
+    stable: no client's loss ends above its start or is not finite, after as many steps as the paper's. judged, agreed:
     lines with a verdict on both sides, and those of them where both are the same. ranks: of the lines with both
     numbers. error: mean absolute difference of their LPIPS. fitted: of the model's stable rates this one agrees best.
     """
@@ -61,12 +62,14 @@ def rate_agreements(data: ClaimData) -> list[RateAgreement]:
     cells = [cell for experiment, _ in shown for cell in experiment.cells["cell_id"] if cell in facts.index]
     known = facts.loc[list(dict.fromkeys(cells))]
     rows = {name: _rows(experiment, table, facts) for name, (experiment, table) in _named(shown).items()}
+    steps = {cell for experiment in rows.values() for cell in experiment.cells["cell_id"]}
     found: list[RateAgreement] = []
     for model in known["model_name"].unique():
         one = known[known["model_name"] == model]
         for rate in sorted(one["client_lr"].unique()):
             own = one[one["client_lr"] == rate]
-            stable = "client_diverged" not in own or not own["client_diverged"].eq(True).any()
+            stepped = own[own.index.isin(steps)]
+            stable = "client_diverged" not in own or not stepped["client_diverged"].eq(True).any()
             lines = _lines(data, rows, own.index)
             for table in (*TABLES, BOTH):
                 part = [line for line in lines if table in (line.table, BOTH) and line.trials]
@@ -88,13 +91,14 @@ def _named(shown: list[tuple[ShownExperiment, Table]]) -> dict[str, tuple[ShownE
 
 
 def _rows(experiment: ShownExperiment, table: Table, facts: pd.DataFrame) -> ShownExperiment:
-    """The experiment with the attacked cells that take as many steps as the table's column says, each once."""
+    """The experiment with the attacked cells that take as many steps as one of the paper's columns says, each once."""
     cells = experiment.cells.drop_duplicates("cell_id")
     own = facts.reindex(cells["cell_id"])
     attacked = own["unattacked"].isna() if "unattacked" in own else own["client_steps"].notna()
     column = cells[table.columns] if table.columns in cells else own[table.columns]
     steps = pd.to_numeric(pd.Series(column.to_numpy()), errors="coerce")
-    keep = attacked.to_numpy() & (steps == own["client_steps"].to_numpy()).to_numpy()
+    columns = pd.to_numeric(published(str(table.published))["column"])
+    keep = attacked.to_numpy() & ((steps == own["client_steps"].to_numpy()) & steps.isin(columns)).to_numpy()
     return replace(experiment, cells=cells[keep], show=(table,))
 
 
