@@ -92,7 +92,7 @@ def _sides(value: Tensor, spec: Whitening, grouped: bool) -> dict[str, Tensor]:
             power = spec.power * len(rows) / len(used)
             return {side: _root(own, power, spec.damping) for side, own in used.items()}
     # The only singular value of a vector is its norm.
-    norm = value.flatten(1).double().norm(dim=1)
+    norm = value.reshape(len(value), -1).double().norm(dim=1)
     return {"factor": torch.where(norm > 0, norm ** (-4 * spec.power), 1).to(value.dtype)}
 
 
