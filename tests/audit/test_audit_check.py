@@ -5,11 +5,13 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from core_cases import distance, no_priors, random, targets_of
+from core_cases import distance, no_priors, random
 from torch import nn
 
 from gradleak.audit.model import OwnClassifier, RawClassifier, attackable, path_of
+from gradleak.engine.base import Targets
 from gradleak.engine.functional import FunctionalMatcher, OneByOneMatcher
+from gradleak.engine.whitening import Whitener, Whitening
 from gradleak.federated.client import local_update
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import OBJECTIVES
@@ -180,14 +182,16 @@ def test_a_client_shares_what_plain_training_makes(kind, epochs):
 
 @pytest.mark.parametrize("kind", [TwoNames, OneParameter, CalledTwice, Attention, Hard])
 @pytest.mark.parametrize("epochs", [1, 2])
-def test_trials_together_are_those_one_by_one(kind, epochs):
+@pytest.mark.parametrize("whitening", [None, Whitening(power=0.1, damping=0.01)], ids=["plain", "whitened"])
+def test_trials_together_are_those_one_by_one(kind, epochs, whitening):
     model = RawClassifier(built(kind).double(), 4, (0.5,) * 3, (0.25,) * 3).eval()
     client = ClientSpec(samples=2, batch_size=1, epochs=epochs, lr=0.1)
     victims, candidates = torch.rand(2, 2, 2, *SHAPE, generator=random(2), dtype=torch.float64)
     labels = torch.tensor([[0, 1], [2, 2]])
     updates = [local_update(model, x, y, client) for x, y in zip(victims, labels, strict=True)]
     stacked = {name: torch.stack([update[name] for update in updates]) for name in updates[0]}
-    targets = targets_of(stacked, labels)
+    whitener = None if whitening is None else Whitener.of(stacked, whitening)
+    targets = Targets.of(stacked, labels, whitener)
     found = []
     for way, kind_of in (("together", FunctionalMatcher), ("alone", OneByOneMatcher)):
         model.way = way

@@ -10,6 +10,11 @@ from safetensors.torch import save_file
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 
+def whitening(**changes):
+    """Whitening's settings as an audit's only attack has them."""
+    return {"attacks": [{"name": "gia-o", "whitening": changes}]}
+
+
 @pytest.fixture
 def fails(folder, config):
     def fails(**changes):
@@ -53,6 +58,10 @@ def fails(folder, config):
         ({"checkpoints": [{"round": 1}, {"round": "1"}]}, "'1' appears more than once"),
         ({"attacks": [{"name": "gia-o"}, {"name": "gia-o"}]}, "'GIA-O' appears more than once"),
         ({"attacks": [{"name": "gia-o", "prior": {}}]}, "attacks.0.config.prior: unknown key"),
+        (whitening(power=0), "attacks.0.config.whitening.power: Input should be greater than 0 (found 0)"),
+        (whitening(power=1), "attacks.0.config.whitening.power: Input should be less than or equal to 0.25 (found 1)"),
+        (whitening(damping=0), "attacks.0.config.whitening.damping: Input should be greater than 0 (found 0)"),
+        (whitening(strength=1), "attacks.0.config.whitening.strength: unknown key"),
     ],
 )
 def test_wrong_input(fails, changes, message):

@@ -1,6 +1,7 @@
 """However a model enters, the same numbers come out."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -59,7 +60,10 @@ def test_torchscript_has_the_derivatives_of_the_model_that_it_was_made_of(net, h
     torch.testing.assert_close(fast.objective, right.objective)
 
 
-def test_torchscript_and_import_path_give_equal_numbers(net, folder, audited):
+@pytest.mark.parametrize("settings", [{}, {"whitening": {"power": 0.1, "damping": 0.01}}])
+def test_torchscript_and_import_path_give_equal_numbers(net, folder, audited, settings):
+    attacks = [{"name": "gia-o", "priors": {"tv": 0.01}, "descent": {"iterations": 3}, **settings}]
+    audited = partial(audited, attacks=attacks)
     save_file(net().state_dict(), folder / "own.safetensors")
     script(net(), "scripted").save(folder / "own.pt")
     script(net(), "traced").save(folder / "later.pt")

@@ -9,6 +9,9 @@ from core_cases import gradleak
 
 from gradleak.audit import run
 from gradleak.audit.spec import AuditSpec
+from gradleak.audit.write import write_audit
+from gradleak.stages.session import Session
+from gradleak.study.config import Config
 
 QSGD, TOP = {"name": "qsgd", "bits": 2}, {"name": "top_k", "ratio": 0.9}
 KNOWING = [
@@ -129,11 +132,47 @@ def test_the_printed_example_is_a_valid_audit(folder):
     default = AuditSpec.model_validate({"model": {"import": "a:b"}, "images": {"dataset": "photos10"}}).attacks
     assert [attack.title for attack in spec.attacks] == [attack.title for attack in default]
     assert [attack.level for attack in spec.attacks] == [attack.level for attack in default] == [1, 1, 3]
+    for ours, printed in zip(default, spec.attacks, strict=True):
+        fewer = ours.config.descent.model_copy(update={"iterations": 400})
+        assert printed.config == ours.config.model_copy(update={"descent": fewer})
+    assert [attack.config.whitening is None for attack in default] == [True, False, False]
+    assert spec.stand_in(spec.attacks[2], ()) is spec.attacks[1]  # nothing to know
     multi = AuditSpec.model_validate(settings(attacks=None, client={"samples": 2, "batch_size": 1}))
     assert multi.attacks[-1].config.knowledge == "wst"
     between = next(attack for attack in multi.attacks if attack.config.surrogate is not None)
     assert between.level == 1
+    assert between.config.whitening is not None
     assert multi.stand_in(between, ()) is between
+
+
+def test_an_attack_without_a_title_says_what_it_does():
+    whitening, surrogate = {"power": 0.1}, {"alpha": 0.5}
+    ways = [{}, {"whitening": whitening}, {"whitening": whitening, "surrogate": surrogate, "adaptive": True}]
+    spec = AuditSpec.model_validate(settings(attacks=[{"name": "gia-o", **way} for way in ways]))
+    assert [attack.title for attack in spec.attacks] == [
+        "GIA-O",
+        "GIA-O, whitened",
+        "GIA-O, surrogate, whitened, knows post-processing",
+    ]
+
+
+def test_iterations_of_all_attacks_are_counted(folder, cache):
+    """Each run counts as many iterations as were announced, on the fast way and on the general one."""
+    descent = {"iterations": 3}
+    whitened = {"name": "gia-o", "whitening": {}, "descent": descent}
+    attacks = [{"name": "gia-o", "descent": descent}, whitened, {**whitened, "adaptive": True, "title": "adaptive"}]
+    for kind in ("plain", "twice"):
+        announced, counted = [], []
+
+        def progress(label, total, announced=announced, counted=counted):
+            announced.append(total)
+            return counted.append
+
+        model = {"import": "own_net:Net", "options": {"kind": kind}}
+        spec = AuditSpec.model_validate(settings(model=model, attacks=attacks, defenses=["none", TOP]))
+        write_audit(spec, folder, Config(cache=cache, device="cpu"), folder / kind, Session(progress=progress))
+        assert announced == [5 * 3]  # the adaptive attack is another one after sparsification only
+        assert sum(counted) == 5 * 3
 
 
 def test_a_surrogate_point_is_run_only_where_there_is_a_way_to_the_model_received(audited):

@@ -82,6 +82,19 @@ ROWS = [
         "name: gia-o, priors: {tv: true}",
         "{path}: experiments.fig1 ({{'kind': 'x'}}): attack.priors: must be a number (found true)",
     ),
+    *(
+        (
+            "iterations: 3}",
+            f"iterations: 3}}, whitening: {{{key}: {value}}}",
+            "{path}: experiments.fig1 ({{'kind': 'x'}}): " + line,
+        )
+        for key, value, line in (
+            ("power", 0, "attack.whitening.power: Input should be greater than 0 (found 0)"),
+            ("power", 1, "attack.whitening.power: Input should be less than or equal to 0.25 (found 1)"),
+            ("damping", 0, "attack.whitening.damping: Input should be greater than 0 (found 0)"),
+            ("strength", 1, "attack.whitening.strength: unknown key"),
+        )
+    ),
     (
         "{name: convnet",
         "{init_seed: 9223372036854775808, name: convnet",
