@@ -195,8 +195,8 @@ def default_attacks(client: ClientSpec) -> tuple[AuditAttack, ...]:
 
     The latter and one of the former compare whitened gradients, by the settings of a search (`gia-o-whitened-n4` in
     workflow/tuned): that is better nearly everywhere. The other is plain, because it is not better everywhere
-    (docs/audit.md). Of a client that takes several steps, one more also matches between the
-    model that was sent and the one that was received (docs/local_steps.md).
+    (docs/audit.md). Of a client that takes several steps, one more matches between the model that was sent and the one
+    that was received (docs/local_steps.md).
     """
     descent = {"iterations": 600}
     plain = GiaO.model_validate({"priors": {"tv": 0.05}, "init": "uniform", "descent": descent})
