@@ -194,9 +194,9 @@ def default_attacks(client: ClientSpec) -> tuple[AuditAttack, ...]:
     """GIA-O of a server that knows nothing of the client's side, and of one that knows and simulates all of it.
 
     The latter and one of the former compare whitened gradients, by the settings of a search (`gia-o-whitened-n4` in
-    workflow/tuned): that is better nearly everywhere. The other is plain, because it is not better everywhere
-    (docs/audit.md). Of a client that takes several steps, one more matches between the model that was sent and the one
-    that was received (docs/local_steps.md).
+    workflow/tuned), which is mostly better (docs/audit.md). The other is plain, because it is not always better. Of a
+    client that takes several steps, one more matches between the model that was sent and the one that was received
+    (docs/local_steps.md).
     """
     descent = {"iterations": 600}
     plain = GiaO.model_validate({"priors": {"tv": 0.05}, "init": "uniform", "descent": descent})
