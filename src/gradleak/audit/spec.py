@@ -194,18 +194,22 @@ def default_attacks(client: ClientSpec) -> tuple[AuditAttack, ...]:
     """GIA-O of a server that knows nothing of the client's side, and of one that knows and simulates all of it.
 
     The latter and one of the former compare whitened gradients, by the settings of a search (`gia-o-whitened-n4` in
-    workflow/tuned), which is mostly better (docs/audit.md). The other is plain, because it is not always better. Of a
-    client that takes several steps, one more matches between the model that was sent and the one that was received
+    workflow/tuned), which is mostly better. Two are plain, with two weights of total variation, because which one is
+    better depends on the model, its round and the defense (docs/audit.md). Of a client that takes several steps, one more matches between the model that was sent and the one that was received
     (docs/local_steps.md).
     """
     descent = {"iterations": 600}
-    plain = GiaO.model_validate({"priors": {"tv": 0.05}, "init": "uniform", "descent": descent})
+    rough, smooth = (
+        GiaO.model_validate({"priors": {"tv": weight}, "init": "uniform", "descent": descent})
+        for weight in (0.01, 0.05)
+    )
     settings = {"priors": {"tv": 0.2}, "whitening": {"power": 0.1, "damping": 0.01}, "descent": {**descent, "lr": 0.4}}
     whitened = GiaO.model_validate({"init": "uniform", **settings})
     knowing = whitened.model_copy(update={"adaptive": True, "knowledge": "wst" if client.updates > 1 else "bst"})
     between = AuditAttack(title="GIA-O, surrogate", config=whitened.model_copy(update={"surrogate": Surrogate()}))
     return (
-        AuditAttack(title="GIA-O", config=plain),
+        AuditAttack(title="GIA-O", config=rough),
+        AuditAttack(title="GIA-O, smoother", config=smooth),
         AuditAttack(title="GIA-O, whitened", config=whitened),
         *([between] if client.updates > 1 else []),
         AuditAttack(title="GIA-O, adaptive", config=knowing),

@@ -93,7 +93,9 @@ class Targets:
     def of(cls, update: dict[str, Tensor], labels: Tensor, whitener: Whitener | None = None) -> "Targets":
         """What is stacked already, with its squared norms."""
         compared = update if whitener is None else whitener(update)
-        norms2 = [(value * value).reshape(len(value), -1).sum(dim=1, dtype=torch.float64) for value in compared.values()]
+        norms2 = [
+            (value * value).reshape(len(value), -1).sum(dim=1, dtype=torch.float64) for value in compared.values()
+        ]
         return cls(update, labels, torch.stack(norms2, dim=1), whitener)
 
 
