@@ -195,8 +195,8 @@ def default_attacks(client: ClientSpec) -> tuple[AuditAttack, ...]:
 
     The latter and one of the former compare whitened gradients, by the settings of a search (`gia-o-whitened-n4` in
     workflow/tuned), which is mostly better. Two are plain, with two weights of total variation, because which one is
-    better depends on the model, its round and the defense (docs/audit.md). Of a client that takes several steps, one more matches between the model that was sent and the one that was received
-    (docs/local_steps.md).
+    better depends on the model, its round and the defense (docs/audit.md). Of a client that takes several steps, one
+    more matches between the model that was sent and the one that was received (docs/local_steps.md).
     """
     descent = {"iterations": 600}
     rough, smooth = (
