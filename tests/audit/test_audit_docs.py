@@ -29,7 +29,7 @@ def test_the_example_of_the_guide_makes_the_page_that_it_describes(folder, confi
     sys.modules.pop("my_model", None)
     assert ran.code == 0, ran.err
     rows = pd.read_parquet("audit/audit.parquet")
-    assert len(rows) == 2 * (2 + 2 + 3 + 3) * 2  # rounds, attacks by defense, clients
+    assert len(rows) == 2 * (3 + 3 + 4 + 4) * 2  # rounds, attacks by defense, clients
     page = Path("audit/audit.html").read_text(encoding="utf-8")
     for section in ("Verdict and cost", "Risk by round", "Closest reconstructions", "What each number assumes"):
         assert f"<h2>{section}" in page
