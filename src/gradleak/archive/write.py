@@ -13,7 +13,7 @@ from gradleak.files import write_files
 from gradleak.names import STUDIES_RESERVED, check_name
 from gradleak.parquet import read_parquet
 from gradleak.study.config import Config
-from gradleak.study.plan import Plan
+from gradleak.study.plan import Batch, Plan
 from gradleak.study.reused import MANIFEST, PLAN, PROVENANCE, RESULTS, manifest_text
 
 
@@ -62,17 +62,29 @@ def join_archives(plan: Plan, provenance: Provenance) -> tuple[Plan, Provenance]
     `Batch.held` says which of their cells the results have. Afterwards nothing refers to another archive.
 
     Raises UserError for an archive that is not the one that was planned with, for other data behind one name, and where
-    two archives have parts of one batch.
+    two archives have parts of one batch that each computed itself.
     """
     joined = replace(plan, reused=(), config=plan.config.model_copy(update={"reuse": ()}))
     for entry in plan.reused:
         archive = Archive(entry.folder())
         kept = _kept(archive.plan, set(entry.cells))
-        if both := joined.batches.keys() & kept.batches.keys():
-            raise UserError(f"{entry.archive}: batch {min(both)} is in another reused archive too; reuse one of them")
+        both = joined.batches.keys() & kept.batches.keys()
+        if apart := [name for name in both if not _same_job(name, provenance, archive.provenance)]:
+            raise UserError(
+                f"{entry.archive}: batch {min(apart)} is in another reused archive too, computed there again; "
+                "reuse one of them"
+            )
         joined = _plans(joined, kept)
         provenance = _provenances(plan, provenance, archive.provenance, kept, entry.archive)
     return joined, provenance
+
+
+def _same_job(batch: str, first: Provenance, second: Provenance) -> bool:
+    """Whether both have a batch from one job: one archive has reused the other's cells, or both a third one's."""
+    ours, theirs = (provenance.jobs.get("reconstruct", {}).get(batch) for provenance in (first, second))
+    if ours is None or theirs is None or ours.seconds != theirs.seconds:
+        return False
+    return first.environments[ours.environment] == second.environments[theirs.environment]
 
 
 def _kept(whole: Plan, taken: set[str]) -> Plan:
@@ -109,11 +121,22 @@ def _plans(first: Plan, second: Plan) -> Plan:
         first,
         config=first.config.model_copy(update={"data": second.config.data | first.config.data}),
         cells=cells,
-        batches=first.batches | second.batches,
+        batches=first.batches | second.batches | _whole(first, second),
         checkpoints=checkpoints,
         trainings=trainings,
         auxiliaries=first.auxiliaries | second.auxiliaries,
     )
+
+
+def _whole(first: Plan, second: Plan) -> dict[str, Batch]:
+    """The batches of which both plans hold cells, with all that either holds."""
+    found = {}
+    for name in first.batches.keys() & second.batches.keys():
+        batch = first.batches[name]
+        parts = [own.cells if own.held is None else own.held for own in (batch, second.batches[name])]
+        held = [cell for cell in batch.cells if any(cell in part for part in parts)]
+        found[name] = replace(batch, held=None if len(held) == len(batch.cells) else held)
+    return found
 
 
 def _provenances(plan: Plan, first: Provenance, second: Provenance, kept: Plan, where: str) -> Provenance:
