@@ -131,12 +131,12 @@ def test_the_printed_example_is_a_valid_audit(folder):
     spec = AuditSpec.model_validate(yaml.safe_load(gradleak("audit", "--example").out))
     default = AuditSpec.model_validate({"model": {"import": "a:b"}, "images": {"dataset": "photos10"}}).attacks
     assert [attack.title for attack in spec.attacks] == [attack.title for attack in default]
-    assert [attack.level for attack in spec.attacks] == [attack.level for attack in default] == [1, 1, 3]
+    assert [attack.level for attack in spec.attacks] == [attack.level for attack in default] == [1, 1, 1, 3]
     for ours, printed in zip(default, spec.attacks, strict=True):
         fewer = ours.config.descent.model_copy(update={"iterations": 400})
         assert printed.config == ours.config.model_copy(update={"descent": fewer})
-    assert [attack.config.whitening is None for attack in default] == [True, False, False]
-    assert spec.stand_in(spec.attacks[2], ()) is spec.attacks[1]  # nothing to know
+    assert [attack.config.whitening is None for attack in default] == [True, True, False, False]
+    assert spec.stand_in(spec.attacks[3], ()) is spec.attacks[2]  # nothing to know
     multi = AuditSpec.model_validate(settings(attacks=None, client={"samples": 2, "batch_size": 1}))
     assert multi.attacks[-1].config.knowledge == "wst"
     between = next(attack for attack in multi.attacks if attack.config.surrogate is not None)

@@ -288,6 +288,7 @@ RULES: dict[str, Callable[..., None]] = {
     r"python tests/benchmarks/engine\.py.*": against_itself,
     r"python tests/benchmarks/convolutions\.py.*": small("--shapes 2 --precision float32"),
     r"python tests/benchmarks/precision\.py.*": in_bf16,
+    r"python tests/benchmarks/whitening\.py.*": small("--dataset photos10 --case n1 --trials 2 --iterations 2"),
     r"python tests/benchmarks/estimates\.py results/quick": of_reference,
     r"python tests/benchmarks/gpu\.py.*": small("--device cpu --small --steps capture"),
     r"python tests/benchmarks/against_breaching\.py": peer,
