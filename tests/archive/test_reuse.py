@@ -319,6 +319,28 @@ def test_a_batch_of_which_a_study_has_a_part_is_computed_whole(folder, config, c
     assert joined.batches == {**plan.batches, **made.plan.batches}
 
 
+def test_parts_of_one_batch_that_two_archives_hold_are_joined_if_one_job_computed_them(folder, cache, tmp_path):
+    (batch,) = Archive(folder / "old").plan.batches
+    both = [str(folder / "partial"), str(folder / "old")]
+    finished_run(tmp_path / "run", cache, GROWN, reuse=both)
+    assert [len(entry.cells) for entry in Plan.read(tmp_path / "run/plan.json").reused][1] == 3
+    write_archive(tmp_path / "run", tmp_path / "made")
+    made = Archive(tmp_path / "made")
+    made.check()
+    assert made.plan.batches[batch].held is None
+    assert made.plan.cells.keys() == Archive(folder / "made").plan.cells.keys()
+    # The same batch, computed again: its images differ from those of the part.
+    shutil.copytree(folder / "old", tmp_path / "again")
+    path = tmp_path / "again/provenance.json"
+    content = json.loads(path.read_text())
+    content["jobs"]["reconstruct"][batch]["seconds"] += 1
+    path.write_text(json.dumps(content))
+    sign(tmp_path / "again")
+    finished_run(tmp_path / "other", cache, GROWN, reuse=[str(folder / "partial"), str(tmp_path / "again")])
+    with pytest.raises(UserError, match=f"batch {batch} is in another reused archive too, computed there again"):
+        write_archive(tmp_path / "other", tmp_path / "refused")
+
+
 def test_the_report_says_what_comes_from_where(folder, tmp_path):
     plan = json.loads((folder / "run/plan.json").read_text())
     found = read_provenance(folder / "run", Outline.parse(json.dumps(plan)), [])
