@@ -77,9 +77,9 @@ def _explained(rows: list[RateAgreement]) -> str:
     return (
         "The paper does not state the client's learning rate. Lines: numbers of the paper beside cells of this model"
         " and rate with as many local steps as the column says; attacks at a surrogate point are not the paper's. Rates"
-        " need not have the same lines. A rate is stable if no client's loss ends above its start, after as many"
-        f" steps as the paper's. Fitted: of the stable rates with verdicts on {LEAST_POINTS} lines or more, the one with the greatest"
-        " share of verdicts that agree, then the greatest rank correlation."
+        " need not have the same lines. A rate is stable if no client's loss ends above its start, after as many steps"
+        f" as the paper's. Fitted: of the stable rates with verdicts on {LEAST_POINTS} lines or more, the one with the"
+        " greatest share of verdicts that agree, then the greatest rank correlation."
         f" Fitted rates: {fitted or 'none'}."
     )
 
