@@ -27,7 +27,8 @@ def plan_run(config: Config) -> Planned:
     left out of the plan and named.
     """
     archives = open_archives(config)
-    choice = choose(load_study(study_path(config.study)), config, known_trials(archives))
+    known = {} if config.minutes is None else known_trials(archives)
+    choice = choose(load_study(study_path(config.study)), config, known)
     plan = make_plan(choice.study, config, described(), archives)
     if config.minutes is None:
         rehearse(plan)

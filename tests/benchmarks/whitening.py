@@ -9,23 +9,15 @@ the last line of standard output is one JSON object.
 import argparse
 import json
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy import stats
+from paired import CONVNET, cells, interval
+from paired import measure as attack
 
-from gradleak.archive.verify import plan_of, recompute
-from gradleak.documents import read_yaml
-from gradleak.engine.device import prepare_device
-from gradleak.stages.session import Session
-from gradleak.study.cell import Cell
 from gradleak.study.config import load_config
 
-ROOT = Path(__file__).resolve().parents[2]
-CONVNET = {"name": "convnet", "options": {"channels": 32, "stages": 2, "layers": 1, "kernel": 5, "norm": True}}
 TUNED = {"cosine": "gia-o-n4", "whitened": "gia-o-whitened-n4"}
 CASES: dict[str, dict[str, Any]] = {
     "n1": {"samples": 1},
@@ -40,35 +32,13 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def cells(case: str, way: str, trials: int, iterations: int, dataset: str) -> list[Cell]:
-    """One cell per trial."""
-    client = {"bn_mode": "eval"} | CASES[case]
-    defense, samples = client.pop("defense", None), client["samples"]
-    found = read_yaml(ROOT / "workflow/tuned" / f"{TUNED[way]}.yaml")["attack"]
-    content = {
-        "dataset": {"name": dataset, "resolution": 32},
-        "model": CONVNET,
-        "client": client,
-        "post_processing": defense,
-        "knowledge_level": 1,
-        "attack": {**found, "descent": {**found["descent"], "iterations": iterations}},
-        "seed": 0,
-    }
-    victims = [list(range(trial * samples, (trial + 1) * samples)) for trial in range(trials)]
-    return [Cell.parse({**content, "victims": images}, "whitening") for images in victims]
-
-
 def measure(case: str, way: str, trials: int, iterations: int, dataset: str, config: Path) -> tuple[pd.Series, float]:
     """LPIPS of each trial (mean over its images), and the seconds of processor time of all."""
+    client = {"bn_mode": "eval"} | CASES[case]
+    content = {"model": CONVNET, "post_processing": client.pop("defense", None), "client": client}
     settings = load_config(config).model_copy(update={"device": "cpu"})
-    prepare_device("cpu", settings.threads, settings.precision)
-    begun = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        plan = plan_of(cells(case, way, trials, iterations, dataset), settings)
-        rows = recompute(plan, Path(folder), Session("cpu"))
-    seconds = time.process_time() - begun
-    by_trial = rows.assign(trial=rows["image"] // CASES[case]["samples"]).groupby("trial")["lpips"].mean()
-    return by_trial, seconds
+    found, seconds = attack(cells(content, TUNED[way], trials, iterations, dataset), ["lpips"], settings)
+    return found["lpips"], seconds
 
 
 def main() -> None:
@@ -84,13 +54,10 @@ def main() -> None:
     result: dict[str, Any] = {"trials": arguments.trials, "iterations": arguments.iterations}
     for case in arguments.cases:
         (plain, before), (whitened, after) = (measure(case, way, *given) for way in TUNED)
-        difference = whitened - plain
-        half = float(stats.t.ppf(0.975, len(difference) - 1) * difference.sem())
-        mean = float(difference.mean())
         result[case] = {
             "cosine": round(float(plain.mean()), 4),
             "whitened": round(float(whitened.mean()), 4),
-            "difference": [round(value, 4) for value in (mean, mean - half, mean + half)],
+            "difference": [round(value, 4) for value in interval(whitened - plain)],
             "time_ratio": round(after / before, 2),
         }
         print(f"{case}: {result[case]}", file=sys.stderr, flush=True)

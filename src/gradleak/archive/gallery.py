@@ -36,7 +36,7 @@ def run_gallery(archive: Archive, run: Run, drawn: str, rows: pd.DataFrame, pict
     """
     settings = _settings(run.cells, drawn)
     scores = rows[rows["chosen"].astype(bool)].set_index(["cell_id", "position"])["psnr"]
-    found = {key: entry for key, entry in zip(*_keyed(pictures), strict=True)}
+    found = _keyed(pictures)
     lines: list[Line] = []
     for i, (name, cells) in enumerate(list(settings.items())[:LINES]):
         own = [found[cell.id, place] for cell in cells for place in range(len(cell.victims))][:IMAGES]
@@ -63,9 +63,9 @@ def run_gallery(archive: Archive, run: Run, drawn: str, rows: pd.DataFrame, pict
     return files | {f"{drawn}.txt": caption.encode()}
 
 
-def _keyed(pictures: pd.DataFrame) -> tuple[list[tuple[str, int]], list[dict[str, Any]]]:
-    entries = [{str(key): value for key, value in entry.items()} for entry in pictures.to_dict("records")]
-    return [(entry["cell_id"], entry["position"]) for entry in entries], entries
+def _keyed(pictures: pd.DataFrame) -> dict[tuple[str, int], dict[str, Any]]:
+    entries = ({str(key): value for key, value in entry.items()} for entry in pictures.to_dict("records"))
+    return {(entry["cell_id"], entry["position"]): entry for entry in entries}
 
 
 def _score(entry: Mapping[str, Any], psnr: float) -> str:
@@ -79,10 +79,8 @@ def _settings(cells: Sequence[Cell], drawn: str) -> dict[str, list[Cell]]:
     (chosen,) = [cell for cell in cells if cell.id == drawn]
     factors = {cell.id: cell.factors() for cell in cells}
     differ = [name for name in _APART if len({str(known.get(name)) for known in factors.values()}) > 1]
-    first = [cell for cell in cells if cell.victims == chosen.victims]
-    rest = [cell for cell in cells if cell.victims != chosen.victims]
     found: dict[str, list[Cell]] = {}
-    for cell in [chosen, *(cell for cell in first if cell is not chosen), *rest]:
+    for cell in sorted(cells, key=lambda cell: (cell is not chosen, cell.victims != chosen.victims)):
         found.setdefault(_words((name, factors[cell.id].get(name)) for name in differ), []).append(cell)
     return found
 

@@ -99,7 +99,7 @@ def published_lines(data: ClaimData, names: Collection[str] | None = None) -> li
     lines: list[Line] = []
     for name in published_names() if names is None else names:
         table = published(name)
-        ours = [(paper, _ours(data, experiment, shown, paper)) for experiment, shown, paper in _shows(data, name)]
+        ours = [(paper, _ours(data, experiment, shown, paper)) for experiment, shown, paper in shows(data, name)]
         for row in table.to_dict("records"):
             line = _line(table, row)
             found = []
@@ -128,7 +128,8 @@ def agreement(table: str, metric: str, lines: list[Line]) -> Agreement:
     return Agreement(table, metric, len(printed), len(has), len(judged), sum(judged), ranks)
 
 
-def _shows(data: ClaimData, name: str) -> Iterator[tuple[ShownExperiment, Table, Published]]:
+def shows(data: ClaimData, name: str) -> Iterator[tuple[ShownExperiment, Table, Published]]:
+    """The study's tables that name a published one, with their experiments and the published values."""
     for experiment in data.experiments.values():
         for table in experiment.show:
             if isinstance(table, Table) and table.published == name:

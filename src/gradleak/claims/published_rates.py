@@ -1,7 +1,6 @@
 """Which learning rate of the client agrees best with Tables 1 and 2 of the paper, which does not state one."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -9,7 +8,7 @@ import pandas as pd
 from gradleak.analysis.published import published
 from gradleak.analysis.statistics import LEAST_POINTS, Correlation
 from gradleak.claims.base import ClaimData
-from gradleak.claims.published import Line, agreement, published_lines
+from gradleak.claims.published import Line, agreement, published_lines, shows
 from gradleak.presentations.read import ShownExperiment
 from gradleak.presentations.table import Table
 
@@ -58,10 +57,10 @@ def rate_agreements(data: ClaimData) -> list[RateAgreement]:
     if any(name not in data.results for name in _FACTS):
         return []
     facts = data.results.drop_duplicates("cell_id").set_index("cell_id")
-    shown = list(_shown(data))
+    shown = [(experiment, table) for name in TABLES for experiment, table, _ in shows(data, name)]
     cells = [cell for experiment, _ in shown for cell in experiment.cells["cell_id"] if cell in facts.index]
     known = facts.loc[list(dict.fromkeys(cells))]
-    rows = {name: _rows(experiment, table, facts) for name, (experiment, table) in _named(shown).items()}
+    rows = {experiment.name: _rows(experiment, table, facts) for experiment, table in shown}
     steps = {cell for experiment in rows.values() for cell in experiment.cells["cell_id"]}
     found: list[RateAgreement] = []
     for model in known["model_name"].unique():
@@ -77,17 +76,6 @@ def rate_agreements(data: ClaimData) -> list[RateAgreement]:
                     found.append(_agreement(str(model), float(rate), table, stable, part))
     best = {model: _fitted(model, found) for model in known["model_name"].unique()}
     return [replace(row, fitted=row is best[row.model]) for row in found]
-
-
-def _shown(data: ClaimData) -> Iterator[tuple[ShownExperiment, Table]]:
-    for experiment in data.experiments.values():
-        for entry in experiment.show:
-            if isinstance(entry, Table) and entry.published in TABLES:
-                yield experiment, entry
-
-
-def _named(shown: list[tuple[ShownExperiment, Table]]) -> dict[str, tuple[ShownExperiment, Table]]:
-    return {experiment.name: (experiment, table) for experiment, table in shown}
 
 
 def _rows(experiment: ShownExperiment, table: Table, facts: pd.DataFrame) -> ShownExperiment:

@@ -7,16 +7,30 @@ the update has a closed form (see `objectives.base`), so autograd never sees the
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from gradleak.engine.base import Evaluation, Expectation, Priors, Targets, slopes, unprocessed
-from gradleak.engine.whitening import Matrices, whitened
+from gradleak.engine.whitening import whitened
 from gradleak.federated.client import Parameters, batch_statistics_of, parameters_of, summed_steps
 from gradleak.federated.shared_update import LocalTraining
 from gradleak.objectives.base import Objective
+
+
+class _Target(NamedTuple):
+    """What one trial's candidates are matched with, or that of all trials stacked: labels (N,), the shared update as
+    it is and as it is compared (`goal`) with the squared norms of that, what whitens it, and the model's parameters.
+    """
+
+    labels: Any
+    shared: Any
+    goal: Any
+    norm2: Any
+    whitening: Any
+    parameters: Any
 
 
 class FunctionalMatcher:
@@ -41,6 +55,8 @@ class FunctionalMatcher:
         self._parameters = [parameters_of(own) for own in models]
         self._stacked = _stacked(self._parameters) if len(models) > 1 else {}
         self._targets = targets
+        self._whitening = {} if targets.whitener is None else targets.whitener.matrices
+        self._goal = targets.update if targets.whitener is None else targets.whitener(targets.update)
         self._objective = objective
         self._training = training
         self._expectation = expectation
@@ -66,76 +82,54 @@ class FunctionalMatcher:
     def _matched(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The objective of every trial (T,) and its gradient (T, N, 3, H, W), without priors."""
         if len(images) == 1:  # vmap over one trial costs time and buys nothing
-            value, gradient = self._one_trial(images[0], *self._target(0))
+            value, gradient = self._one_trial(images[0], self._target(0))
             return value[None], gradient[None]
         own = len(self._parameters) > 1
         parameters = self._stacked if own else self._parameters[0]
-        whitening = {} if self._targets.whitener is None else self._targets.whitener.matrices
-        dims = (0, 0, 0, 0, 0, 0 if own else None)
-        mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(self._one_trial, in_dims=dims)
         targets = self._targets
-        return mapped(images, targets.labels, targets.update, targets.norm2, whitening, parameters)
+        every = _Target(targets.labels, targets.update, self._goal, targets.norm2, self._whitening, parameters)
+        dims = _Target(0, 0, 0, 0, 0, 0 if own else None)
+        mapped: Callable[..., tuple[Tensor, Tensor]] = vmap(self._one_trial, in_dims=(0, dims))
+        return mapped(images, every)
 
-    def _target(self, trial: int) -> tuple[Tensor, dict[str, Tensor], Tensor, Matrices, Parameters]:
-        """One trial's labels (N,), shared update, its squared norms, what whitens it, and the model's parameters."""
+    def _target(self, trial: int) -> "_Target":
         targets = self._targets
-        update = {name: value[trial] for name, value in targets.update.items()}
+        shared, goal = ({name: value[trial] for name, value in own.items()} for own in (targets.update, self._goal))
         whitening = {} if targets.whitener is None else targets.whitener.of_trial(trial)
         parameters = self._parameters[trial if len(self._parameters) > 1 else 0]
-        return targets.labels[trial], update, targets.norm2[trial], whitening, parameters
+        return _Target(targets.labels[trial], shared, goal, targets.norm2[trial], whitening, parameters)
 
-    def _update_of(
-        self, images: Tensor, labels: Tensor, target: dict[str, Tensor], parameters: Parameters
-    ) -> dict[str, Tensor]:
-        """What the candidates (N, 3, H, W) of one trial are expected to have shared."""
+    def _update_of(self, images: Tensor, target: "_Target") -> dict[str, Tensor]:
+        """What the candidates (N, 3, H, W) of one trial are expected to have shared, as it is compared."""
         training = self._training or LocalTraining(batch_size=len(images), epochs=1, lr=1.0)
-        update = summed_steps(self._model, parameters, images, labels, training)
-        return self._expectation({name: update[name] for name in target}, target)
+        update = summed_steps(self._model, target.parameters, images, target.labels, training)
+        expected = self._expectation({name: update[name] for name in target.shared}, target.shared)
+        return whitened(expected, target.whitening)
 
-    def _one_trial(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        target: dict[str, Tensor],
-        norm2: Tensor,
-        whitening: Matrices,
-        parameters: Parameters,
-    ) -> tuple[Tensor, Tensor]:
-        def compared(x: Tensor) -> dict[str, Tensor]:
-            return whitened(self._update_of(x, labels, target, parameters), whitening)
-
-        update, pull_back, *_ = vjp(compared, images)
-        target = whitened(target, whitening)
-        inner, own = _paired(update, target)
-        value, by_inner, by_norm2 = _slopes_of_one(self._objective, inner, own, norm2)
-        return value, pull_back(_cotangent(update, target, by_inner, by_norm2))[0]
+    def _one_trial(self, images: Tensor, target: "_Target") -> tuple[Tensor, Tensor]:
+        update, pull_back, *_ = vjp(lambda x: self._update_of(x, target), images)
+        inner, own = _paired(update, target.goal)
+        value, by_inner, by_norm2 = _slopes_of_one(self._objective, inner, own, target.norm2)
+        return value, pull_back(_cotangent(update, target.goal, by_inner, by_norm2))[0]
 
 
 class OneByOneMatcher(FunctionalMatcher):
     """The same by plain autograd, one trial after another: for models that `torch.func` cannot transform."""
 
     def _matched(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        rows = [self._one_trial(own, *self._target(trial)) for trial, own in enumerate(images)]
+        rows = [self._one_trial(own, self._target(trial)) for trial, own in enumerate(images)]
         return torch.stack([value for value, _ in rows]), torch.stack([gradient for _, gradient in rows])
 
-    def _one_trial(
-        self,
-        images: Tensor,
-        labels: Tensor,
-        target: dict[str, Tensor],
-        norm2: Tensor,
-        whitening: Matrices,
-        parameters: Parameters,
-    ) -> tuple[Tensor, Tensor]:
+    def _one_trial(self, images: Tensor, target: "_Target") -> tuple[Tensor, Tensor]:
         leaf = images.detach().requires_grad_()
         with torch.enable_grad():
-            update = whitened(self._update_of(leaf, labels, target, parameters), whitening)
-        target = whitened(target, whitening)
-        inner, own = _paired(update, target)
-        value, by_inner, by_norm2 = slopes(self._objective, inner[None], own[None], norm2[None])
+            update = self._update_of(leaf, target)
+        goal = target.goal
+        inner, own = _paired(update, goal)
+        value, by_inner, by_norm2 = slopes(self._objective, inner[None], own[None], target.norm2[None])
         detached = {name: each.detach() for name, each in update.items()}
-        cotangent = _cotangent(detached, target, by_inner[0], by_norm2[0])
-        used = [name for name in target if update[name].requires_grad]
+        cotangent = _cotangent(detached, goal, by_inner[0], by_norm2[0])
+        used = [name for name in goal if update[name].requires_grad]
         outputs, cotangents = [update[name] for name in used], [cotangent[name] for name in used]
         gradient = torch.autograd.grad(outputs, leaf, cotangents, materialize_grads=True)[0] if used else leaf * 0
         return value[0], gradient.detach()

@@ -134,18 +134,12 @@ class TappedConv(nn.Module):
         if self._implicit:
             by_d, by_x = self._grams.pull(a, b2)
             del self._grams
-            by_d = self.biased(by_d, cotangents)
+            by_d = _biased(by_d, cotangents)
         else:
             v = (self._gradient * b2).addcmul_(self._flat_target, a)
             by_d, by_x = self._each.forward(v, bias), self._each.transpose(v)
             del self._gradient, self._each
         return by_d, by_x
-
-    def biased(self, by_d: Tensor, cotangents: Sequence[Tensor]) -> Tensor:
-        """The derivative with respect to d, with what the bias adds to it."""
-        for v in cotangents:
-            by_d = (by_d.unflatten(0, (self._trials, -1)) + v[:, None, :, None, None]).flatten(0, 1)
-        return by_d
 
     def channelwise(self, matrices: Tensor | None) -> Map:
         """Maps channels of images (T * N, C, H, W) by symmetric matrices (T, C, C); or nothing."""
@@ -216,13 +210,7 @@ class TappedLinear(nn.Module):
             by_d, by_x = self._x @ v.mT, self._d @ v
             del self._gradient
         del self._x, self._d
-        return self.biased(by_d.flatten(0, 1), cotangents), by_x.flatten(0, 1)
-
-    def biased(self, by_d: Tensor, cotangents: Sequence[Tensor]) -> Tensor:
-        """The derivative with respect to d, with what the bias adds to it."""
-        for v in cotangents:
-            by_d = (by_d.unflatten(0, (self._trials, -1)) + v[:, None]).flatten(0, 1)
-        return by_d
+        return _biased(by_d.flatten(0, 1), cotangents), by_x.flatten(0, 1)
 
     def channelwise(self, matrices: Tensor | None) -> Map:
         """Maps features (T * N, F) by symmetric matrices (T, F, F); or nothing."""
@@ -348,7 +336,7 @@ class Whitened:
         by_d, by_x = self._layer.pull(self._d, slopes, [])
         by_d, by_x = self._left(by_d), self._right(by_x)
         del self._d
-        return self._layer.biased(by_d, cotangents), by_x
+        return _biased(by_d, cotangents), by_x
 
 
 def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -359,6 +347,14 @@ def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
     found: Tensor = PiecewiseLinear.apply(x, lambda x: (torch.addcmul(shift, x, scale), scaled, scaled))
     return found
+
+
+def _biased(by_d: Tensor, cotangents: Sequence[Tensor]) -> Tensor:
+    """The derivative with respect to d (T * N, out, ...), with what a bias adds to it: cotangents (T, out), if any."""
+    for v in cotangents:
+        each = by_d.unflatten(0, (len(v), -1))
+        by_d = (each + v.view(len(v), 1, -1, *(1,) * (each.dim() - 3))).flatten(0, 1)
+    return by_d
 
 
 def _same(x: Tensor) -> Tensor:

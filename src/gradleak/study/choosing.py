@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
 from gradleak.errors import UserError
 from gradleak.frozen import Scalar
@@ -167,6 +166,8 @@ class _Entry:
 
 def width(trials: int, std: float) -> float:
     """Width of the 95 % t interval of the mean of two or more trials with this standard deviation."""
+    from scipy.special import stdtrit  # a tenth of a second, which every start of a job would take
+
     return 2 * float(stdtrit(trials - 1, 0.975)) * std / math.sqrt(trials)
 
 
