@@ -161,7 +161,15 @@ def test_every_column_is_documented(results):
 
 def test_documentation_names_the_columns_as_they_are(results):
     missing = {name for name, pattern in documented_columns().items() if not any(map(pattern.fullmatch, results))}
-    asked_for = ("igsa", "smoothness_", "model_training_", "model_accuracy", "post_processing_", "attack_view")
+    asked_for = (
+        "igsa",
+        "smoothness_",
+        "model_training_",
+        "model_accuracy",
+        "post_processing_",
+        "attack_view",
+        "dataset_labels_",
+    )
     rare = ("unattacked", "client_diverged")
     other_attacks = (
         "attack_adaptive",
