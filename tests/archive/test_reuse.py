@@ -434,6 +434,27 @@ def test_in_no_time_a_part_of_a_study_is_what_the_archive_has_and_is_shown(folde
     assert len(Archive(tmp_path / "old").plan.cells) == 16
 
 
+def test_an_archive_that_would_lose_cells_is_replaced_only_if_told_to(folder, tmp_path):
+    shutil.copytree(folder / "made", tmp_path / "kept")
+    lost = Plan.read(folder / "run/plan.json").cells.keys() - Plan.read(folder / "first/plan.json").cells.keys()
+    asked = ["archive", str(folder / "first"), "--out", str(tmp_path / "kept")]
+    refused = gradleak(*asked)
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+    assert f"kept: has {len(lost)} cells that {folder / 'first'} has not; " in refused.err
+    Archive(tmp_path / "kept").check()
+    assert lost <= Archive(tmp_path / "kept").plan.cells.keys()
+    assert gradleak(*asked, "--drop").code == 0
+    Archive(tmp_path / "kept").check()
+    assert not lost & Archive(tmp_path / "kept").plan.cells.keys()
+
+
+def test_an_archive_whose_results_cannot_be_read_is_replaced(folder, tmp_path):
+    shutil.copytree(folder / "made", tmp_path / "kept")
+    (tmp_path / "kept/results.parquet").write_bytes(b"half")
+    write_archive(folder / "first", tmp_path / "kept")
+    Archive(tmp_path / "kept").check()
+
+
 def test_an_archive_must_have_the_name_of_a_study(folder, tmp_path):
     for name in ("theory", "a b"):
         with pytest.raises(UserError, match=f"{name}: the archive's study '{name}': "):

@@ -17,12 +17,13 @@ from gradleak.study.plan import Batch, Plan
 from gradleak.study.reused import MANIFEST, PLAN, PROVENANCE, RESULTS, manifest_text
 
 
-def write_archive(run: Path, out: Path) -> list[Path]:
+def write_archive(run: Path, out: Path, drop: bool = False) -> list[Path]:
     """Archive a finished run's folder `results/<study>`: plan, results, provenance, and their manifest.
 
     The archive is of the study of its folder's name, whatever the run was called.
     No image is archived, neither victims nor reconstructions, only victims' checksums. Of archives that the run
-    reuses, what belongs to the reused cells becomes part of this one. Raises UserError if the run is not finished, a
+    reuses, what belongs to the reused cells becomes part of this one. An archive in `out` is replaced; with `drop` even
+    if it has cells that the run has not. Raises UserError if it has such cells otherwise, the run is not finished, a
     cell of the plan has no rows, both folders are the same, or a reused archive has changed since the run was planned,
     and for a folder whose name a study must not have.
     """
@@ -33,6 +34,12 @@ def write_archive(run: Path, out: Path) -> list[Path]:
     results = read_parquet(run / RESULTS)
     if set(results["cell_id"]) != plan.cells.keys():
         raise UserError(f"{run / RESULTS}: does not hold the cells of {PLAN}; run the study to its end")
+    lost = set() if drop else _archived(out) - plan.cells.keys()
+    if lost:
+        raise UserError(
+            f"{out}: has {len(lost)} cells that {run} has not; archive into another folder, reuse {out} in a run of a "
+            "study that has them, or give --drop to lose them"
+        )
     victims = []
     if plan.batches:
         pictures = read_parquet(run / "images.parquet", ["cell_id", "image", "truth_png"])
@@ -46,6 +53,14 @@ def write_archive(run: Path, out: Path) -> list[Path]:
     }
     # The manifest comes last: what is half written does not fit it.
     return write_files(out, contents | {MANIFEST: manifest_text(contents).encode()})
+
+
+def _archived(folder: Path) -> set[str]:
+    """The cells that an archive has results of. None where there is none, or its results cannot be read."""
+    try:
+        return set(read_parquet(folder / RESULTS, ["cell_id"])["cell_id"])
+    except UserError:
+        return set()
 
 
 def _as_archived(config: Config, study: str) -> Config:

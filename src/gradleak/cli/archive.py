@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("--out", type=PATH, required=True, help="Folder that receives the files.")
-def archive(run: Path, out: Path) -> None:
+@click.option("--drop", is_flag=True, help="Replace an archive there even if it has cells that RUN has not.")
+def archive(run: Path, out: Path, drop: bool) -> None:
     """Keep what can be committed of a finished run, the folder RUN: plan, results, provenance, checksums, no images.
 
     Of archives that the run reuses, what belongs to the reused cells becomes part of the new one.
@@ -28,7 +29,7 @@ def archive(run: Path, out: Path) -> None:
     """
     from gradleak.archive.write import write_archive
 
-    for path in write_archive(run, out):
+    for path in write_archive(run, out, drop):
         click.echo(f"{path} {path.stat().st_size} bytes")
 
 

@@ -10,6 +10,9 @@ from gradleak.analysis.text import csv_text, fixed, p_value
 from gradleak.errors import UserError
 from gradleak.names import texts
 
+#: A caption's sentence on entries that average fewer trials than others of their table.
+FEWER = "In brackets: how many trials, where fewer than the most."
+
 _ESCAPES = {
     "\\": r"\textbackslash{}",
     "{": r"\{",

@@ -43,7 +43,8 @@ class Table(Presentation):
     """A table: one row per combination of `rows` and per value, one column per value of `columns`.
 
     values: metrics, rates or numeric columns, each averaged over trials. bold_above / bold_below set entries
-    of `bold_value` (default: the first value) in bold. wide: over both columns of a two-column page.
+    of `bold_value` (default: the first value) in bold. wide: over both columns of a two-column page. An entry
+    with fewer trials than another one says how many, for its mean is of other victims.
 
     published: name of a published table (`table1`, ..., `guo_batch`, ...) to compare with. An entry is compared with
     the published value that has the same labels, whether the table groups by them or not; a label that the study does
@@ -195,13 +196,14 @@ class Table(Presentation):
             lines.setdefault((entry.row, entry.metric), {})[entry.column] = entry
         body: list[str] = []
         above: list[str] = []
+        most = max((entry.trials for entry in entries), default=0)
         for (row, metric), found in lines.items():
             texts = [markup.escape(self.shown(value)) for value in row]
             texts += [markup.escape(self.quantity(metric).title)] if self.names_metric else []
             if above and texts[0] != above[0]:
                 body.append(r"\addlinespace")
             same = markup.same(texts, above)
-            cells = [self._measured(found.get(column)) for column in columns]
+            cells = [self._measured(found.get(column), most) for column in columns]
             body.append(markup.line([*([""] * same), *texts[same:], *cells]))
             if any(not math.isnan(entry.published) for entry in found.values()):
                 names = ", ".join(dict.fromkeys(entry.published_as for entry in found.values() if entry.published_as))
@@ -211,7 +213,7 @@ class Table(Presentation):
             above = texts
         return body
 
-    def _measured(self, entry: Entry | None) -> str:
+    def _measured(self, entry: Entry | None, most: int) -> str:
         if entry is None or not entry.trials:
             return "--"
         shape = self.quantity(entry.metric)
@@ -221,6 +223,8 @@ class Table(Presentation):
         text += divergence.DAGGER * bool(entry.diverged)
         if self.show_std and not math.isnan(entry.std):
             text += rf"\,{{\scriptsize$\pm${shape.text(entry.std).removeprefix('0')}}}"
+        if entry.trials < most:
+            text += rf"\,{{\scriptsize({entry.trials})}}"
         return text
 
     def _printed(self, entry: Entry | None) -> str:
@@ -237,6 +241,7 @@ class Table(Presentation):
             trials = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
             spread = " $\\pm$ standard deviation" if self.show_std else ""
             sentences = [f"{names}: mean{spread} over {trials} trials per entry."]
+            sentences += [markup.FEWER] * (len(counts) > 1)
         for bound, word in ((self.bold_above, "above"), (self.bold_below, "below")):
             if bound is not None:
                 shape = self.quantity(self.bold_value or self.values[0])

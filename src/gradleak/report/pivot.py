@@ -30,6 +30,7 @@ def rows_by_columns(table: Table, rows: Sequence[dict[str, str]]) -> HtmlTable:
     for row in rows:
         key = (*(row[name] for name in table.rows), row["metric"])
         lines.setdefault(key, {})[_typed(row["column"])] = row
+    most = max((number_of(row["trials"]) for row in rows), default=0)
     body: list[tuple[Field, ...]] = []
     above: list[str] = []
     for key, found in lines.items():
@@ -38,7 +39,7 @@ def rows_by_columns(table: Table, rows: Sequence[dict[str, str]]) -> HtmlTable:
         same = markup.same(texts, above)
         group = "group" if above and not same else ""
         left = [Field(html("" if i < same else text), style=f"label {group}") for i, text in enumerate(texts)]
-        values = [_ours(table, key[-1], found.get(column), shape, group) for column in columns]
+        values = [_ours(table, key[-1], found.get(column), shape, group, most) for column in columns]
         body.append((*left, *values))
         if any(row["published"] for row in found.values()):
             body.append(_published(found, columns, shape, len(labels)))
@@ -54,6 +55,7 @@ def caption(table: Table, rows: Sequence[dict[str, str]]) -> str:
     many = f"{trials[0]} to {trials[-1]}" if len(trials) > 1 else str(trials[0])
     spread = " ± standard deviation" if table.show_std and trials[-1] > 1 else ""
     parts = [f"Mean{spread} over {many} trials per entry." if trials[-1] > 1 else "One trial per entry."]
+    parts += [markup.FEWER] * (len(trials) > 1)
     for bound, word in ((table.bold_above, "above"), (table.bold_below, "below")):
         if bound is not None:
             parts.append(f"Bold: {table.quantity(table.bold_value or table.values[0]).name} {word} {bound:g}.")
@@ -76,7 +78,7 @@ def _diverged(row: dict[str, str]) -> bool:
     return number_of(row.get(DIVERGED, "")) > 0
 
 
-def _ours(table: Table, metric: str, row: dict[str, str] | None, shape: Quantity, group: str) -> Field:
+def _ours(table: Table, metric: str, row: dict[str, str] | None, shape: Quantity, group: str, most: float) -> Field:
     if row is None or math.isnan(number_of(row["value"])):
         return Field(html("–"), style=f"number {group}")
     value, std = number_of(row["value"]), number_of(row["std"])
@@ -86,6 +88,8 @@ def _ours(table: Table, metric: str, row: dict[str, str] | None, shape: Quantity
     text += html(divergence.DAGGER * _diverged(row))
     if table.show_std and not math.isnan(std):
         text += Markup(' <small class="std">±{}</small>').format(shape.text(std))
+    if number_of(row["trials"]) < most:
+        text += html(f" ({row['trials']})")
     return Field(text, style=f"number {group}")
 
 

@@ -16,6 +16,7 @@ from gradleak.errors import UserError
 from gradleak.presentations.markup import escape
 from gradleak.presentations.table import Table
 from gradleak.presentations.write import render_stage, write_stage
+from gradleak.report import pivot
 
 Make = Callable[..., Experiment]
 TABLE = {
@@ -75,6 +76,26 @@ def test_latex(make_experiment: Make, data: StudyData) -> None:
     assert "over 2 trials" in tex
     assert "Bold: LPIPS above 0.1." in tex
     assert r"study \texttt{test\_study}, except those in small grey type" in tex
+
+
+def test_an_entry_of_fewer_trials_says_how_many(make_experiment: Make, data: StudyData) -> None:
+    labels = {
+        cell: {"attack": "L" if cell == "c1" else "O", "dataset": "CIFAR10"} for cell in ("a1", "a2", "b1", "b2", "c1")
+    }
+    experiment = make_experiment(TABLE, labels=labels)
+    files = render_stage("tables", experiment, data)
+    tex = files["exp.tex"].decode()
+    check_structure(tex)
+    assert r" & L & 0.0200\,{\scriptsize(1)} & -- \\" in tex
+    assert tex.count(r"\scriptsize(") == 1
+    assert "over 1 to 2 trials per entry. In brackets: how many trials, where fewer than the most." in tex
+    rows = pd.read_csv(io.BytesIO(files["exp.csv"]), dtype=str, keep_default_na=False).to_dict("records")
+    (table,) = experiment.show
+    assert isinstance(table, Table)
+    fields = [str(field.text) for row in pivot.rows_by_columns(table, rows).rows for field in row]
+    assert [text for text in fields if text.endswith(")") and "published" not in text] == ["0.0200 (1)"]
+    assert "In brackets: how many trials, where fewer than the most." in pivot.caption(table, rows)
+    assert "brackets" not in render(make_experiment(TABLE), data)[1]
 
 
 def test_bold_rule() -> None:
