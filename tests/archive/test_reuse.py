@@ -448,6 +448,16 @@ def test_an_archive_that_would_lose_cells_is_replaced_only_if_told_to(folder, tm
     assert not lost & Archive(tmp_path / "kept").plan.cells.keys()
 
 
+def test_a_run_that_draws_nothing_can_be_archived(folder, tmp_path):
+    shutil.copytree(folder / "first", tmp_path / "run")
+    (tmp_path / "run/images.parquet").unlink()
+    write_archive(folder / "first", tmp_path / "drawn")
+    write_archive(tmp_path / "run", tmp_path / "small")
+    drawn, small = Archive(tmp_path / "drawn").provenance, Archive(tmp_path / "small").provenance
+    assert small.victims == drawn.victims
+    assert small.victims[0].images
+
+
 def test_an_archive_whose_results_cannot_be_read_is_replaced(folder, tmp_path):
     shutil.copytree(folder / "made", tmp_path / "kept")
     (tmp_path / "kept/results.parquet").write_bytes(b"half")

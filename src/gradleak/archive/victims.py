@@ -24,7 +24,7 @@ class Victims(Frozen):
 
 
 def victim_checksums(cells: Iterable[Cell], images: pd.DataFrame) -> list[Victims]:
-    """The checksums of all victims of cells, from their pictures in images.parquet, by data set and index."""
+    """The checksums of all victims of cells, from their pictures (`truth_png`), by data set and index."""
     specs = {cell.id: cell.dataset for cell in cells}
     found: dict[str, dict[int, str]] = defaultdict(dict)
     known: dict[str, DatasetSpec] = {}

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 from gradleak.archive.provenance import Dataset, Job, Provenance, gather, jobs_of, number_of, sum_up
 from gradleak.archive.read import Archive
 from gradleak.archive.victims import Victims, join_victims, victim_checksums
@@ -41,9 +43,10 @@ def write_archive(run: Path, out: Path, drop: bool = False) -> list[Path]:
             "study that has them, or give --drop to lose them"
         )
     victims = []
-    if plan.batches:
-        pictures = read_parquet(run / "images.parquet", ["cell_id", "image", "truth_png"])
-        victims = victim_checksums(plan.cells.values(), pictures)
+    if plan.batches:  # of each batch: a run that draws nothing does not join them
+        columns = ["cell_id", "image", "truth_png"]
+        pictures = [read_parquet(run / "images" / f"{batch}.parquet", columns) for batch in plan.batches]
+        victims = victim_checksums(plan.cells.values(), pd.concat(pictures, ignore_index=True))
     joined, provenance = join_archives(plan, gather(plan, run, len(results), victims))
     published = replace(joined, study=name, config=_as_archived(joined.config, name))
     contents = {

@@ -173,10 +173,12 @@ def _panel(
             if row.fitted:
                 ring: dict[str, Any] = {"markersize": 8, "markerfacecolor": "none", "markeredgewidth": 0.7}
                 axes.plot(*at, marker="o", linestyle="", markeredgecolor="#555555", zorder=3.2, **ring)
+            lower = any(value(other) > value(row) for other in rows if other.rate == row.rate)
             axes.annotate(
                 str(row.ranks.n),
                 (row.rate, value(row)),
-                xytext=(0, 6.5),
+                xytext=(0, -6.5 if lower else 6.5),
+                va="top" if lower else "baseline",
                 textcoords="offset points",
                 color=look["color"],
                 fontsize=6,
