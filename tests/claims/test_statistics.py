@@ -1,5 +1,6 @@
 """Each kind of statistic against values worked out by hand, and who is a trial."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -170,8 +171,8 @@ DEFENSES = {
 }
 
 
-def defenses() -> ClaimData:
-    rows: list[Row] = []
+def defenses(others: Sequence[Row] = ()) -> ClaimData:
+    rows: list[Row] = [*others]
     for (technique, strength), (gia_o, rog, accuracy) in DEFENSES.items():
         for attack, lpips in (("gia-o", gia_o), ("rog", rog)):
             for image, value in enumerate(lpips):
@@ -198,6 +199,27 @@ def test_scores_of_defenses() -> None:
         sample(data, "defended_utility", of="Perturbation")
     with pytest.raises(UntestedError, match="no cells with 'None'"):
         sample(data, "defended_share", least=0.5, without={"technique": "None"})
+
+
+def test_a_setting_that_was_computed_in_part_is_left_out_of_the_scores_of_defenses() -> None:
+    whole = defenses()
+    others: list[Row] = [
+        (
+            {"setting": "Swin", "attack": "rog"},
+            {"technique": technique, "strength": strength, "model_round": round_, "image": 0, "lpips": 0.5}
+            | {"model_accuracy": accuracy},
+        )
+        for technique, strength, round_, accuracy in (
+            ("None", "-", 3, float("nan")),
+            ("None", "-", 9, 0.8),
+            ("Quantization", "2-bit", 3, float("nan")),
+        )
+    ]
+    both = defenses(others)
+    for kind, more in (("defended_utility", {"of": "Quantization"}), ("defended_share", {"least": 0.7})):
+        assert values(both, kind, **more) == values(whole, kind, **more)
+        notes = sample(both, kind, **more).notes
+        assert notes == ("'Swin' has model_accuracy of 1 of 2 points in round 9 and is left out",)
 
 
 def test_csv_column(tmp_path: Path) -> None:

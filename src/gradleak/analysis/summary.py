@@ -5,6 +5,7 @@ C.II) use all restarts. A cell without results is an error: no average ever runs
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TypeVar
 
@@ -72,13 +73,15 @@ def attacked(results: pd.DataFrame, experiment: ExperimentT) -> ExperimentT:
     return replace(experiment, cells=left.reset_index(drop=True)) if reasons else experiment
 
 
-def cell_table(results: pd.DataFrame, experiment: Experiment, keys: list[str], values: list[str]) -> pd.DataFrame:
+def cell_table(
+    results: pd.DataFrame, experiment: Experiment, keys: list[str], values: list[str], gaps: Collection[str] = ()
+) -> pd.DataFrame:
     """One row per attacked cell of the plan, in the plan's order: `cell_id`, the keys, and the values (float).
 
     A key is a label of the experiment or a column of the results that is constant within a cell; a value is
-    a numeric column of the results, a numeric label, or a rate. A label takes precedence over a column of
-    the same name. Raises UserError for an unknown name (listing what exists), a cell without a result, or a
-    missing value.
+    a numeric column of the results, a numeric label, or a rate; those of `gaps` may be missing (NaN). A label takes
+    precedence over a column of the same name. Raises UserError for an unknown name (listing what exists), a cell
+    without a result, or another missing value.
     """
     experiment = attacked(results, experiment)
     rows = select(results, experiment)
@@ -88,7 +91,7 @@ def cell_table(results: pd.DataFrame, experiment: Experiment, keys: list[str], v
     for name in values:
         table[name] = _value(rows, experiment, name)
         empty = table["cell_id"][~table[name].map(math.isfinite)]
-        if len(empty):
+        if len(empty) and name not in gaps:
             raise UserError(f"experiment '{experiment.name}': '{name}' of cell {empty.iloc[0]} is not a number")
     twice = table.duplicated(["cell_id", *keys])
     if twice.any():

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from gradleak.analysis.text import as_text
+
 
 def tradeoff_points(
     cells: pd.DataFrame, point: Sequence[str], chooses: Sequence[str], round_: str, privacy: str, utility: str
@@ -24,6 +26,29 @@ def tradeoff_points(
         row = {str(name): value for name, value in best.items()} | dict(zip(point, key, strict=True))
         rows.append({**row, "trials": len(chosen), utility: float(latest[utility].mean())})
     return pd.DataFrame(rows)
+
+
+def complete(
+    cells: pd.DataFrame, point: Sequence[str], baseline: str, round_: str, utility: str
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The cells of panels of which a trade-off can be said, and of every other panel what it lacks.
+
+    point: the columns of panel, technique and strength. A panel needs cells of the technique `baseline` and, for each
+    point, `utility` in the panel's latest round (NaN: not measured). A study that was computed in part may lack them.
+    """
+    panel, technique, strength = point
+    lacks: dict[str, str] = {}
+    for name, own in cells.groupby(panel, sort=False):
+        if not (own[technique] == baseline).any():
+            lacks[as_text(name)] = f"no cells with '{baseline}'"
+            continue
+        latest = own[round_].max()
+        known = own[(own[round_] == latest) & own[utility].notna()]
+        points, measured = (frame[[technique, strength]].drop_duplicates() for frame in (own, known))
+        if len(measured) < len(points):
+            lacks[as_text(name)] = f"{utility} of {len(measured)} of {len(points)} points in round {as_text(latest)}"
+    whole = cells[~cells[panel].map(as_text).isin(list(lacks))]
+    return whole.reset_index(drop=True), lacks
 
 
 def pareto(points: pd.DataFrame, higher: Sequence[str], lower: Sequence[str] = ()) -> pd.Series:

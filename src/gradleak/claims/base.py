@@ -48,13 +48,15 @@ class Sample:
     """The values of a statistic: one per unit (as a rule, per trial), which are taken as independent.
 
     values: (n,). cells: ids of the cells that were read. baseline: (m,), where the effect is the difference of two
-    independent groups' means, else None. name: what tells it from a statistic's other samples, or nothing.
+    independent groups' means, else None. name: what tells it from a statistic's other samples, or nothing. notes: what
+    of the experiment was left out, and why.
     """
 
     values: np.ndarray
     cells: tuple[str, ...] = ()
     baseline: np.ndarray | None = None
     name: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def effect(self) -> float:

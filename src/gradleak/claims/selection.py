@@ -39,12 +39,17 @@ class CellStatistic(Statistic):
         return self.experiment
 
     def cells(
-        self, data: ClaimData, keys: Sequence[str], values: Sequence[str], optional: Sequence[str] = ()
+        self,
+        data: ClaimData,
+        keys: Sequence[str],
+        values: Sequence[str],
+        optional: Sequence[str] = (),
+        gaps: Sequence[str] = (),
     ) -> "Cells":
         """The chosen cells with keys, values, those of `optional` and `apart` that the study has, and `TRIAL`.
 
-        Cells that were not attacked, or whose client diverged, are none to choose. Raises UntestedError where the study
-        lacks the experiment, a key, a value, or cells to choose.
+        Values of `gaps` may be missing in some cells (NaN). Cells that were not attacked, or whose client diverged, are
+        none to choose. Raises UntestedError where the study lacks the experiment, a key, a value, or cells to choose.
         """
         experiment = standing(data, self.experiment)
         known = {*experiment.labels, *map(str, data.results.columns)} - {"cell_id"}
@@ -66,7 +71,7 @@ class CellStatistic(Statistic):
         for name in values:
             if name in rows.columns and name not in experiment.labels and rows[name].isna().all():
                 raise UntestedError(f"experiment '{self.experiment}' has no values of '{name}'")
-        found = cell_table(data.results, experiment, used, list(values))
+        found = cell_table(data.results, experiment, used, list(values), gaps)
         found[TRIAL] = found["cell_id"].map(trials(data, self.experiment))
         return Cells(found, [*apart, TRIAL], extra)
 

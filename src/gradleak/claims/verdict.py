@@ -85,7 +85,7 @@ def _decided(claim: Claim, samples: list[Sample], data: ClaimData, left_out: lis
         high,
         sample.fewest,
         _share(claim, sample),
-        "; ".join([*left_out, *_reason(claim, sample, len(samples), word)]),
+        "; ".join([*left_out, *sample.notes, *_reason(claim, sample, len(samples), word)]),
         scale(data.results, cells) or claim.statistic.reads,
     )
 

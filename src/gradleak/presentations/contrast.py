@@ -27,6 +27,9 @@ _TESTS = {"wilcoxon": "Wilcoxon signed-rank test", "mann-whitney": "Mann-Whitney
 Row = tuple[object, ...]
 Sides = tuple[pd.Series, pd.Series]
 
+#: A row, its baseline, what is compared with it, and the metric; and the values of both sides.
+Compared = tuple[tuple[Row, str, str, str], Sides]
+
 Text = Annotated[str, BeforeValidator(as_text)]
 
 
@@ -83,7 +86,8 @@ class ContrastTable(Presentation):
 
     What is compared is named by exactly one key. `between`: images whose label or column has one value with those
     that have another, in each of `values` (metrics); paired by the labels or columns `pair_by`, where there are any,
-    after averaging what has the same ones. `metrics` (one or a list): two metrics of the same images, paired by
+    after averaging what has the same ones. Rows that lack one of two values, as of a study that was computed in part,
+    are left out; the caption counts them. `metrics` (one or a list): two metrics of the same images, paired by
     image. `halves`: images by a numeric column, such as `detail`: those above its median with those below (of an odd
     number, the middle one is above).
 
@@ -139,37 +143,59 @@ class ContrastTable(Presentation):
 
     def check(self, experiment: Experiment, data: StudyData) -> None:
         """See `Presentation.check`."""
-        for _ in self.samples(experiment, data):
-            pass
+        self.samples(experiment, data)
 
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
         """Both files; raises UserError as `contrasts`."""
-        found = self.contrasts(experiment, data)
+        samples, left_out = self.samples(experiment, data)
+        found = self._contrasts(samples)
         return {
             "_contrast.csv": self._csv(found).encode(),
-            "_contrast.tex": self._latex(experiment, data, found).encode(),
+            "_contrast.tex": self._latex(experiment, data, found, left_out).encode(),
         }
 
     def contrasts(self, experiment: Experiment, data: StudyData) -> list[Contrast]:
         """The comparisons in reading order. Raises UserError as `samples`."""
-        compare = compare_pairs if self.paired else compare_groups
-        return self._beside_paper([Contrast(*named, compare(*both)) for named, both in self.samples(experiment, data)])
+        return self._contrasts(self.samples(experiment, data)[0])
 
-    def samples(self, experiment: Experiment, data: StudyData) -> Iterator[tuple[tuple[Row, str, str, str], Sides]]:
-        """What is compared, in reading order.
+    def samples(self, experiment: Experiment, data: StudyData) -> tuple[list[Compared], int]:
+        """What is compared, in reading order, and how many comparisons lack a side and are left out.
 
-        Raises UserError for an unknown column, a cell without results, a value that no image of a row has, and where no
-        image has a partner. An image whose partner the study does not attack is left out: `n` says of how many a
-        comparison is.
+        Raises UserError for an unknown column, a cell without results, a value that no row has beside the baseline, and
+        where no image has a partner. An image whose partner the study does not attack is left out: `n` says of how many
+        a comparison is.
         """
         compared = [name for pair in self.metrics for name in (pair.baseline, pair.against)] or list(self.values)
         values = [*dict.fromkeys([*compared, *([self.halves] if self.halves else [])])]
         table = image_table(data.results, experiment, self.keys, values)
         groups = table.groupby(list(self.rows), sort=False) if self.rows else [((), table)]
+        found: list[Compared] = []
+        lacks: dict[str, list[str]] = {}
         for row, images in groups:
             named = ", ".join(f"{key} '{value}'" for key, value in zip(self.rows, row, strict=True))
             where = f"experiment '{experiment.name}'" + (f", {named}" if named else "")
-            yield from (((row, *named), both) for named, both in self._of_row(images, where))
+            for against, what in self._lacking(images).items():
+                lacks.setdefault(against, []).append(f"{where}: {what}")
+            found += [((row, *named), both) for named, both in self._of_row(images, where)]
+        for against in lacks.keys() - {against for (_, _, against, _), _ in found}:
+            raise UserError(lacks[against][0])
+        return found, sum(map(len, lacks.values()))
+
+    def _lacking(self, images: pd.DataFrame) -> dict[str, str]:
+        """Which values of `between.against` a row cannot compare, and why: they, or the baseline, are not there."""
+        if not self.between:
+            return {}
+        between = self.between
+        texts = images[between.label].map(as_text)
+        has = list(dict.fromkeys(texts))
+        pairs = {value: (between.baseline, value) for value in between.against}
+        absent = {value: [side for side in pair if side not in has] for value, pair in pairs.items()}
+        what = f"no image has {between.label} '{{}}'; they have: {', '.join(has)}"
+        return {value: what.format(sides[0]) for value, sides in absent.items() if sides}
+
+    def _contrasts(self, samples: list[Compared]) -> list[Contrast]:
+        compare = compare_pairs if self.paired else compare_groups
+        return self._beside_paper([Contrast(*named, compare(*both)) for named, both in samples])
 
     def _beside_paper(self, found: list[Contrast]) -> list[Contrast]:
         """The comparisons with the paper's differences, where a published table is named."""
@@ -206,15 +232,10 @@ class ContrastTable(Presentation):
     ) -> Iterator[tuple[tuple[str, str, str], Sides]]:
         texts = images[between.label].map(as_text)
         keys = list(self.pair_by) or [UNIT]
-        sides: dict[str, pd.DataFrame] = {}
-        for value in (between.baseline, *between.against):
-            if not (texts == value).any():
-                has = ", ".join(dict.fromkeys(texts))
-                raise UserError(f"{where}: no image has {between.label} '{value}'; they have: {has}")
-            sides[value] = images[texts == value].groupby(keys, sort=False)[list(self.values)].mean()
-        first = sides[between.baseline]
-        for against in between.against:
-            second = sides[against]
+        lacking = self._lacking(images)
+        sides = {value: own.groupby(keys, sort=False)[list(self.values)].mean() for value, own in images.groupby(texts)}
+        for against in (value for value in between.against if value not in lacking):
+            first, second = sides[between.baseline], sides[against]
             baseline = first
             if self.pair_by:
                 both = first.index.intersection(second.index, sort=False)
@@ -242,7 +263,7 @@ class ContrastTable(Presentation):
             rows.append([*sides, *n, *map(fixed, numbers), *tested, *paper])
         return csv_text([heading, *rows])
 
-    def _latex(self, experiment: Experiment, data: StudyData, found: list[Contrast]) -> str:
+    def _latex(self, experiment: Experiment, data: StudyData, found: list[Contrast], left_out: int) -> str:
         """The table as a LaTeX environment."""
         names_metric = not self.metrics and (len(self.values) > 1 or not self.rows)
         titles = [*map(self.heading, self.rows), *(["Metric"] if names_metric else []), self._compared()]
@@ -259,7 +280,7 @@ class ContrastTable(Presentation):
             texts = [*([""] * same), *labels[same:], self._pair(entry), *self._numbers(entry)]
             body.append(markup.line([markup.escape(text) for text in texts]))
         name = f"{data.study}-{self.stem(experiment.name)}_contrast"
-        caption = self._caption(experiment, data, found)
+        caption = self._caption(experiment, data, found, left_out)
         return markup.frame(body, heading, len(titles), len(numbers), caption, name, self.wide)
 
     def _compared(self) -> str:
@@ -297,7 +318,7 @@ class ContrastTable(Presentation):
             entry.published_sign or "--",
         ]
 
-    def _caption(self, experiment: Experiment, data: StudyData, found: list[Contrast]) -> str:
+    def _caption(self, experiment: Experiment, data: StudyData, found: list[Contrast], left_out: int) -> str:
         if self.metrics:
             unit = "Two metrics of the same images"
         elif self.pair_by:
@@ -315,6 +336,7 @@ class ContrastTable(Presentation):
             f"{unit}{names}; means over images, baseline $\\to$ against.",
             "Interval of the difference: percentile bootstrap; higher or lower: it excludes 0.",
             f"$p$: two-sided {tests}{many}.",
+            f"Left out because one side of them is missing: {left_out} comparisons." if left_out else "",
             divergence.counted(data.results, experiment),
         ]
         return markup.caption_latex(titled(experiment, data.results), sentences, data.study)

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from gradleak.analysis.experiment import Experiment, StudyData
 from gradleak.analysis.summary import cell_table, unknown_column
-from gradleak.analysis.tradeoff import best_of_each, pareto, tradeoff_points
+from gradleak.analysis.tradeoff import best_of_each, complete, pareto, tradeoff_points
+from gradleak.errors import UserError
 from gradleak.metrics.rates import TAU_LPIPS
 from gradleak.presentations import divergence, markup, style
 from gradleak.presentations.base import PRESENTATIONS, Presentation
@@ -49,7 +50,8 @@ class Tradeoff(Presentation):
     latest round (see `tradeoff_points`). leak_line: value of `privacy` below which reconstructions are recognisable
     (red). drop: share of the baseline technique's utility that may be lost (blue line at 1 - drop of it). The best
     point of each technique is large, the others are faint; a grey line joins those that no other point beats in both.
-    `size` names a column of bytes per update: the area of a point grows with its logarithm.
+    `size` names a column of bytes per update: the area of a point grows with its logarithm. Panels of which a part is
+    missing, as in a study that was computed in part, are not drawn; the caption names them.
 
     Writes `<name>_tradeoff.pdf`, `.png`, `.txt` (caption), and every point as `.csv` and `.tex`.
     """
@@ -85,8 +87,9 @@ class Tradeoff(Presentation):
         self._cells(experiment, data)
 
     def render(self, experiment: Experiment, data: StudyData) -> dict[str, bytes]:
-        """All five files; raises UserError for an unknown column or a cell without results."""
-        points = self.judged(self._cells(experiment, data))
+        """All five files; raises UserError for an unknown column, a cell without results, or no panel that is whole."""
+        cells, lacks = self._cells(experiment, data)
+        points = self.judged(cells)
         with style.theme():
             files = style.image_files(self.draw(points), "_tradeoff")
         name = f"{data.study}-{self.stem(experiment.name)}_tradeoff"
@@ -94,15 +97,19 @@ class Tradeoff(Presentation):
         files["_tradeoff.tex"] = self._latex(points, titled(experiment, data.results), name).encode()
         files["_tradeoff.txt"] = markup.caption(
             titled(experiment, data.results),
-            [*self._sentences(points), divergence.counted(data.results, experiment)],
+            [*self._sentences(points), _missing(lacks), divergence.counted(data.results, experiment)],
             data.study,
         ).encode()
         return files
 
-    def _cells(self, experiment: Experiment, data: StudyData) -> pd.DataFrame:
+    def _cells(self, experiment: Experiment, data: StudyData) -> tuple[pd.DataFrame, dict[str, str]]:
+        """The cells of panels that are whole, and what the others lack."""
         values = [self.privacy, self.utility, *([self.size] if self.size else [])]
-        cells = cell_table(data.results, experiment, self.keys, values)
-        return cells.assign(**{EPSILON: _epsilons(data.results, cells, experiment)})
+        cells = cell_table(data.results, experiment, self.keys, values, gaps=[self.utility])
+        whole, lacks = complete(cells, self.point, self.baseline, self.round, self.utility)
+        if whole.empty:
+            raise UserError(f"experiment '{experiment.name}': {_missing(lacks)}")
+        return whole.assign(**{EPSILON: _epsilons(data.results, whole, experiment)}), lacks
 
     def judged(self, cells: pd.DataFrame) -> pd.DataFrame:
         """The points with what the figure says of them; cells as from `cell_table`.
@@ -115,7 +122,7 @@ class Tradeoff(Presentation):
         frames = []
         for _, own in points.groupby(self.panels, sort=False):
             baseline = own[own[self.technique] == self.baseline][self.utility]
-            own = own.assign(kept=own[self.utility] / (baseline.iloc[0] if len(baseline) else math.nan))
+            own = own.assign(kept=own[self.utility] / baseline.iloc[0])
             own["defends"] = own[self.privacy] >= self.leak_line
             own["useful"] = own["kept"] >= 1 - self.drop
             own["best"] = best_of_each(own, [self.technique], self.privacy, self.utility, self.leak_line)
@@ -166,8 +173,7 @@ class Tradeoff(Presentation):
 
         axes.axvline(self.leak_line, color=style.LIMIT, linestyle="--", linewidth=0.9, zorder=1.5)
         whole = points[points[self.technique] == self.baseline][self.utility]
-        if len(whole):
-            axes.axhline((1 - self.drop) * whole.iloc[0], color=_ACCURACY, linestyle="--", linewidth=0.9, zorder=1.5)
+        axes.axhline((1 - self.drop) * whole.iloc[0], color=_ACCURACY, linestyle="--", linewidth=0.9, zorder=1.5)
         front = points[points["front"]].sort_values(self.privacy)
         axes.plot(front[self.privacy], front[self.utility], color=_FRONT, linewidth=0.8, zorder=1.8)
         handles: list[Artist] = []
@@ -250,6 +256,11 @@ class Tradeoff(Presentation):
             f"{100 * self.drop:g}% of the accuracy without post-processing is lost.",
             "Grey line: points that no other beats in both.",
         ]
+
+
+def _missing(lacks: dict[str, str]) -> str:
+    """Which panels are not drawn, and what there is of them. Empty where all are."""
+    return f"Not drawn: {'; '.join(f'{name} (has {what})' for name, what in lacks.items())}." if lacks else ""
 
 
 def _epsilons(results: pd.DataFrame, cells: pd.DataFrame, experiment: Experiment) -> pd.Series:

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -123,6 +124,37 @@ def test_an_unknown_column_is_named(study: tuple[StudyData, Experiment], make_ex
     data, experiment = study
     with pytest.raises(UserError, match="bandwidth"):
         render_stage("figures", make_experiment(SHOW | {"size": "bandwidth"}, cells=_cells(experiment)), data)
+
+
+def test_a_panel_of_which_a_part_is_missing_is_named_and_not_drawn(
+    study: tuple[StudyData, Experiment], make_experiment: Make
+) -> None:
+    data, experiment = study
+    whole = render_stage("figures", experiment, data)
+    results, cells = data.results, experiment.cells
+    other, more = results.copy(), cells.copy()
+    for frame in (other, more):
+        frame["cell_id"] = "swin-" + frame["cell_id"]
+    more["setting"] = "Swin"
+    late = other["model_round"] == 9
+    parts = {
+        "no cells with 'None'": ~other["cell_id"].str.contains("None"),
+        "model_accuracy of 6 of 7 points in round 9": ~(late & other["cell_id"].str.contains("Q-1 bit")),
+        "model_accuracy of 0 of 7 points in round 1": ~late,
+    }
+    for what, there in parts.items():
+        # Of an untrained model nobody has measured the accuracy.
+        part = other[there].assign(model_accuracy=other["model_accuracy"].where(other["model_round"] == 9))
+        own = more[more["cell_id"].isin(part["cell_id"])]
+        both = StudyData("test_study", pd.concat([results, part]))
+        found = make_experiment(SHOW, cells=_cells(replace(experiment, cells=pd.concat([cells, own]))))
+        files = render_stage("figures", found, both)
+        assert f"Not drawn: Swin (has {what})." in files["exp_tradeoff.txt"].decode()
+        for name in whole.keys() - {"exp_tradeoff.txt"}:
+            assert files[name] == whole[name], name
+        alone = make_experiment(SHOW, cells=_cells(replace(experiment, cells=own)))
+        with pytest.raises(UserError, match=f"Not drawn: Swin .has {what}"):
+            render_stage("figures", alone, StudyData("test_study", part))
 
 
 def _cells(experiment: Experiment) -> list[dict[str, object]]:

@@ -169,6 +169,24 @@ def test_an_image_without_partner_is_in_no_pair(make_experiment: Make, data: Stu
     assert two.result.against == pytest.approx(np.mean([lpips("L", "OOD", pair) for pair in pairs]))
 
 
+def test_a_row_that_lacks_a_side_is_left_out_and_counted(make_experiment: Make, data: StudyData) -> None:
+    cells = [cell for cell in make_cells() if (cell["labels"]["attack"], cell["labels"]["domain"]) != ("O", "OOD")]
+    (only,) = found(CONTRAST, make_experiment(cells=cells), data)
+    assert only.row == ("L",)
+    files = render_stage("tables", make_experiment(CONTRAST, cells=cells), data)
+    caption = files["exp_contrast.tex"].decode()
+    assert "Left out because one side of them is missing: 1 comparisons." in caption
+    assert "Left out" not in render_stage("tables", make_experiment(CONTRAST), data)["exp_contrast.tex"].decode()
+    # What no row has beside the baseline is an error still, whatever else is compared.
+    for domain in ("ID", "OOD"):
+        lone = [cell for cell in cells if cell["labels"]["domain"] != domain]
+        with pytest.raises(UserError, match=f"no image has domain '{domain}'"):
+            found(CONTRAST, make_experiment(cells=lone), data)
+    several = CONTRAST | {"between": BETWEEN | {"against": ["OOD", "near"]}}
+    with pytest.raises(UserError, match="no image has domain 'near'"):
+        found(several, make_experiment(cells=cells), data)
+
+
 def test_few_images_are_undecided_in_both_files(make_experiment: Make, data: StudyData) -> None:
     cells = [cell for cell in make_cells() if cell["labels"]["pair"] < 2]
     files = render_stage("tables", make_experiment(CONTRAST, cells=cells), data)

@@ -1,9 +1,12 @@
 """Statistics of defenses: what remains of a model's utility once a technique defends (Figure 11)."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 
 from gradleak.analysis.choice import Values, among
-from gradleak.analysis.tradeoff import tradeoff_points
+from gradleak.analysis.tradeoff import complete, tradeoff_points
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
 from gradleak.claims.selection import TRIAL, CellStatistic
 from gradleak.metrics.rates import TAU_LPIPS
@@ -15,7 +18,7 @@ class DefendedStatistic(CellStatistic):
     The score is the greatest utility, as a share of that under the technique `none`, among the strengths of a technique
     against which the adversary's best choice of attack and round (see `tradeoff_points`) leaves `privacy` at
     `leak_line` or above; 0 where no strength does. A trial chooses strength and attack for itself. Utility belongs to
-    the model and is the same for all.
+    the model and is the same for all. Settings of which a part is missing are left out.
     """
 
     apart: tuple[str, ...] = ()
@@ -29,44 +32,48 @@ class DefendedStatistic(CellStatistic):
     utility: str = "model_accuracy"
     leak_line: float = TAU_LPIPS
 
-    def scores(self, data: ClaimData) -> tuple[pd.DataFrame, tuple[str, ...]]:
-        """One row per unit and setting, a column per technique but `none`, and the cells that were read.
+    def scores(self, data: ClaimData) -> tuple[pd.DataFrame, Sample]:
+        """One row per unit and setting, a column per technique but `none`; and a sample without values: what was read.
 
-        Raises UntestedError where a setting has no cells without a defense, or nothing but those.
+        Raises UntestedError where no setting is whole, one has no utility without a defense, or there is no defense.
         """
         point = [self.panels, self.technique, self.strength]
-        cells = self.cells(data, [*point, *self.chooses, self.round], [self.privacy, self.utility])
+        values = [self.privacy, self.utility]
+        cells = self.cells(data, [*point, *self.chooses, self.round], values, gaps=[self.utility])
+        whole, lacks = complete(cells.table, point, self.none, self.round, self.utility)
+        notes = tuple(f"'{name}' has {what} and is left out" for name, what in lacks.items())
+        if whole.empty:
+            raise UntestedError(f"experiment '{self.experiment}': {'; '.join(notes)}")
         # The trial's number is a key, not one of the columns that are averaged.
-        units = [tuple(unit) for unit in cells.table[cells.unit].itertuples(index=False, name=None)]
-        table = cells.table.drop(columns=[TRIAL])
+        units = [tuple(unit) for unit in whole[cells.unit].itertuples(index=False, name=None)]
+        table = whole.drop(columns=[TRIAL])
         latest = tradeoff_points(table, point, self.chooses, self.round, self.privacy, self.utility)
-        table = table.drop(columns=[self.utility]).merge(latest[[*point, self.utility]], on=point, how="left")
-        records = []
+        latest["kept"] = latest[self.utility] / latest[self.panels].map(self._without_defense(latest))
+        table = table.merge(latest[[*point, "kept"]], on=point, how="left")
+        found = []
         for unit, own in table.groupby(pd.Series(units, index=table.index)):
             points = tradeoff_points(own, point, self.chooses, self.round, self.privacy, self.utility)
-            for setting, there in points.groupby(self.panels, sort=False):
-                records += self._of_setting(unit, setting, there)
-        if not records:
+            points = points[points[self.technique] != self.none]
+            score = points["kept"].where(points[self.privacy] >= self.leak_line, 0.0)
+            best = points.assign(score=score).groupby([self.panels, self.technique], sort=False)["score"].max()
+            found.append(best.reset_index().assign(unit=[unit] * len(best)))
+        if (best_of_all := pd.concat(found)).empty:
             raise UntestedError(f"experiment '{self.experiment}' has no post-processing")
-        table = pd.DataFrame(records)
-        return table.pivot(index=["unit", "setting"], columns="technique", values="score"), cells.ids
+        scores = best_of_all.pivot(index=["unit", self.panels], columns=self.technique, values="score")
+        return scores, Sample(np.empty(0), tuple(dict.fromkeys(whole["cell_id"])), notes=notes)
 
-    def sample(self, values: pd.Series, cells: tuple[str, ...]) -> Sample:
+    def sample(self, values: pd.Series, read: Sample) -> Sample:
         """A value per unit from one per unit and setting."""
-        return Sample(values.groupby(level="unit").mean().to_numpy(float), cells)
+        return replace(read, values=values.groupby(level="unit").mean().to_numpy(float))
 
-    def _of_setting(self, unit: object, setting: object, points: pd.DataFrame) -> list[dict[str, object]]:
-        bare = points[points[self.technique] == self.none]
-        if bare.empty:
-            raise UntestedError(f"experiment '{self.experiment}', '{setting}', has no cells with '{self.none}'")
-        if not float(bare[self.utility].iloc[0]) > 0:
+    def _without_defense(self, latest: pd.DataFrame) -> pd.Series:
+        """Utility without a defense, by setting."""
+        bare = latest[latest[self.technique] == self.none].set_index(self.panels)[self.utility]
+        for setting in bare.index[~(bare > 0)]:
             raise UntestedError(
                 f"experiment '{self.experiment}', '{setting}', has no {self.utility} above 0 without defense"
             )
-        kept = points[self.utility] / float(bare[self.utility].iloc[0])
-        scores = kept.where(points[self.privacy] >= self.leak_line, 0.0).groupby(points[self.technique]).max()
-        rows = scores.drop(self.none).items()
-        return [{"unit": unit, "setting": setting, "technique": str(name), "score": score} for name, score in rows]
+        return bare
 
 
 @STATISTICS.register("defended_utility")
@@ -82,11 +89,11 @@ class DefendedUtility(DefendedStatistic):
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample. Raises UntestedError also where the study has no such technique."""
-        scores, cells = self.scores(data)
+        scores, read = self.scores(data)
         names = [name for name in scores.columns if among(name, self.of)]
         if not names:
             raise UntestedError(f"experiment '{self.experiment}' has no technique {', '.join(self.of)}")
-        return [self.sample(scores[names].mean(axis=1), cells)]
+        return [self.sample(scores[names].mean(axis=1), read)]
 
 
 @STATISTICS.register("defended_share")
@@ -102,9 +109,9 @@ class DefendedShare(DefendedStatistic):
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample."""
-        scores, cells = self.scores(data)
+        scores, read = self.scores(data)
         share = (scores >= self.least).where(scores.notna()).astype(float).mean(axis=1)
-        return [self.sample(share, cells)]
+        return [self.sample(share, read)]
 
 
 @STATISTICS.register("defended_lead")
@@ -120,9 +127,9 @@ class DefendedLead(DefendedStatistic):
 
     def samples(self, data: ClaimData) -> list[Sample]:
         """One sample. Raises UntestedError also if the study lacks a side."""
-        scores, cells = self.scores(data)
+        scores, read = self.scores(data)
         own = [name for name in scores.columns if among(name, self.of)]
         others = [name for name in scores.columns if name not in own]
         if not own or not others:
             raise UntestedError(f"experiment '{self.experiment}' has not {', '.join(self.of)} and another technique")
-        return [self.sample(scores[own].max(axis=1) - scores[others].max(axis=1), cells)]
+        return [self.sample(scores[own].max(axis=1) - scores[others].max(axis=1), read)]
