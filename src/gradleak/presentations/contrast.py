@@ -1,7 +1,7 @@
 """The presentation `contrast`: images compared in pairs or groups, with an interval and a rank test."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Self
 
@@ -165,8 +165,8 @@ class ContrastTable(Presentation):
         where no image has a partner. An image whose partner the study does not attack is left out: `n` says of how many
         a comparison is.
         """
-        compared = [name for pair in self.metrics for name in (pair.baseline, pair.against)] or list(self.values)
-        values = [*dict.fromkeys([*compared, *([self.halves] if self.halves else [])])]
+        metrics = [name for pair in self.metrics for name in (pair.baseline, pair.against)] or list(self.values)
+        values = [*dict.fromkeys([*metrics, *([self.halves] if self.halves else [])])]
         table = image_table(data.results, experiment, self.keys, values)
         groups = table.groupby(list(self.rows), sort=False) if self.rows else [((), table)]
         found: list[Compared] = []
@@ -174,11 +174,14 @@ class ContrastTable(Presentation):
         for row, images in groups:
             named = ", ".join(f"{key} '{value}'" for key, value in zip(self.rows, row, strict=True))
             where = f"experiment '{experiment.name}'" + (f", {named}" if named else "")
-            for against, what in self._lacking(images).items():
+            lacking = self._lacking(images)
+            for against, what in lacking.items():
                 lacks.setdefault(against, []).append(f"{where}: {what}")
-            found += [((row, *named), both) for named, both in self._of_row(images, where)]
-        for against in lacks.keys() - {against for (_, _, against, _), _ in found}:
-            raise UserError(lacks[against][0])
+            found += [((row, *named), both) for named, both in self._of_row(images, where, lacking)]
+        compared = {against for (_, _, against, _), _ in found}
+        for against, reasons in lacks.items():
+            if against not in compared:
+                raise UserError(reasons[0])
         return found, sum(map(len, lacks.values()))
 
     def _lacking(self, images: pd.DataFrame) -> dict[str, str]:
@@ -212,9 +215,11 @@ class ContrastTable(Presentation):
 
         return [replace(entry, published=value(entry, entry.against) - value(entry, entry.baseline)) for entry in found]
 
-    def _of_row(self, images: pd.DataFrame, where: str) -> Iterator[tuple[tuple[str, str, str], Sides]]:
+    def _of_row(
+        self, images: pd.DataFrame, where: str, lacking: Collection[str]
+    ) -> Iterator[tuple[tuple[str, str, str], Sides]]:
         if self.between:
-            yield from self._between(self.between, images, where)
+            yield from self._between(self.between, images, where, lacking)
             return
         units = images.groupby(UNIT, sort=False).mean(numeric_only=True)
         for pair in self.metrics:
@@ -228,22 +233,20 @@ class ContrastTable(Presentation):
                 yield (LOWER, UPPER, metric), (units[metric][:middle], units[metric][middle:])
 
     def _between(
-        self, between: Between, images: pd.DataFrame, where: str
+        self, between: Between, images: pd.DataFrame, where: str, lacking: Collection[str]
     ) -> Iterator[tuple[tuple[str, str, str], Sides]]:
         texts = images[between.label].map(as_text)
         keys = list(self.pair_by) or [UNIT]
-        lacking = self._lacking(images)
         sides = {value: own.groupby(keys, sort=False)[list(self.values)].mean() for value, own in images.groupby(texts)}
         for against in (value for value in between.against if value not in lacking):
-            first, second = sides[between.baseline], sides[against]
-            baseline = first
+            baseline, second = sides[between.baseline], sides[against]
             if self.pair_by:
-                both = first.index.intersection(second.index, sort=False)
+                both = baseline.index.intersection(second.index, sort=False)
                 if both.empty:
-                    pair = first.index[0] if isinstance(first.index[0], tuple) else (first.index[0],)
+                    pair = baseline.index[0] if isinstance(baseline.index[0], tuple) else (baseline.index[0],)
                     named = ", ".join(f"{key} '{value}'" for key, value in zip(keys, pair, strict=True))
                     raise UserError(f"{where}: pair {named} has no image with {between.label} '{against}', nor has any")
-                baseline, second = first.loc[both], second.loc[both]
+                baseline, second = baseline.loc[both], second.loc[both]
             for metric in self.values:
                 yield (between.baseline, against, metric), (baseline[metric], second[metric])
 

@@ -1,8 +1,7 @@
 """Statistics of defenses: what remains of a model's utility once a technique defends (Figure 11)."""
 
-from dataclasses import replace
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from gradleak.analysis.choice import Values, among
@@ -10,6 +9,13 @@ from gradleak.analysis.tradeoff import complete, tradeoff_points
 from gradleak.claims.base import STATISTICS, ClaimData, Sample, UntestedError
 from gradleak.claims.selection import TRIAL, CellStatistic
 from gradleak.metrics.rates import TAU_LPIPS
+
+
+class Read(NamedTuple):
+    """The cells that a statistic read, and what of the experiment was left out, and why."""
+
+    cells: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 class DefendedStatistic(CellStatistic):
@@ -32,8 +38,8 @@ class DefendedStatistic(CellStatistic):
     utility: str = "model_accuracy"
     leak_line: float = TAU_LPIPS
 
-    def scores(self, data: ClaimData) -> tuple[pd.DataFrame, Sample]:
-        """One row per unit and setting, a column per technique but `none`; and a sample without values: what was read.
+    def scores(self, data: ClaimData) -> tuple[pd.DataFrame, Read]:
+        """One row per unit and setting, a column per technique but `none`; and what was read.
 
         Raises UntestedError where no setting is whole, one has no utility without a defense, or there is no defense.
         """
@@ -60,11 +66,11 @@ class DefendedStatistic(CellStatistic):
         if (best_of_all := pd.concat(found)).empty:
             raise UntestedError(f"experiment '{self.experiment}' has no post-processing")
         scores = best_of_all.pivot(index=["unit", self.panels], columns=self.technique, values="score")
-        return scores, Sample(np.empty(0), tuple(dict.fromkeys(whole["cell_id"])), notes=notes)
+        return scores, Read(tuple(dict.fromkeys(whole["cell_id"])), notes)
 
-    def sample(self, values: pd.Series, read: Sample) -> Sample:
+    def sample(self, values: pd.Series, read: Read) -> Sample:
         """A value per unit from one per unit and setting."""
-        return replace(read, values=values.groupby(level="unit").mean().to_numpy(float))
+        return Sample(values.groupby(level="unit").mean().to_numpy(float), read.cells, notes=read.notes)
 
     def _without_defense(self, latest: pd.DataFrame) -> pd.Series:
         """Utility without a defense, by setting."""
