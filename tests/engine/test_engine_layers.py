@@ -35,7 +35,7 @@ def test_resnet_takes_the_implicit_strategy_in_deep_layers_and_the_explicit_one_
     assert_same(found, reference_of(problem, OBJECTIVES["cosine"], no_priors))
 
 
-@pytest.mark.parametrize("objective", [*(OBJECTIVES[name] for name in ("cosine", "euclidean")), by_parameter])
+@pytest.mark.parametrize("objective", [*(OBJECTIVES[name] for name in ("cosine", "euclidean", "layers")), by_parameter])
 @pytest.mark.parametrize(("trials", "samples"), [(1, 2), (3, 1), (3, 2)])
 @pytest.mark.parametrize("name", ["odd", "resnet18"])
 def test_both_strategies_give_the_reference_answer_in_every_layer(

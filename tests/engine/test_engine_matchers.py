@@ -43,7 +43,7 @@ def models():
     return {name: make() for name, make in MODELS.items()}
 
 
-@pytest.mark.parametrize("objective", ["cosine", "euclidean"])
+@pytest.mark.parametrize("objective", ["cosine", "euclidean", "layers"])
 @pytest.mark.parametrize(("trials", "samples"), [(1, 1), (1, 3), (3, 1), (3, 3)])
 @pytest.mark.parametrize("name", list(MODELS))
 def test_fast_matchers_agree_with_the_reference(models, name, trials, samples, objective):
@@ -81,13 +81,13 @@ def test_each_prior_alone_adds_its_value_and_its_gradient(models, fast, prior):
 def test_objective_vanishes_at_the_victims_and_nowhere_near_the_candidates(models, name):
     problem = problem_of(models[name], 2, 2)
     for fast in FAST.values():
-        for objective in ("cosine", "euclidean"):
+        for objective in ("cosine", "euclidean", "layers"):
             matcher = fast(problem.model, problem.targets, OBJECTIVES[objective])
             assert matcher(problem.victims, no_priors).objective.abs().max() < 1e-12
             assert matcher(problem.candidates, no_priors).objective.min() > 1e-4
 
 
-@pytest.mark.parametrize("objective", ["cosine", "euclidean"])
+@pytest.mark.parametrize("objective", ["cosine", "euclidean", "layers"])
 @pytest.mark.parametrize("matcher", [ActivationMatcher, FunctionalMatcher, ReferenceMatcher])
 def test_gradient_is_that_of_central_finite_differences(matcher, objective):
     model = model_of("convnet", channels=4, stages=1, layers=2, pool=False, activation="sigmoid", norm=True)
@@ -137,7 +137,7 @@ def test_trials_do_not_influence_each_other(models, fast, name):
     ("samples", "batch", "epochs"), [(2, 1, 2), (3, 2, 2), (2, 2, 4), (4, 1, 1)], ids=["2x1x2", "ragged", "full", "one"]
 )
 @pytest.mark.parametrize("trials", [1, 3])
-@pytest.mark.parametrize("objective", ["cosine", "euclidean"])
+@pytest.mark.parametrize("objective", ["cosine", "euclidean", "layers"])
 def test_unrolled_local_steps_agree_with_the_reference(models, samples, batch, epochs, trials, objective):
     client = ClientSpec(samples=samples, batch_size=batch, epochs=epochs, lr=0.1)
     assert client.updates == 4
@@ -318,7 +318,7 @@ def test_objectives_are_cosine_distance_and_squared_euclidean_distance(models):
         assert float(found.objective) == pytest.approx(float(value), rel=1e-12)
 
 
-@pytest.mark.parametrize("objective", ["cosine", "euclidean"])
+@pytest.mark.parametrize("objective", ["cosine", "euclidean", "layers"])
 @pytest.mark.parametrize("matcher", [FunctionalMatcher, OneByOneMatcher])
 def test_a_simulation_that_overflows_counts_as_an_update_of_zero(models, matcher, objective):
     """A rate at which the client itself just ends in finite weights: candidates may not."""

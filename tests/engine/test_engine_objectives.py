@@ -95,3 +95,20 @@ def test_the_two_distances_are_of_whole_gradients():
     inner, norm2, target = (torch.tensor([row], dtype=torch.float64) for row in ([1, 2], [4, 5], [9, 7]))
     assert OBJECTIVES["euclidean"](inner, norm2, target).tolist() == [9 + 16 - 6]
     assert OBJECTIVES["cosine"](inner, norm2, target).tolist() == pytest.approx([1 - 3 / 12])
+
+
+def test_the_distance_of_layers_weighs_each_by_the_root_of_its_norm():
+    inner, norm2, target = (torch.tensor([row], dtype=torch.float64) for row in ([1, 2], [4, 1], [16, 81]))
+    expected = (2 * (1 - 1 / 8) + 3 * (1 - 2 / 9)) / 5
+    assert OBJECTIVES["layers"](inner, norm2, target).tolist() == pytest.approx([expected])
+
+
+@pytest.mark.parametrize("norms", [([0, 1], [9, 9]), ([4, 1], [0, 9]), ([0, 0], [0, 0])])
+def test_layers_without_a_gradient_do_not_drown_the_others(norms):
+    norm2, target = (torch.tensor([row], dtype=torch.float64) for row in norms)
+    inner = (0.5 * (norm2 * target).sqrt()).requires_grad_()
+    norm2.requires_grad_()
+    objective = OBJECTIVES["layers"](inner, norm2, target)
+    derivatives = torch.autograd.grad(objective.sum(), (inner, norm2))
+    assert bool(objective.isfinite())
+    assert all(bool((value.abs() <= 1).all()) for value in derivatives)
