@@ -1,8 +1,8 @@
 """Cosine distance layer by layer, weighted by the roots of their norms: sees layers of small gradients too.
 
 In a deep untrained network the gradient shrinks from layer to layer on its way back, so the whole update's direction is
-that of the last bias, which says nothing of the image. The first layers' gradients, which say most, have a part of
-1e-6 of the norm, and the cosine of the whole does not see them.
+that of the last bias, which says nothing of the image. The first layers' gradients, which say most, have a
+vanishing part of the norm, and the cosine of the whole hardly sees them.
 """
 
 import torch
