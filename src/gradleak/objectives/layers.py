@@ -1,8 +1,7 @@
-"""Cosine distance layer by layer, weighted by the roots of their norms: sees layers of small gradients too.
+"""Cosine distance layer by layer, weighted by the roots of their norms: layers of small gradients count, too.
 
-In a deep untrained network the gradient shrinks from layer to layer on its way back, so the whole update's direction is
-that of the last bias, which says nothing of the image. The first layers' gradients, which say most, have a
-vanishing part of the norm, and the cosine of the whole hardly sees them.
+In a deep untrained network the gradient shrinks from layer to layer on its way back, so that the last bias has nearly
+all of the whole update's norm.
 """
 
 import torch
