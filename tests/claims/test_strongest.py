@@ -22,6 +22,7 @@ A, B = {"attack_name": "a", "attack_level": 1}, {"attack_name": "b", "attack_lev
 ADAPTIVE = {"attack_name": "a", "attack_level": 3, "attack_adaptive": True}
 SURROGATE = {"attack_name": "a", "attack_level": 1, "attack_surrogate_alpha": "0.5"}
 WHITENED = {"attack_name": "a", "attack_level": 1, "attack_whitening_power": 0.125}
+LAYERS = {"attack_name": "a", "attack_level": 1, "attack_objective": "layers"}
 ENTRY = {"id": "steps-protect", "text": "Local steps protect images.", "where": "Sec. 4.1"}
 THRESHOLD = {"kind": "threshold", "experiment": "exp"}
 NAN = float("nan")
@@ -170,7 +171,15 @@ def test_results_without_a_level_or_lpips_have_no_second_judgement() -> None:
 
 
 def test_the_first_judgement_is_of_the_papers_attacks() -> None:
-    data = study(attacked((A, [0.3] * 5), (ADAPTIVE, [0.01] * 5), (SURROGATE, [0.02] * 5), (WHITENED, [0.03] * 5)))
+    data = study(
+        attacked(
+            (A, [0.3] * 5),
+            (ADAPTIVE, [0.01] * 5),
+            (SURROGATE, [0.02] * 5),
+            (WHITENED, [0.03] * 5),
+            (LAYERS, [0.04] * 5),
+        )
+    )
     verdict = judge(claim(), data)
     assert (verdict.word, verdict.effect) == ("supported", pytest.approx(0.3))
     second = verdict.strongest
@@ -180,12 +189,18 @@ def test_the_first_judgement_is_of_the_papers_attacks() -> None:
     whitened = judge(claim(), study(attacked((A, [0.3] * 5), (WHITENED, [0.03] * 5)))).strongest
     assert whitened is not None
     assert whitened.attacks == "level 1: a whitened"
-    others = study(attacked((ADAPTIVE, [0.01] * 5), (SURROGATE, [0.02] * 5), (WHITENED, [0.03] * 5)))
+    layers = judge(claim(), study(attacked((A, [0.3] * 5), (LAYERS, [0.04] * 5)))).strongest
+    assert layers is not None
+    assert layers.attacks == "level 1: a layers"
+    others = study(
+        attacked((ADAPTIVE, [0.01] * 5), (SURROGATE, [0.02] * 5), (WHITENED, [0.03] * 5), (LAYERS, [0.04] * 5))
+    )
     with pytest.raises(UntestedError, match="no cell of one of the paper's attacks"):
         of_paper(others, "exp")
     assert judge(claim(strongest=None), others).word == "not tested"
     assert judge(claim(strongest=None), others).strongest is None
     nulls = data.results.assign(attack_surrogate_alpha=None, attack_adaptive=None, attack_whitening_power=None)
+    nulls["attack_objective"] = "cosine"
     assert of_paper(replace(data, results=nulls), "exp").experiments["exp"] is data.experiments["exp"]
 
 

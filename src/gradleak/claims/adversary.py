@@ -15,6 +15,9 @@ from gradleak.claims.selection import CellStatistic, exchanged, narrowed, standi
 LEVEL = "level"
 """Label of the cells of `strongest`: the level of knowledge of the adversary who chose them."""
 
+#: Distances of gradients that the paper's attacks have (Eq. 1): the cosine of whole updates, the squared difference.
+PAPER_OBJECTIVES = ("cosine", "euclidean")
+
 #: Columns of what is not the adversary's: what tells settings apart. Those of `_MEASURED` are facts of single
 #: trials, or follow from the model's own columns.
 _SETTING = ("dataset_", "model_", "client_", "post_processing", "technique", "strength")
@@ -27,9 +30,9 @@ _MEASURED = frozenset(
 
 
 def of_paper(data: ClaimData, name: str) -> ClaimData:
-    """The same with those cells of an experiment only whose attack is one of the paper's: no surrogate point
-    (`attack_surrogate_alpha`), no whitening (`attack_whitening_power`), and no knowledge of the post-processing
-    (`attack_adaptive`).
+    """The same with those cells of an experiment only whose attack is one of the paper's: it compares gradients by one
+    of `PAPER_OBJECTIVES` (`attack_objective`) and not whitened (`attack_whitening_power`), at no surrogate point
+    (`attack_surrogate_alpha`), without knowledge of the post-processing (`attack_adaptive`).
 
     Raises UntestedError where no cell is left.
     """
@@ -40,6 +43,8 @@ def of_paper(data: ClaimData, name: str) -> ClaimData:
     for column in ("attack_surrogate_alpha", "attack_whitening_power"):
         if column in results:
             other |= results[column].notna()
+    if "attack_objective" in results:
+        other |= results["attack_objective"].notna() & ~results["attack_objective"].isin(PAPER_OBJECTIVES)
     if "attack_adaptive" in results:
         other |= results["attack_adaptive"].eq(True).fillna(False).astype(bool)
     left = cells[~cells["cell_id"].isin(results["cell_id"][other])]
@@ -193,13 +198,15 @@ def _numbered(rows: pd.DataFrame, columns: list[str]) -> pd.Series:
 
 
 def _names(results: pd.DataFrame, cells: Iterable[str]) -> list[str]:
-    """Names of the attacks of cells, with what the adversary simulates."""
+    """Names of the attacks of cells, with what the paper's have not and what the adversary simulates."""
     rows = results[results["cell_id"].isin(list(cells))].drop_duplicates("cell_id")
     found = []
     for row in rows.to_dict("records"):
         alpha, adaptive = row.get("attack_surrogate_alpha"), row.get("attack_adaptive")
+        objective = row.get("attack_objective")
         parts = [
             str(row.get("attack_name", "the attack")),
+            "" if pd.isna(objective) or objective in PAPER_OBJECTIVES else str(objective),
             "whitened" if pd.notna(row.get("attack_whitening_power")) else "",
             "wst" if row.get("attack_knowledge") == "wst" else "",
             "adaptive" if pd.notna(adaptive) and adaptive else "",
