@@ -302,7 +302,7 @@ def test_a_bad_second_judgement_is_named(changes: dict[str, object], message: st
 def test_every_claim_but_those_on_attacks_metrics_and_theory_is_judged_twice() -> None:
     assert {one.id for one in read_ledger() if one.strongest is None} == {
         *("lemma-inverts", "lemma-as-printed", "theorem-mask"),
-        *("latent-batch", "latent-resolution", "nin-better", "nin-enough", "metrics-brr", "metrics-wsrr"),
+        *("latent-batch", "latent-resolution", "nin-enough", "metrics-brr", "metrics-wsrr"),
         # These say that something does not protect: a stronger attack can only confirm it.
         *("updates-one", "batch-small", "resolution-low", "skips-all", "clipping-fails"),
     }
@@ -355,3 +355,18 @@ def test_the_papers_reading_leaves_the_controls_out_and_needs_no_label() -> None
     assert judge(LEDGER["minibatches-paired"], paired(control=False)).word == "not tested"
     for name in ("minibatches-fail", "minibatches-fail-known", "details-protect"):
         assert judge(LEDGER[name], paired(control=True)) == judge(LEDGER[name], paired(control=False))
+
+
+def test_views_of_the_gradient_are_compared_each_by_its_best_attack() -> None:
+    rows = [
+        row
+        for view, first, second in ((None, 0.3, 0.05), ("nin1", 0.1, 0.2))
+        for attack, value in ((A, first), (LAYERS, second))
+        for row in attacked((attack, [value] * 5), attack_view=view)
+    ]
+    rows = [({**labels, "gradient": columns["attack_view"] or "Full"}, columns) for labels, columns in rows]
+    statistic = {"kind": "difference", "experiment": "exp", "key": "gradient", "baseline": "Full"}
+    verdict = judge(claim(statistic=statistic, claimed="below", margin=0), study(rows))
+    assert (verdict.word, verdict.effect) == ("supported", pytest.approx(-0.2))
+    assert verdict.strongest is not None
+    assert (verdict.strongest.word, verdict.strongest.effect) == ("not supported", pytest.approx(0.05))

@@ -18,9 +18,9 @@ LEVEL = "level"
 #: Distances of gradients that the paper's attacks have (Eq. 1): the cosine of whole updates, the squared difference.
 PAPER_OBJECTIVES = ("cosine", "euclidean")
 
-#: Columns of what is not the adversary's: what tells settings apart. Those of `_MEASURED` are facts of single
-#: trials, or follow from the model's own columns.
-_SETTING = ("dataset_", "model_", "client_", "post_processing", "technique", "strength")
+#: Columns of what is not the adversary's, which tell settings apart; of the attack's own the view of the gradient, for
+#: Table 3 compares views. Those of `_MEASURED` are facts of single trials, or follow from the model's own columns.
+_SETTING = ("dataset_", "model_", "client_", "post_processing", "technique", "strength", "attack_view")
 _MEASURED = frozenset(
     {
         *("client_loss_before", "client_loss_after", "client_diverged"),
@@ -121,10 +121,10 @@ def strongest(data: ClaimData, name: str, known: Sequence[int]) -> tuple[ClaimDa
     were left out.
 
     An adversary of each level in `known` has the attacks of `attack_level` up to it. A setting is what is not the
-    adversary's: all columns of data set, model, client and post-processing. In each, and for each trial, the best
-    attack (all `attack_` columns) is chosen on the setting's other trials, see `best_attacks`: the LPIPS that is judged
-    has no say. Where there is no other trial, several attacks leave no choice, and the trial is left out. Cells have
-    the label `LEVEL`, and are there once per level.
+    adversary's: all columns of data set, model, client and post-processing; and which view of the gradient is matched.
+    In each, and for each trial, the best attack (all other `attack_` columns) is chosen on the setting's other trials,
+    see `best_attacks`: the LPIPS that is judged has no say. Where there is no other trial, several attacks leave no
+    choice, and the trial is left out. Cells have the label `LEVEL`, and are there once per level.
 
     Raises UntestedError where the results have no LPIPS, or no trial is left.
     """
@@ -137,7 +137,7 @@ def strongest(data: ClaimData, name: str, known: Sequence[int]) -> tuple[ClaimDa
     rows = rows.drop_duplicates("cell_id").set_index("cell_id")
     columns = [str(column) for column in rows.columns]
     setting = [name for name in columns if name.startswith(_SETTING) and name not in _MEASURED]
-    attack = [name for name in columns if name.startswith("attack_")]
+    attack = [name for name in columns if name.startswith("attack_") and name not in setting]
     table["setting"] = table["cell_id"].map(_numbered(rows, setting))
     table["attack"] = table["cell_id"].map(_numbered(rows, attack))
     table["needs"] = table["cell_id"].map(rows["attack_level"])
