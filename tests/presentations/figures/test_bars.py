@@ -55,6 +55,16 @@ def test_note_over_every_bar(data: StudyData, make_experiment: Make) -> None:
     assert [text.get_text() for text in axes.texts] == ["64", "128", "256"]
 
 
+def test_panels_in_rows(data: StudyData, make_experiment: Make) -> None:
+    figure = draw_bars(data, make_experiment(), across=2)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in shown] == ["$G_O$", "$G_O + p_{TV}$", "$G_L$"]
+    first, second, third = [axes.get_position() for axes in shown]
+    assert first.y0 == pytest.approx(second.y0) and third.y1 < first.y0
+    assert first.x0 == pytest.approx(third.x0)
+    assert [bool(axes.get_ylabel()) for axes in shown] == [True, False, True]
+
+
 def test_bars_of_an_unknown_column(data: StudyData, make_experiment: Make) -> None:
     with pytest.raises(UserError, match="cut"):
         render_stage("figures", make_experiment(BARS | {"x": "cut"}), data)
