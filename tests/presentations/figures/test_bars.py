@@ -60,7 +60,8 @@ def test_panels_in_rows(data: StudyData, make_experiment: Make) -> None:
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in shown] == ["$G_O$", "$G_O + p_{TV}$", "$G_L$"]
     first, second, third = [axes.get_position() for axes in shown]
-    assert first.y0 == pytest.approx(second.y0) and third.y1 < first.y0
+    assert first.y0 == pytest.approx(second.y0)
+    assert third.y1 < first.y0
     assert first.x0 == pytest.approx(third.x0)
     assert [bool(axes.get_ylabel()) for axes in shown] == [True, False, True]
 
