@@ -276,6 +276,11 @@ def test_the_first_line_where_none_falls_and_where_none_is_judged_twice() -> Non
     doubted = Twice.of([*firm, ("d", "supported", "undecided")])
     assert "These become undecided: d. Supported twice: 1 of the 3" in doubted.headline()
     assert (doubted.fallen, doubted.doubted) == ((), ("d",))
+    denied = Twice.of([("e", "not tested", "not supported"), ("f", "not tested", "supported")])
+    assert denied.headline() == (
+        "Against the strongest attack of the study no claim falls. The paper's attacks could not test these, and they "
+        "are not supported: e. Supported twice: 0 of the 2 that were judged so."
+    )
     fallen = Twice.of([*firm, ("d", "supported", "not supported"), ("e", "undecided", "not supported")])
     assert "these claims fall: d, e." in fallen.headline()
     none = "No claim could be judged against the strongest attack of the study."

@@ -105,13 +105,14 @@ class Twice:
     """Of claims of protection, the verdicts against the paper's attacks (`first`) and the strongest, by id.
 
     words: the verdicts against the strongest. fallen: ids of claims that are not supported against the strongest, and
-    supported or undecided against the paper's attacks; doubted: that are supported and then undecided. firm: how many
-    are supported twice.
+    supported or undecided against the paper's attacks; doubted: that are supported and then undecided; denied: that the
+    paper's attacks could not test, and that are not supported against the strongest. firm: how many are supported twice.
     """
 
     words: tuple[str, ...] = ()
     fallen: tuple[str, ...] = ()
     doubted: tuple[str, ...] = ()
+    denied: tuple[str, ...] = ()
     firm: int = 0
 
     @classmethod
@@ -123,6 +124,7 @@ class Twice:
             tuple(second for *_, second in both),
             tuple(name for name, first, second in both if first in standing and second == "not supported"),
             tuple(name for name, *words in both if words == ["supported", "undecided"]),
+            tuple(name for name, *words in both if words == ["not tested", "not supported"]),
             sum(words == ["supported", "supported"] for _, *words in both),
         )
 
@@ -137,6 +139,8 @@ class Twice:
             text = "Against the strongest attack of the study no claim falls."
         if self.doubted:
             text += f" These become undecided: {', '.join(self.doubted)}."
+        if self.denied:
+            text += f" The paper's attacks could not test these, and they are not supported: {', '.join(self.denied)}."
         return f"{text} Supported twice: {self.firm} of the {tested} that were judged so."
 
     def summary(self) -> str:
