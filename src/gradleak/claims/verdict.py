@@ -105,8 +105,9 @@ class Twice:
     """Of claims of protection, the verdicts against the paper's attacks (`first`) and the strongest, by id.
 
     words: the verdicts against the strongest. fallen: ids of claims that are not supported against the strongest, and
-    supported or undecided against the paper's attacks; doubted: that are supported and then undecided; denied: that the
-    paper's attacks could not test, and that are not supported against the strongest. firm: how many are supported twice.
+    supported or undecided against the paper's attacks; doubted: that are supported and then undecided; denied: that
+    the paper's attacks could not test, and that are not supported against the strongest. firm: how many are supported
+    twice.
     """
 
     words: tuple[str, ...] = ()
