@@ -1,7 +1,5 @@
 """The presentation `bars`: a metric for each value of a factor, shaded by position, a panel per model (Fig. 9)."""
 
-import math
-import textwrap
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
@@ -19,14 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _BASELINE = "#555555"
-#: Letters of a line of a panel's title, where panels stand side by side.
-_TITLE = 20
 
 
 @PRESENTATIONS.register("bars")
 class Bars(Presentation):
-    """Bars: mean of `y` over trials for each `x`, every trial a point, side by side for each of `panels`, `across` in a
-    row.
+    """Bars: mean of `y` over trials for each `x`, every trial a point, side by side for each of `panels`, as many in a
+    row as `columns` says (default: all).
 
     baseline: the value of `x` that the others are compared with: grey, and a dotted line at its mean. The others get
     darker from left to right, in the order of the plan (numbers: ascending). note: a label or column printed over the
@@ -41,7 +37,7 @@ class Bars(Presentation):
     x: str
     y: str = "lpips"
     panels: str | None = None
-    across: PositiveInt | None = None
+    columns: PositiveInt | None = None
     baseline: str | None = None
     note: str | None = None
     leak_line: float | None = None
@@ -76,20 +72,21 @@ class Bars(Presentation):
         """The figure; cells as from `cell_table`, means as from `summarise`. Draw inside `style.theme()`."""
         panels = list(dict.fromkeys(cells[self.panels])) if self.panels else [None]
         counts = [means if panel is None else means[means[self.panels] == panel] for panel in panels]
-        across = min(self.across or len(panels), len(panels))
-        rows = math.ceil(len(panels) / across)
-        figure = style.new_figure(style.WIDTHS[self.width], 2.2 * rows)
-        ratios = [max(2, *(len(part) for part in counts[column::across])) for column in range(across)]
-        grid = figure.subplots(rows, across, sharey=True, squeeze=False, width_ratios=ratios)
-        axes = list(grid.flat)
+        columns = min(self.columns or len(panels), len(panels))
+        rows = -(-len(panels) // columns)
+        width = style.WIDTHS[self.width]
+        figure = style.new_figure(width, 2.2 * rows)
+        ratios = [max(2, *(len(part) for part in counts[column::columns])) for column in range(columns)]
+        grid = figure.subplots(rows, columns, sharey=True, squeeze=False, width_ratios=ratios)
+        axes, spare = grid.flat[: len(panels)], grid.flat[len(panels) :]
+        for place in spare:
+            place.remove()
         top = max(float(cells[self.y].max()), 1.15 * (self.leak_line or 0.0))
-        for place in axes[len(panels) :]:
-            place.set_visible(False)
-        for place, panel, part in zip(axes, panels, counts, strict=False):
+        for place, panel, part in zip(axes, panels, counts, strict=True):
             own = cells if panel is None else cells[cells[self.panels] == panel]
             self._draw_panel(place, own, part)
             if panel is not None:
-                place.set_title(textwrap.fill(self.shown(panel), _TITLE) if across > 1 else self.shown(panel))
+                place.set_title(style.wrap(self.shown(panel), width / columns - 0.4, 8))
         axes[0].set_ylim(0, (1.18 if self.note else 1.08) * top or 1.0)
         for place in grid[:, 0]:
             place.set_ylabel(self.ylabel or self.quantity(self.y).name)

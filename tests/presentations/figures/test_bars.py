@@ -56,7 +56,7 @@ def test_note_over_every_bar(data: StudyData, make_experiment: Make) -> None:
 
 
 def test_panels_in_rows(data: StudyData, make_experiment: Make) -> None:
-    figure = draw_bars(data, make_experiment(), across=2)
+    figure = draw_bars(data, make_experiment(), columns=2)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in shown] == ["$G_O$", "$G_O + p_{TV}$", "$G_L$"]
     first, second, third = [axes.get_position() for axes in shown]
